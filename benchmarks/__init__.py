@@ -1,0 +1,1 @@
+"""Measures the stack from outside, and replays its decisions offline. Not part of the installed package."""
