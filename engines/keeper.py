@@ -1,0 +1,212 @@
+"""The small process between the supervisor and one child: when either ends, nothing of the child stays.
+
+Started by `engines.process` in a bare interpreter, standard library only, because one runs beside every engine. stdin
+is the lifeline: the supervisor holds the other end, so its death (kill -9 included) reads as end of file here. Knows
+nothing of models or requests. Why a process of its own: PR_SET_PDEATHSIG reaches only the direct child, and an engine's
+workers outlive a killed parent with the GPU memory in hand. As subreaper the keeper inherits them, whatever session
+they made, finds them by walking parents in /proc, kills them and reaps them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+from typing import NamedTuple
+
+from engines.childlog import Log
+from engines.orphans import cull, descendants, remove_tree, start_ticks, tell, unlink
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+READ_BYTES = 65536
+SWEEP_PAUSE_S = 0.02
+TRACKER_PATIENCE_S = 3.0
+SWEEP_LIMIT_S = 30.0
+AGAIN_S = 0.5
+LAST_WORDS = 64
+
+
+class Orders(NamedTuple):
+    """What a keeper is told on its command line, as JSON. `scratch` is a folder of the child's that goes with it."""
+
+    name: str
+    command: list[str]
+    log: str
+    record: str
+    scratch: str | None
+    grace_s: float
+    log_bytes: int = 8 * 2**20
+    log_files: int = 3
+
+
+class Keeper:
+    """One child's life: start it, write down what it says, stop it when told, leave nothing behind."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._log = Log(orders.log, orders.log_bytes, orders.log_files)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._child = 0
+        self._status: int | None = None
+        self._kill_at_s: float | None = None
+        self._output = -1
+        self._lifeline_open = True
+
+    def run(self) -> int:
+        """Blocks until everything is over; the child's exit code, 128 + n for signal n."""
+        if os.getsid(0) != os.getpid():
+            os.setsid()
+        self._libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        wake = _signals_to_pipe()
+        self._start()
+        self._write_record()
+        while self._status is None:
+            self._turn(wake)
+        self._finish()
+        code = os.waitstatus_to_exitcode(self._status)
+        return code if code >= 0 else 128 - code
+
+    def _start(self) -> None:
+        self._output, writer = os.pipe()
+        os.set_blocking(self._output, False)
+        keeper = os.getpid()
+        self._child = os.fork()
+        if self._child == 0:
+            self._become_child(writer, keeper)
+        os.close(writer)
+
+    def _become_child(self, writer: int, keeper: int) -> None:
+        os.setpgid(0, 0)
+        # The signal goes with the keeper's death; it could have died before the call, hence the second look.
+        self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != keeper:
+            os._exit(1)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        try:
+            os.chdir(self._orders.scratch or ".")
+            os.execvp(self._orders.command[0], self._orders.command)
+        except OSError as error:
+            os.write(2, f"cannot start {self._orders.command[0]}: {error.strerror}\n".encode())
+        os._exit(127)
+
+    def _turn(self, wake: int) -> None:
+        """Wait for one thing to happen and deal with it."""
+        poll = select.poll()
+        for fd in (wake, self._output, *([0] if self._lifeline_open else [])):
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        wait_s = None if self._kill_at_s is None else max(0.0, self._kill_at_s - time.monotonic())
+        ready = {fd for fd, _ in poll.poll(None if wait_s is None else wait_s * 1000 + 1)}
+        self._drain()
+        if wake in ready:
+            signals = os.read(wake, 256)
+            self._reap()
+            if signal.SIGTERM in signals:
+                self._stop()
+        if 0 in ready and not os.read(0, 256):
+            self._lifeline_open = False
+            self._stop()
+        if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
+            cull(descendants(os.getpid()), trackers_too=False)
+            self._kill_at_s += AGAIN_S
+
+    def _stop(self) -> None:
+        """TERM to the child's group and a grace period; a second request ends the patience."""
+        grace_s = self._orders.grace_s if self._kill_at_s is None else 0.0
+        self._kill_at_s = time.monotonic() + grace_s
+        if self._status is None:
+            tell(-self._child, signal.SIGTERM)
+
+    def _drain(self) -> bool:
+        """Take one piece of what the child has said, so that it never waits for us; False when there is none."""
+        if self._output < 0:
+            return False
+        try:
+            text = os.read(self._output, READ_BYTES)
+        except BlockingIOError:
+            return False
+        if text:
+            self._log.write(text)
+            return True
+        os.close(self._output)
+        self._output = -1
+        return False
+
+    def _reap(self) -> bool:
+        """Collect every ended child; False once there are none at all."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == self._child:
+                self._status = status
+            elif pid == 0:
+                return True
+
+    def _finish(self) -> None:
+        """The child is gone: kill and reap all that it left, then remove its scratch folder and the record."""
+        began_s = time.monotonic()
+        while self._reap() and time.monotonic() - began_s < SWEEP_LIMIT_S:
+            cull(descendants(os.getpid()), trackers_too=time.monotonic() - began_s > TRACKER_PATIENCE_S)
+            self._drain()
+            time.sleep(SWEEP_PAUSE_S)
+        for _ in range(LAST_WORDS):
+            if not self._drain():
+                break
+        self._log.note(f"{self._orders.name} ended: {_words(self._status)}")
+        if self._orders.scratch:
+            remove_tree(self._orders.scratch)
+        if left := descendants(os.getpid()):
+            self._log.note(f"these processes do not die and may still hold memory: {sorted(left)}")
+            return
+        unlink(self._orders.record)
+
+    def _write_record(self) -> None:
+        record = {
+            "name": self._orders.name,
+            "keeper": [os.getpid(), start_ticks(os.getpid())],
+            "child": [self._child, start_ticks(self._child)],
+            "command": self._orders.command,
+            "scratch": self._orders.scratch,
+        }
+        partial = f"{self._orders.record}.{os.getpid()}"
+        try:
+            with open(partial, "w", encoding="utf-8") as file:
+                json.dump(record, file)
+            os.replace(partial, self._orders.record)
+        except OSError as error:
+            self._log.note(f"no process record: {error}")
+
+
+def _words(status: int | None) -> str:
+    if status is None:
+        return "unknown"
+    return f"exit code {os.WEXITSTATUS(status)}" if os.WIFEXITED(status) else f"signal {os.WTERMSIG(status)}"
+
+
+def _signals_to_pipe() -> int:
+    """Signals arrive as bytes on the returned pipe: TERM stops the child, CHLD says that one ended."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return reader
+
+
+def main(orders: str) -> None:
+    """The keeper's whole life; `orders` is Orders as JSON."""
+    sys.exit(Keeper(Orders(**json.loads(orders))).run())

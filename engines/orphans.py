@@ -1,0 +1,98 @@
+"""Which processes descend from which, how to end them all, and the temporary files that they leave.
+
+Reads /proc directly: standard library only and small, because every keeper loads it. Knows nothing of engines.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; with the pid it names one process for good. None: no such."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] == "Z" else int(fields[19])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat after the name, so that [0] is the state, [1] the parent, [3] the session."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().decode("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def descendants(root: int, skip: Iterable[int] = ()) -> set[int]:
+    """Every process below `root`, zombies included, without those in `skip` and what is below them."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (fields := _stat(int(entry))):
+            children.setdefault(int(fields[1]), []).append(int(entry))
+    found: set[int] = set()
+    queue, skipped = [root], set(skip)
+    while queue:
+        below = [pid for pid in children.get(queue.pop(), []) if pid not in skipped]
+        found.update(below)
+        queue += below
+    return found
+
+
+def session_members(session: int) -> set[int]:
+    """Every living process of a session, for the rare case that keeper and supervisor were both killed."""
+    pids = {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
+    return {pid for pid in pids if (fields := _stat(pid)) and fields[0] != "Z" and int(fields[3]) == session}
+
+
+def cull(pids: set[int], trackers_too: bool) -> None:
+    """SIGKILL processes; Python's resource trackers only when told to.
+
+    A tracker ends by itself as soon as its users are gone, and removes their shared memory before it does.
+    """
+    for pid in pids:
+        if trackers_too or not _is_tracker(pid):
+            tell(pid, signal.SIGKILL)
+
+
+def tell(pid: int, number: int) -> None:
+    """Send a signal to a process (or, negative, to a group) that may be gone already."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"multiprocessing.resource_tracker" in file.read()
+    except OSError:
+        return False
+
+
+def unlink(path: str) -> None:
+    """Remove a file that may be gone already."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
+def remove_tree(root: str) -> None:
+    """Remove a folder of temporary files and sockets, as far as it goes."""
+    for folder, folders, files in os.walk(root, topdown=False):
+        for name in files:
+            unlink(os.path.join(folder, name))
+        for name in folders:
+            path = os.path.join(folder, name)
+            unlink(path) if os.path.islink(path) else _rmdir(path)
+    _rmdir(root)
+
+
+def _rmdir(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError:
+        return
