@@ -6,9 +6,9 @@ import argparse
 import sys
 from types import MappingProxyType, ModuleType
 
-from benchmarks import cloud, engine
+from benchmarks import cloud, engine, latency
 
-VERBS = MappingProxyType[str, ModuleType]({"cloud": cloud, "engine": engine})
+VERBS = MappingProxyType[str, ModuleType]({"cloud": cloud, "engine": engine, "latency": latency})
 
 
 def main(arguments: list[str] | None = None) -> int:
