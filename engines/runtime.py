@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engines import pip
-from engines.pip import PipError, Progress, Report
+from engines.pip import DISK_FULL, NO_BUILD, NOT_WRITABLE, Cause, PipError, Progress, Report
 
 LOCKS = Path(__file__).parent / "runtimes"
 MARKER = ".spillway-ready"
@@ -122,15 +122,20 @@ def install(wanted: Runtime, report: Report) -> None:
             if not is_ready(wanted):
                 _make(wanted, report, began_s)
     except PipError as error:
-        raise _failure(wanted, error.cause.why, error.cause.mend) from error
+        raise _failure(wanted, error.cause) from error
     except OSError as error:
-        cause = pip.explain([str(error)])
-        raise _failure(wanted, f"{cause.why} ({error})", cause.mend) from error
+        raise _failure(wanted, pip.explain([str(error)])) from error
     report(Progress("ready", elapsed_s=time.monotonic() - began_s))
 
 
-def _failure(wanted: Runtime, why: str, mend: str) -> RuntimeInstallError:
-    return RuntimeInstallError(f"cannot install {wanted.name} {wanted.version} in {wanted.root.parent}", why, mend)
+def _failure(wanted: Runtime, cause: Cause) -> RuntimeInstallError:
+    elsewhere = (
+        ", or set SPILLWAY_RUNTIMES to a folder on another disk"
+        if cause.mend in (DISK_FULL.mend, NOT_WRITABLE.mend)
+        else ""
+    )
+    what = f"cannot install {wanted.name} {wanted.version} in {wanted.root.parent}"
+    return RuntimeInstallError(what, cause.why, cause.mend + elsewhere)
 
 
 def _locked(wanted: Runtime, report: Report) -> AbstractContextManager[object]:
@@ -175,7 +180,7 @@ def _install_apart(wanted: Runtime, report: Report, began_s: float) -> None:
     try:
         pip.install(wanted.root, arguments, start, report)
     except PipError as error:
-        if not wanted.apart_index or error.cause != pip.NO_BUILD:
+        if not wanted.apart_index or error.cause != NO_BUILD:
             raise
         pip.install(wanted.root, ["--extra-index-url", wanted.apart_index, *arguments], start, report)
 
@@ -184,8 +189,4 @@ def _require_disk(wanted: Runtime) -> None:
     free = shutil.disk_usage(wanted.root.parent).free
     if free < wanted.needed_bytes:
         needed_gb, free_gb = wanted.needed_bytes / 1e9, free / 1e9
-        raise _failure(
-            wanted,
-            f"it needs {needed_gb:.1f} GB and {free_gb:.1f} GB are free",
-            "free some space, or set SPILLWAY_RUNTIMES to a folder on another disk",
-        )
+        raise _failure(wanted, replace(DISK_FULL, why=f"it needs {needed_gb:.1f} GB and {free_gb:.1f} GB are free"))
