@@ -46,6 +46,19 @@ def session_members(session: int) -> set[int]:
     return {pid for pid in pids if (fields := _stat(pid)) and fields[0] != "Z" and int(fields[3]) == session}
 
 
+def marked_members(mark: str) -> set[int]:
+    """Every process that was started with this variable (`KEY=value`) in its environment, whatever its session."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{int(entry)}/environ", "rb") as file:
+                if mark.encode() in file.read().split(b"\0"):
+                    found.add(int(entry))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
 def cull(pids: set[int], trackers_too: bool) -> None:
     """SIGKILL processes; Python's resource trackers only when told to.
 

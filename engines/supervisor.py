@@ -1,0 +1,199 @@
+"""The one process that owns the engines and keeps the router alive: `python -m engines.supervisor` in a home.
+
+The single writer of everything it publishes. Takes its Plan from `plan.json` in the home, runs until TERM, then stops
+all it started. Never sees a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from engines.childlog import Log
+from engines.engine import Engine
+from engines.feed import Feed
+from engines.gpu import read_gpus
+from engines.home import lock_path, logs_folder, plan_path, write_own_record
+from engines.host import read_host
+from engines.keeper import PR_SET_CHILD_SUBREAPER, Orders
+from engines.lifecycle import failures_after, wait_s
+from engines.plan import Plan, PlanError, RouterPlan, from_json
+from engines.process import Kept, how_ended, records_folder, sweep_orphans
+from engines.snapshot import EngineState, EngineView, GpuView, Snapshot, state_home
+from engines.vllm_http import EngineHttp
+
+TICK_S = 0.25
+GPUS_EVERY_S = 2.0
+ROUTER_GRACE_S = 15.0
+LOG_BYTES = 4 * 2**20
+
+
+class Supervisor:
+    """Drives the planned engines and the router; one instance per home."""
+
+    def __init__(self, plan: Plan, home: Path) -> None:
+        self._plan, self._home = plan, home
+        self._log = Log(str(logs_folder(home) / "supervisor.log"), LOG_BYTES, 2)
+        self._stopping = asyncio.Event()
+        self._keepers: set[int] = set()
+        self._sequence = 0
+        self._gpus: tuple[GpuView, ...] = ()
+        self._gpus_read_s = -GPUS_EVERY_S
+        self._states: dict[str, EngineState] = {}
+
+    async def run(self) -> None:
+        """Until TERM. The router goes first, so that no request meets a stopping engine."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
+        feed = Feed(self._home)
+        await feed.open()
+        self._say(f"supervisor {os.getpid()} runs profile {self._plan.profile}")
+        async with EngineHttp() as http:
+            devices: dict[str, asyncio.Lock] = {}
+            engines = [
+                Engine(each, self._home, http, devices.setdefault(each.device, asyncio.Lock()), self._keepers)
+                for each in self._plan.engines
+            ]
+            router = asyncio.create_task(self._keep_router())
+            running = [asyncio.create_task(engine.run()) for engine in engines]
+            await self._publish_until(feed, engines, {router, *running})
+            await self._end(feed, engines, router, running)
+        await feed.close()
+        self._say("everything is stopped")
+
+    async def _publish_until(self, feed: Feed, engines: list[Engine], tasks: set[asyncio.Task[None]]) -> None:
+        """Tick until asked to stop, or until a task of ours breaks: a fault that must not pass in silence."""
+        while not self._stopping.is_set() and not any(task.done() for task in tasks):
+            self._tick(feed, engines)
+            await pause(self._stopping, TICK_S)
+
+    async def _end(
+        self, feed: Feed, engines: list[Engine], router: asyncio.Task[None], running: list[asyncio.Task[None]]
+    ) -> None:
+        self._stopping.set()
+        self._say("stopping")
+        for task, stop in ((asyncio.gather(router), None), (asyncio.gather(*running), engines)):
+            for engine in stop or ():
+                engine.stop()
+            while not task.done():
+                self._tick(feed, engines)
+                await asyncio.wait({task}, timeout=TICK_S)
+        await sweep_orphans(self._keepers)
+        for ended in (router, *running):
+            ended.result()
+
+    def _tick(self, feed: Feed, engines: list[Engine]) -> None:
+        views = tuple(engine.view() for engine in engines)
+        for view in views:
+            self._say_change(view)
+        self._sequence += 1
+        feed.publish(
+            Snapshot(
+                sequence=self._sequence,
+                supervisor_pid=os.getpid(),
+                engines=views,
+                models=self._plan.models,
+                gpus=self._read_gpus(),
+                host=read_host(),
+            )
+        )
+
+    def _read_gpus(self) -> tuple[GpuView, ...]:
+        # NVML can take long on a troubled driver, and a plan without GPUs need not ask at all.
+        if any(each.gpu_uuids for each in self._plan.engines) and time.monotonic() - self._gpus_read_s > GPUS_EVERY_S:
+            self._gpus = read_gpus().seen
+            self._gpus_read_s = time.monotonic()
+        return self._gpus
+
+    async def _keep_router(self) -> None:
+        """Start the router at once, so that its port is claimed early, and again whenever it ends."""
+        failures = 0
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            try:
+                kept = Kept.start(self._router_orders(self._plan.router), router_environment(os.environ, self._home))
+            except OSError as error:
+                self._say(f"router cannot be started: {error}")
+            else:
+                code = await self._run_router(kept)
+                self._say(f"router ended: {how_ended(code)}")
+            failures = failures_after(failures, time.monotonic() - began_s)
+            await pause(self._stopping, wait_s(failures))
+
+    async def _run_router(self, kept: Kept) -> int:
+        self._keepers.add(kept.keeper_pid)
+        ended = asyncio.create_task(kept.wait())
+        stop = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        kept.terminate()
+        code = await ended
+        self._keepers.discard(kept.keeper_pid)
+        await sweep_orphans(self._keepers)
+        return code
+
+    def _router_orders(self, router: RouterPlan) -> Orders:
+        return Orders(
+            name="router",
+            command=list(router.command),
+            log=str(logs_folder(self._home) / "router.log"),
+            record=str(records_folder(self._home) / "router.json"),
+            scratch=None,
+            grace_s=ROUTER_GRACE_S,
+        )
+
+    def _say_change(self, view: EngineView) -> None:
+        if self._states.get(view.name) is not view.state:
+            self._states[view.name] = view.state
+            why = f": {view.last_error}" if view.state is EngineState.FAILED else ""
+            self._say(f"engine {view.name} is {view.state}{why}")
+
+    def _say(self, text: str) -> None:
+        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n".encode())
+
+
+def router_environment(user: Mapping[str, str], home: Path) -> dict[str, str]:
+    """The user's own environment, cloud keys included: the router is ours and needs them."""
+    return {**user, "SPILLWAY_HOME": str(home)}
+
+
+async def pause(until: asyncio.Event, seconds: float) -> None:
+    """Sleep, but not beyond the event."""
+    try:
+        await asyncio.wait_for(until.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def main() -> int:
+    """0 after an ordered stop; 1 with a sentence on stderr if there is nothing to do here."""
+    home = state_home()
+    try:
+        lock = os.open(lock_path(home), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        plan = from_json(plan_path(home).read_text(encoding="utf-8"))
+    except BlockingIOError:
+        print(f"another supervisor runs in {home}", file=sys.stderr)
+        return 1
+    except (OSError, PlanError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    # Whatever a killed keeper leaves becomes a child of ours, and ours only.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    record = write_own_record(home)
+    try:
+        asyncio.run(Supervisor(plan, home).run())
+    finally:
+        record.unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
