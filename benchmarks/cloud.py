@@ -15,22 +15,11 @@ from aiohttp import web
 
 from benchmarks.cloud_reply import Ending, Mode, Pace, Reply, bad_body, reply, unauthorized, unknown_model
 from benchmarks.loopback import listening, serve, url_of
+from benchmarks.price import Price
 from benchmarks.switch import Switch, SwitchError, read_switch
 from benchmarks.wire import BodyError, Kind, models_json, read_question
 
 HELP = "serve a stand-in cloud in the shape of the OpenAI API"
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Dollars for a million tokens."""
-
-    input_usd_per_mtok: float
-    output_usd_per_mtok: float
-
-    def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Dollars for these tokens."""
-        return (prompt_tokens * self.input_usd_per_mtok + completion_tokens * self.output_usd_per_mtok) / 1e6
 
 
 @dataclass(slots=True)

@@ -119,7 +119,9 @@ class _Reading:
         try:
             event = json.loads(data)
         except ValueError:
-            self.error = f"not JSON: {data[:80]!r}"
+            event = None
+        if not isinstance(event, dict):
+            self.error = f"not a JSON object: {data[:80]!r}"
             return
         if "error" in event:
             error = event["error"]

@@ -13,8 +13,8 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from benchmarks.cloud import Price
 from benchmarks.cloud_reply import EVENTS, Ending, Pace, reply
+from benchmarks.price import Price
 from benchmarks.switch import Switch, SwitchError, read_switch
 from benchmarks.wire import BodyError, Kind, Question, read_question
 from tests.stand_ins import StandIn, standing_in
