@@ -1,0 +1,188 @@
+"""The contract between the engines and the router: what the supervisor says about everything it owns.
+
+One Snapshot is one line of JSON on the supervisor's Unix socket. Standard library only, because the router
+imports this file and nothing else of `engines`. Ages instead of clock times: the two processes never compare clocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+
+class SnapshotError(ValueError):
+    """A line that is not a Snapshot of this schema."""
+
+
+class EngineState(StrEnum):
+    """Where an engine is in its life; `engines.lifecycle` says which steps exist."""
+
+    PLANNED = "planned"
+    LAUNCHING = "launching"
+    LOADING = "loading"
+    WARMING = "warming"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one engine last reported of itself. Counters run from the engine's start."""
+
+    running: int
+    waiting: int
+    kv_used_fraction: float
+    kv_capacity_tokens: int
+    prompt_tokens_total: int
+    generation_tokens_total: int
+    preemptions_total: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineView:
+    """One engine. `in_state_s` counts from the last change of state; `load` is None until it reports."""
+
+    name: str
+    model: str
+    kind: str
+    state: EngineState
+    url: str
+    device: str
+    context_tokens: int
+    pid: int | None
+    in_state_s: float
+    restarts: int
+    last_error: str | None
+    load: Load | None
+    progress: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuView:
+    """One GPU as NVML reports it."""
+
+    uuid: str
+    name: str
+    total_bytes: int
+    used_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """Host memory as psutil reports it."""
+
+    total_bytes: int
+    available_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """The cloud deployment that may serve a model instead, with the price locked for it."""
+
+    deployment: str
+    context_tokens: int
+    capabilities: tuple[str, ...]
+    input_usd_per_mtok: float
+    output_usd_per_mtok: float
+    priced_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """Locked facts of one wanted model that routing needs."""
+
+    name: str
+    context_tokens: int
+    capabilities: tuple[str, ...]
+    twin: Twin | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the supervisor knows at one moment. `sequence` grows by one a tick."""
+
+    sequence: int
+    supervisor_pid: int
+    engines: tuple[EngineView, ...]
+    models: tuple[ModelView, ...]
+    gpus: tuple[GpuView, ...]
+    host: HostView
+
+    def to_json(self) -> bytes:
+        """One line, newline included."""
+        return json.dumps({"schema": SCHEMA} | asdict(self), separators=(",", ":")).encode() + b"\n"
+
+
+def from_json(line: bytes) -> Snapshot:
+    """Read what `Snapshot.to_json` wrote. Raises SnapshotError on anything else."""
+    try:
+        raw = json.loads(line)
+        if raw["schema"] != SCHEMA:
+            raise SnapshotError(f"snapshot schema {raw['schema']} is not {SCHEMA}: restart supervisor and router together")
+        return Snapshot(
+            sequence=raw["sequence"],
+            supervisor_pid=raw["supervisor_pid"],
+            engines=tuple(_engine(each) for each in raw["engines"]),
+            models=tuple(_model(each) for each in raw["models"]),
+            gpus=tuple(GpuView(**each) for each in raw["gpus"]),
+            host=HostView(**raw["host"]),
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise SnapshotError(f"not a snapshot: {error!r}") from error
+
+
+def _engine(raw: Mapping[str, Any]) -> EngineView:
+    load = raw["load"]
+    return EngineView(**{**raw, "state": EngineState(raw["state"]), "load": None if load is None else Load(**load)})
+
+
+def _model(raw: Mapping[str, Any]) -> ModelView:
+    twin = raw["twin"]
+    capabilities = tuple(raw["capabilities"])
+    return ModelView(**{**raw, "capabilities": capabilities, "twin": None if twin is None else _twin(twin)})
+
+
+def _twin(raw: Mapping[str, Any]) -> Twin:
+    return Twin(**{**raw, "capabilities": tuple(raw["capabilities"])})
+
+
+def state_home() -> Path:
+    """The folder of logs, ledger and process records: `SPILLWAY_HOME`, else `.spillway` here."""
+    return Path(os.environ.get("SPILLWAY_HOME", ".spillway")).absolute()
+
+
+FEED_NAME = "supervisor.sock"
+# The longest line that a reader accepts: some hundred engines.
+LONGEST_LINE_BYTES = 4 * 1024 * 1024
+
+
+@contextmanager
+def feed_address(home: Path) -> Iterator[str]:
+    """Where the supervisor publishes and the router listens, for as long as the context lasts.
+
+    The path of a Unix socket may have 107 bytes; through the folder's descriptor a folder of any depth will do.
+    """
+    folder = os.open(home, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{FEED_NAME}"
+    finally:
+        os.close(folder)
+
+
+async def connect_feed(home: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the supervisor's feed: one Snapshot a line. Raises OSError when nobody publishes."""
+    with feed_address(home) as address:
+        return await asyncio.open_unix_connection(address, limit=LONGEST_LINE_BYTES)

@@ -1,0 +1,81 @@
+"""`python -m router`: serve the endpoint, for the supervisor of this SPILLWAY_HOME or for engines given by URL."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from router.config import ConfigError, Rules, Tier, load_rules, read_keys
+
+USAGE_ERROR = 2
+ALONE_TIERS = {
+    "bulk": Tier(ttft_target_s=20.0, order=("local",), may_spill=False),
+    "standard": Tier(ttft_target_s=2.0, order=("local", "cloud")),
+    "premium": Tier(ttft_target_s=1.0, order=("cloud", "local")),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        engines = dict(_engine(text) for text in options.engine)
+        rules = _rules(options)
+        keys = read_keys(rules.endpoint)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return USAGE_ERROR
+    if options.check:
+        print(json.dumps(rules.model_dump(mode="json") | {"host": rules.endpoint.host, "port": rules.endpoint.port}))
+        return 0
+    # Imported only now, so that --check answers in a fraction of a second.
+    from router.serve import serve  # noqa: PLC0415
+
+    return serve(rules, keys, engines, options.home)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="spillway router", description=__doc__)
+    parser.add_argument("--config", type=Path, help="stack.toml; with --engine it may be left out")
+    parser.add_argument(
+        "--engine", action="append", default=[], metavar="[NAME=]URL", help="an engine that runs already"
+    )
+    parser.add_argument("--host", help="overrides [endpoint] host")
+    parser.add_argument("--port", type=int, help="overrides [endpoint] port")
+    parser.add_argument("--check", action="store_true", help="validate the configuration, print it as JSON and stop")
+    home = os.environ.get("SPILLWAY_HOME", ".spillway")
+    parser.add_argument(
+        "--home", type=Path, default=Path(home).absolute(), help="where the state lives (SPILLWAY_HOME)"
+    )
+    return parser
+
+
+def _engine(text: str) -> tuple[str, str]:
+    """(name, URL) of `NAME=URL` or of a bare URL, which names itself by host and port."""
+    name, separator, url = text.partition("=")
+    if not separator or "://" in name:
+        name, url = "", text
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ConfigError(f"--engine {text}: not a URL; write --engine tiny=http://127.0.0.1:8000")
+    return name or parts.netloc.replace(":", "-"), url.rstrip("/").removesuffix("/v1")
+
+
+def _rules(options: argparse.Namespace) -> Rules:
+    if options.config is not None:
+        rules = load_rules(options.config)
+    elif options.engine:
+        rules = Rules(tiers=ALONE_TIERS)
+    else:
+        rules = load_rules(Path("compose/stack.toml"))
+    given = {key: value for key, value in (("host", options.host), ("port", options.port)) if value is not None}
+    endpoint = type(rules.endpoint).model_validate(rules.endpoint.model_dump() | given)
+    return rules.model_copy(update={"endpoint": endpoint})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""The one door to cloud APIs: the litellm SDK, as events and bodies in the OpenAI form, its errors mapped to ours.
+
+Only fields of the OpenAI API travel: a client's `api_base` or `api_key` in the body could send our key elsewhere.
+litellm takes two seconds and about 120 MB to import, so it is loaded once, on a thread, and only where a key is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import orjson
+
+from router.ask import Ask, Endpoint
+from router.config import Cloud
+from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
+from router.fleet import Target
+from router.reply import Reply
+from router.sse import DONE, read_usage
+
+SAMPLING = {
+    "temperature",
+    "top_p",
+    "n",
+    "stop",
+    "seed",
+    "logit_bias",
+    "presence_penalty",
+    "frequency_penalty",
+    "best_of",
+}
+LENGTHS = {"max_tokens", "max_completion_tokens", "reasoning_effort"}
+TOOLS = {"tools", "tool_choice", "parallel_tool_calls", "response_format"}
+FORWARDED = frozenset({"messages", "prompt", "suffix", "echo", "logprobs", "top_logprobs", "user"}) | (
+    SAMPLING | LENGTHS | TOOLS
+)
+FULL = frozenset({429, 503})
+NOT_THE_CLIENT = frozenset({401, 403, 404, 408, 409})
+BAD_REQUEST, INTERNAL_ERROR = 400, 500
+
+
+class Clouds:
+    """Cloud deployments by name, with their keys read once from the environment."""
+
+    def __init__(self, clouds: Mapping[str, Cloud], environment: Mapping[str, str] = os.environ) -> None:
+        self._clouds = dict(clouds)
+        self._keys = {name: environment.get(cloud.key_env, "") for name, cloud in clouds.items()}
+        self._sdk: Any = None
+        self._errors: Any = None
+
+    @property
+    def off(self) -> dict[str, str]:
+        """Why a deployment cannot be used, by target name."""
+        return {
+            f"cloud/{name}": f"the variable {cloud.key_env} is not set"
+            for name, cloud in self._clouds.items()
+            if not self._keys[name]
+        }
+
+    async def warm(self) -> None:
+        """Load the SDK before the first spill needs it, if any deployment has a key."""
+        if self._sdk is None and any(self._keys.values()):
+            await asyncio.get_running_loop().run_in_executor(None, self._load)
+
+    def _load(self) -> None:
+        # Without this litellm fetches its price map from the internet while it is imported.
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        sdk: Any = importlib.import_module("litellm")
+        self._errors = importlib.import_module("openai")
+        sdk.suppress_debug_info = True
+        sdk.telemetry = False
+        # It would rebuild every answer for logs that nobody reads.
+        sdk.disable_streaming_logging = True
+        sdk.drop_params = True
+        self._sdk = sdk
+
+    async def open(self, ask: Ask, target: Target, timeout_s: float) -> Reply:
+        """Send the Ask. Raises TargetUnavailable, RequestRefused or ContextExceeded."""
+        await self.warm()
+        name = target.name.removeprefix("cloud/")
+        call = self._sdk.acompletion if ask.endpoint is Endpoint.CHAT else self._sdk.atext_completion
+        try:
+            answer = await call(**_arguments(ask, self._clouds[name], self._keys[name], timeout_s))
+        except (self._errors.APIError, self._errors.APIConnectionError) as error:
+            raise _mapped(target.name, error) from error
+        if ask.stream:
+            events = self._events(target, answer)
+            return Reply(target.name, "text/event-stream; charset=utf-8", answer.aclose, events=events)
+        data = answer.model_dump(exclude_none=True)
+        finish = next((choice.get("finish_reason") for choice in data.get("choices", ())), None)
+        body = orjson.dumps(data)
+        return Reply(target.name, "application/json", _nothing, body, usage=read_usage(data), finish_reason=finish)
+
+    async def _events(self, target: Target, answer: Any) -> AsyncGenerator[bytes, None]:
+        try:
+            async for chunk in answer:
+                yield b"data: " + orjson.dumps(_chunk(chunk)) + b"\n\n"
+        except (self._errors.APIError, self._errors.APIConnectionError) as error:
+            raise StreamBroken(target.name, _status_of(error), _message(error)) from error
+        yield DONE
+
+
+async def _nothing() -> None:
+    """A whole answer holds nothing open."""
+
+
+def _arguments(ask: Ask, cloud: Cloud, key: str, timeout_s: float) -> dict[str, Any]:
+    arguments = {field: value for field, value in ask.body.items() if field in FORWARDED}
+    arguments |= {"model": cloud.model, "api_key": key, "timeout": timeout_s, "max_retries": 0, "num_retries": 0}
+    if cloud.base_url is not None:
+        arguments["api_base"] = cloud.base_url
+    if ask.stream:
+        arguments |= {"stream": True, "stream_options": {"include_usage": True}}
+    return arguments
+
+
+def _chunk(chunk: Any) -> dict[str, Any]:
+    """A litellm chunk in the OpenAI form: `finish_reason` always there, no choices beside the final usage."""
+    data: dict[str, Any] = chunk.model_dump(exclude_none=True)
+    choices = data.get("choices", [])
+    if data.get("usage") and not any(choice.get("finish_reason") or choice.get("delta") for choice in choices):
+        data["choices"] = []
+    for choice in choices:
+        choice.setdefault("finish_reason", None)
+    return data
+
+
+def _status_of(error: Any) -> str:
+    if type(error).__name__ in {"Timeout", "APITimeoutError"}:
+        return "timeout"
+    if type(error).__name__ == "APIConnectionError":
+        return "connect"
+    return str(getattr(error, "status_code", None) or "error")
+
+
+def _message(error: Any) -> str:
+    return str(getattr(error, "message", error))[:500]
+
+
+def _mapped(target: str, error: Any) -> Exception:
+    """litellm gives every provider's error the OpenAI class and status; the class name tells a full context."""
+    status, message = _status_of(error), _message(error)
+    if type(error).__name__ == "ContextWindowExceededError":
+        return ContextExceeded(target, message)
+    if not status.isdigit():
+        return TargetUnavailable(target, status, message)
+    code = int(status)
+    if code in FULL:
+        return TargetUnavailable(target, status, message, _retry_after_s(error), saturated=True)
+    if code >= INTERNAL_ERROR or code in NOT_THE_CLIENT:
+        return TargetUnavailable(target, status, message)
+    return RequestRefused(target, ApiError(code, "invalid_value", message))
+
+
+def _retry_after_s(error: Any) -> float | None:
+    headers = getattr(error, "litellm_response_headers", None) or {}
+    try:
+        return float(headers.get("retry-after", ""))
+    except ValueError:
+        return None

@@ -1,0 +1,86 @@
+"""Where Snapshots come from: the supervisor's socket, or, without a supervisor, the engines' own model lists.
+
+Both are endless loops that put what they hear into the Watch and survive whatever happens on the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from engines.snapshot import EngineState, EngineView, HostView, Snapshot, SnapshotError, connect_feed, from_json
+from router.errors import TargetUnavailable
+from router.upstream import ServedModel, Upstream
+from router.watch import Watch
+
+RETRY_S = 0.25
+POLL_S = 1.0
+# An engine that does not say how long its context is refuses what is too long by itself.
+UNKNOWN_CONTEXT_TOKENS = 1_000_000
+NO_HOST = HostView(total_bytes=0, available_bytes=0)
+
+log = structlog.get_logger()
+
+
+async def follow_supervisor(home: Path, watch: Watch) -> None:
+    """Put every Snapshot of the supervisor into `watch`; reconnect for ever when it is away."""
+    heard_last_time = True
+    while True:
+        try:
+            await _read_feed(home, watch)
+        except (OSError, SnapshotError) as error:
+            if heard_last_time:
+                log.warning("supervisor not heard", home=str(home), error=str(error))
+            heard_last_time = False
+        else:
+            heard_last_time = True
+        await asyncio.sleep(RETRY_S)
+
+
+async def _read_feed(home: Path, watch: Watch) -> None:
+    reader, writer = await connect_feed(home)
+    try:
+        while line := await reader.readline():
+            watch.heard(from_json(line), time.monotonic())
+    finally:
+        writer.close()
+
+
+async def poll_engines(engines: Mapping[str, str], upstream: Upstream, watch: Watch) -> None:
+    """Ask each engine (name -> URL) what it serves, once a second: its names, its context and that it is there."""
+    sequence = 0
+    while True:
+        sequence += 1
+        views = await asyncio.gather(*(_ask_engine(name, url, upstream) for name, url in engines.items()))
+        flat = tuple(view for each in views for view in each)
+        watch.heard(Snapshot(sequence, 0, flat, (), (), NO_HOST), time.monotonic())
+        await asyncio.sleep(POLL_S)
+
+
+async def _ask_engine(name: str, url: str, upstream: Upstream) -> list[EngineView]:
+    try:
+        served = await upstream.models(url)
+    except TargetUnavailable as error:
+        return [_external(name, url, ServedModel(name, None), f"{error.cause}: {error.message}")]
+    return [_external(name, url, each, None) for each in served]
+
+
+def _external(name: str, url: str, model: ServedModel, error: str | None) -> EngineView:
+    return EngineView(
+        name=name,
+        model=model.name,
+        kind="url",
+        state=EngineState.READY if error is None else EngineState.FAILED,
+        url=url,
+        device="elsewhere",
+        context_tokens=model.context_tokens or UNKNOWN_CONTEXT_TOKENS,
+        pid=None,
+        in_state_s=0.0,
+        restarts=0,
+        last_error=error,
+        load=None,
+    )

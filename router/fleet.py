@@ -1,0 +1,187 @@
+"""Everywhere a request can run, as one immutable view: local engines and cloud deployments with load and price.
+
+Pure: a snapshot, its age and the router's own counts go in. The own count of tokens in flight is exact and
+immediate; what engines report corrects it and is never trusted when it is old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
+from router.ask import BYTES_PER_TOKEN
+from router.config import Cloud, Rules
+
+# A report older than this says nothing about now: the engine counts as full (field practice is 0.2 to 2 s).
+STALE_S = 2.0
+# A context that nobody stated: what nearly every cloud model of today takes.
+CLOUD_CONTEXT_TOKENS = 128_000
+TEXT = frozenset({"chat", "completion"})
+
+
+class Place(StrEnum):
+    LOCAL = "local"
+    CLOUD = "cloud"
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Dollars per million tokens."""
+
+    input_usd_per_mtok: float
+    output_usd_per_mtok: float
+
+    def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
+        return (prompt_tokens * self.input_usd_per_mtok + completion_tokens * self.output_usd_per_mtok) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """What this router has sent to one target and not seen finished.
+
+    `promised_tokens` counts prompt and expected answer of all of them; `unstarted_tokens` the prompts that gave no
+    token yet, the oldest of which has waited `oldest_wait_s`.
+    """
+
+    requests: int = 0
+    promised_tokens: float = 0.0
+    unstarted: int = 0
+    unstarted_tokens: float = 0.0
+    oldest_wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What this router has learned of one target from the answers that passed through it (see `router.pace`)."""
+
+    bytes_per_token: float = BYTES_PER_TOKEN
+    answer_tokens: float = 256.0
+    prefill_tokens_per_s: float = 4000.0
+    stream_tokens_per_s: float = 30.0
+    freed_tokens_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Anywhere an Ask can run. `off` says why it cannot take requests now; None means that it can.
+
+    `resting` is the cause of recent failures: it is passed over while another target can serve.
+    """
+
+    name: str
+    place: Place
+    models: frozenset[str]
+    served_name: str
+    url: str | None
+    context_tokens: int
+    capabilities: frozenset[str]
+    off: str | None = None
+    resting: str | None = None
+    starting: bool = False
+    price: Price | None = None
+    in_flight: InFlight = field(default=InFlight())
+    pace: Pace = field(default=Pace())
+    load: Load | None = None
+    stale: bool = False
+
+    def prompt_tokens(self, prompt_bytes: int) -> float:
+        """Estimated, by this target's own bytes a token."""
+        return prompt_bytes / self.pace.bytes_per_token
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All targets at one moment. `complete` is False until the engines have been heard of."""
+
+    targets: tuple[Target, ...]
+    complete: bool = True
+
+    def model_names(self) -> frozenset[str]:
+        return frozenset(name for target in self.targets for name in target.models)
+
+    def named(self, name: str) -> Target | None:
+        return next((target for target in self.targets if target.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The router's own knowledge of each target by name, and why a target is rested after failures."""
+
+    in_flight: Mapping[str, InFlight] = field(default_factory=dict)
+    pace: Mapping[str, Pace] = field(default_factory=dict)
+    resting: Mapping[str, str] = field(default_factory=dict)
+    cloud_off: Mapping[str, str] = field(default_factory=dict)
+
+
+def merge(snapshot: Snapshot | None, snapshot_age_s: float, rules: Rules, counts: Counts) -> Fleet:
+    """The Fleet: the engines of the snapshot, and the clouds of the rules with what the lock says of them."""
+    engines = snapshot.engines if snapshot else ()
+    models = {model.name: model for model in snapshot.models} if snapshot else {}
+    local = [_local(engine, models.get(engine.model), snapshot_age_s, counts) for engine in engines]
+    cloud = [_cloud(name, cloud, list(models.values()), counts) for name, cloud in rules.clouds.items()]
+    return Fleet(tuple(local + cloud), complete=snapshot is not None)
+
+
+def _local(engine: EngineView, model: ModelView | None, snapshot_age_s: float, counts: Counts) -> Target:
+    name = f"local/{engine.name}"
+    in_flight = counts.in_flight.get(name, InFlight())
+    return Target(
+        name=name,
+        place=Place.LOCAL,
+        models=frozenset({engine.model, engine.name}),
+        served_name=engine.model,
+        url=engine.url,
+        context_tokens=engine.context_tokens,
+        capabilities=frozenset(model.capabilities) if model else TEXT,
+        off=_why_off(engine),
+        resting=counts.resting.get(name),
+        starting=engine.state in STARTING,
+        price=Price(0.0, 0.0),
+        in_flight=in_flight,
+        pace=counts.pace.get(name, Pace()),
+        load=engine.load,
+        stale=engine.load is not None and engine.load.age_s + snapshot_age_s > STALE_S,
+    )
+
+
+STARTING = frozenset({EngineState.PLANNED, EngineState.LAUNCHING, EngineState.LOADING, EngineState.WARMING})
+
+
+def _why_off(engine: EngineView) -> str | None:
+    if engine.state is EngineState.READY:
+        return None
+    return f"{engine.state}" + (f": {engine.last_error}" if engine.last_error else "")
+
+
+def _cloud(name: str, cloud: Cloud, models: Sequence[ModelView], counts: Counts) -> Target:
+    full = f"cloud/{name}"
+    twins = [(model.name, model.twin) for model in models if model.twin and model.twin.deployment == name]
+    twin = twins[0][1] if twins else None
+    price = _price(cloud, twin.input_usd_per_mtok if twin else None, twin.output_usd_per_mtok if twin else None)
+    capabilities = cloud.capabilities or (twin.capabilities if twin else tuple(TEXT))
+    return Target(
+        name=full,
+        place=Place.CLOUD,
+        models=frozenset(cloud.serves) | {model for model, _ in twins},
+        served_name=cloud.model,
+        url=cloud.base_url,
+        context_tokens=cloud.context_tokens or (twin.context_tokens if twin else CLOUD_CONTEXT_TOKENS),
+        capabilities=frozenset(capabilities),
+        off=counts.cloud_off.get(full) or (None if price else NO_PRICE),
+        resting=counts.resting.get(full),
+        price=price,
+        in_flight=counts.in_flight.get(full, InFlight()),
+        pace=counts.pace.get(full, Pace()),
+    )
+
+
+NO_PRICE = "no price: set input_usd_per_mtok and output_usd_per_mtok in its table"
+
+
+def _price(cloud: Cloud, locked_input: float | None, locked_output: float | None) -> Price | None:
+    """What stack.toml says goes before the lock; a price half known is unknown."""
+    price_in = cloud.input_usd_per_mtok if cloud.input_usd_per_mtok is not None else locked_input
+    price_out = cloud.output_usd_per_mtok if cloud.output_usd_per_mtok is not None else locked_output
+    return None if price_in is None or price_out is None else Price(price_in, price_out)

@@ -1,0 +1,92 @@
+"""What the router learns of a target from the answers that pass through it.
+
+Pure: a Pace and one finished answer in, the next Pace out. Moving averages, because speeds drift with the load.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from router.fleet import Pace
+
+# Weight of one answer in a moving average: about the last twenty count.
+WEIGHT = 0.05
+# Time over which the rate of freed KV tokens is averaged.
+RATE_WINDOW_S = 5.0
+# How fast a KV cache that nobody has measured yet is assumed to turn over once.
+KV_TURNOVER_S = 5.0
+# A shorter prompt's time to first token is mostly fixed cost and says nothing about the prefill rate.
+TELLING_PROMPT_TOKENS = 256
+# Below this a rate says more about rounding than about the engine.
+SHORTEST_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One finished answer. Token counts are the target's own; times count from the moment it was sent.
+
+    `queued_tokens` are the prompt tokens that stood before its first token, its own included. `since_last_s` is the
+    time since the previous answer of the same target ended while the target was full, else None.
+    """
+
+    prompt_bytes: int
+    prompt_tokens: int
+    completion_tokens: int
+    queued_tokens: float
+    ttft_s: float
+    e2e_s: float
+    streamed: bool
+    was_full: bool
+    since_last_s: float | None
+    kv_capacity_tokens: int
+
+
+def freed_tokens_per_s(pace: Pace, kv_capacity_tokens: int) -> float:
+    """How fast finished requests give KV room back while the engine is full: measured, else assumed."""
+    return pace.freed_tokens_per_s or kv_capacity_tokens / KV_TURNOVER_S
+
+
+def learn(pace: Pace, done: Finished) -> Pace:
+    return replace(
+        pace,
+        bytes_per_token=_bytes_per_token(pace, done),
+        answer_tokens=_average(pace.answer_tokens, done.completion_tokens),
+        stream_tokens_per_s=_stream_rate(pace, done),
+        prefill_tokens_per_s=_prefill_rate(pace, done),
+        freed_tokens_per_s=_freed_rate(pace, done),
+    )
+
+
+def _average(old: float, new: float, weight: float = WEIGHT) -> float:
+    return old + weight * (new - old)
+
+
+def _bytes_per_token(pace: Pace, done: Finished) -> float:
+    if done.prompt_bytes == 0 or done.prompt_tokens == 0:
+        return pace.bytes_per_token
+    return _average(pace.bytes_per_token, done.prompt_bytes / done.prompt_tokens)
+
+
+def _stream_rate(pace: Pace, done: Finished) -> float:
+    decode_s = done.e2e_s - done.ttft_s
+    if not done.streamed or done.completion_tokens <= 1 or decode_s < SHORTEST_S:
+        return pace.stream_tokens_per_s
+    return _average(pace.stream_tokens_per_s, (done.completion_tokens - 1) / decode_s)
+
+
+def _prefill_rate(pace: Pace, done: Finished) -> float:
+    """A wait for KV room is not prefill, so only answers that found room teach the prefill rate, and only long ones."""
+    if not done.streamed or done.was_full or done.queued_tokens < TELLING_PROMPT_TOKENS:
+        return pace.prefill_tokens_per_s
+    return _average(pace.prefill_tokens_per_s, done.queued_tokens / max(done.ttft_s, SHORTEST_S))
+
+
+def _freed_rate(pace: Pace, done: Finished) -> float | None:
+    """Only a full engine shows how fast it can free tokens; an idle one shows how little is asked of it."""
+    if done.since_last_s is None:
+        return pace.freed_tokens_per_s
+    gap_s = max(done.since_last_s, SHORTEST_S)
+    rate = (done.prompt_tokens + done.completion_tokens) / gap_s
+    known = freed_tokens_per_s(pace, done.kv_capacity_tokens)
+    return _average(known, rate, 1 - math.exp(-gap_s / RATE_WINDOW_S))

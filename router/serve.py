@@ -1,0 +1,89 @@
+"""Open the doors, listen, and serve until told to stop. The only place where the router's parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from router.app import create_app
+from router.attempts import Doors
+from router.cloud import Clouds
+from router.config import Endpoint, Keys, Rules
+from router.feed import follow_supervisor, poll_engines
+from router.ledger import Ledger, LedgerError
+from router.metrics import Metrics
+from router.upstream import Upstream
+from router.watch import Watch
+
+# What runs may finish within this time after TERM.
+DRAIN_S = 10
+
+log = structlog.get_logger()
+
+
+def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> int:
+    """Serve until TERM or INT; returns the exit code. Without `engines` the supervisor of `home` tells them."""
+    try:
+        listening = _listen(rules.endpoint)
+        ledger = Ledger(home / "ledger.sqlite3")
+    except (OSError, LedgerError) as error:
+        print(_why_not(error, rules.endpoint), file=sys.stderr)
+        return 1
+    watch = Watch(rules)
+    clouds = Clouds(rules.clouds)
+    watch.cloud_off = clouds.off
+    metrics = Metrics(watch.now, lambda: ledger.spent_today_usd)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        doors = Doors(watch, Upstream(rules.limits.silence_s), clouds, ledger, metrics)
+        app.state.doors = doors
+        feed = poll_engines(engines, doors.upstream, watch) if engines else follow_supervisor(home, watch)
+        tasks = [asyncio.create_task(feed), asyncio.create_task(clouds.warm())]
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await doors.upstream.close()
+        ledger.close()
+
+    app = create_app(keys, lifespan)
+    log.info("router listens", host=rules.endpoint.host, port=rules.endpoint.port, clouds_off=clouds.off)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        log_level="warning",
+        timeout_graceful_shutdown=DRAIN_S,
+        server_header=False,
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+def _listen(endpoint: Endpoint) -> socket.socket:
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((endpoint.host, endpoint.port))
+    listening.listen(2048)
+    return listening
+
+
+def _why_not(error: Exception, endpoint: Endpoint) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        place = f"{endpoint.host}:{endpoint.port}"
+        return f"port {place} is taken by another program; stop it, or set another port in [endpoint] of stack.toml"
+    if isinstance(error, OSError):
+        return f"cannot listen on {endpoint.host}:{endpoint.port}: {os.strerror(error.errno or 0)}"
+    return str(error)

@@ -1,0 +1,98 @@
+"""Would a local target break the promise? Predict its time to first token and say so, with hysteresis.
+
+Pure, first version: the wait is the largest of four simple terms. Each term names itself as the reason of the spill.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from router.fleet import Target
+from router.pace import freed_tokens_per_s
+
+# Spilling starts when the forecast passes the promise and ends when it is back under half of it: the gap between
+# the two keeps a route from flapping around the threshold and losing the prefix cache each time.
+LEAVE_SHARE = 0.5
+# The engine's own report of KV use, which also sees what did not come through this router.
+KV_ENTER = 0.95
+KV_LEAVE = 0.80
+
+TTFT = "spill:ttft"
+KV = "spill:kv"
+QUEUE = "spill:queue"
+DEADLINE = "spill:deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one request asks of a target, in that target's tokens."""
+
+    prompt_tokens: float
+    answer_tokens: float
+    ttft_target_s: float
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Predicted time to first token, and the reason that a spill for it would carry."""
+
+    ttft_s: float
+    cause: str
+
+
+def forecast(target: Target, need: Need) -> Forecast:
+    """The largest of the terms: each is a wait that the others do not shorten."""
+    return max((Forecast(term(target, need), cause) for term, cause in TERMS), key=lambda each: each.ttft_s)
+
+
+def judge(target: Target, need: Need, spilling: bool) -> str | None:
+    """The reason to spill instead of using this local target, or None. `spilling` is the state so far."""
+    expected = forecast(target, need)
+    if need.deadline_s is not None and expected.ttft_s + _answer_s(target, need) > need.deadline_s:
+        return DEADLINE
+    if expected.ttft_s > need.ttft_target_s * (LEAVE_SHARE if spilling else 1.0):
+        return expected.cause
+    if _kv_is_full(target, spilling):
+        return KV
+    return None
+
+
+def _prefill_s(target: Target, need: Need) -> float:
+    return (target.in_flight.unstarted_tokens + need.prompt_tokens) / target.pace.prefill_tokens_per_s
+
+
+def _kv_room_s(target: Target, need: Need) -> float:
+    """Time until enough of the KV cache is free, at the rate at which finished requests free it."""
+    if target.load is None:
+        return 0.0
+    capacity = target.load.kv_capacity_tokens
+    held = max(target.in_flight.promised_tokens, target.load.kv_used_fraction * capacity)
+    missing = held + need.prompt_tokens + need.answer_tokens - capacity
+    return max(0.0, missing) / freed_tokens_per_s(target.pace, capacity)
+
+
+def _head_of_queue_s(target: Target, _need: Need) -> float:
+    """Engines serve in order of arrival: whoever comes now waits at least as long as the head has waited already."""
+    return target.in_flight.oldest_wait_s
+
+
+def _unknown_s(target: Target, _need: Need) -> float:
+    """Stale telemetry counts as full, never as idle."""
+    return math.inf if target.stale else 0.0
+
+
+TERMS = ((_prefill_s, TTFT), (_kv_room_s, KV), (_head_of_queue_s, QUEUE), (_unknown_s, QUEUE))
+
+
+def _answer_s(target: Target, need: Need) -> float:
+    return need.answer_tokens / target.pace.stream_tokens_per_s
+
+
+def _kv_is_full(target: Target, spilling: bool) -> bool:
+    if target.load is None:
+        return False
+    if spilling:
+        return target.load.kv_used_fraction > KV_LEAVE
+    return target.load.kv_used_fraction > KV_ENTER and target.load.waiting > 0

@@ -1,0 +1,92 @@
+"""Server-sent events of OpenAI streams: cut bytes into events and read the little that routing needs of each.
+
+Pure. An event keeps its bytes: what is relayed is what came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from router.errors import ApiError
+
+DONE = b"data: [DONE]\n\n"
+# A content event needs no parsing. These texts cannot stand in a JSON string, where each quote has a backslash.
+TELLING = (b'"finish_reason":"', b'"finish_reason": "', b'"usage":{', b'"usage": {', b'"error":', b"[DONE]")
+SPOKEN = ("content", "reasoning_content", "reasoning", "tool_calls", "function_call", "refusal")
+
+
+class BadEvent(ValueError):
+    """An event that is not JSON where an OpenAI stream has JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event. `speaks` means that it carries a token; `usage` is (prompt tokens, completion tokens)."""
+
+    raw: bytes
+    speaks: bool = False
+    finish_reason: str | None = None
+    usage: tuple[int, int] | None = None
+    only_usage: bool = False
+    error: str | None = None
+    done: bool = False
+
+
+class Cutter:
+    """Cuts a byte stream into events at blank lines, whatever the chunks were."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        *events, self._rest = (self._rest + chunk.replace(b"\r\n", b"\n")).split(b"\n\n")
+        return [event + b"\n\n" for event in events if event]
+
+
+def read_event(raw: bytes, started: bool) -> Event:
+    """Read one event. Once a stream has started, events without a telling text are content and stay unparsed."""
+    if started and not any(text in raw for text in TELLING):
+        return Event(raw, speaks=True)
+    data = b"\n".join(line[5:].strip() for line in raw.splitlines() if line.startswith(b"data:"))
+    if not data:
+        return Event(raw)
+    if data == b"[DONE]":
+        return Event(raw, done=True)
+    try:
+        return _read(raw, orjson.loads(data))
+    except (orjson.JSONDecodeError, TypeError, AttributeError, KeyError) as error:
+        raise BadEvent(f"not an OpenAI stream event: {data[:200].decode(errors='replace')}") from error
+
+
+def _read(raw: bytes, data: dict[str, Any]) -> Event:
+    if data.get("error"):
+        error = data["error"]
+        return Event(raw, error=str(error.get("message", error)) if isinstance(error, dict) else str(error))
+    choices = data.get("choices") or []
+    usage = read_usage(data)
+    return Event(
+        raw,
+        speaks=any(_speaks(choice) for choice in choices),
+        finish_reason=next((each["finish_reason"] for each in choices if each.get("finish_reason")), None),
+        usage=usage,
+        only_usage=usage is not None and not choices,
+    )
+
+
+def _speaks(choice: dict[str, Any]) -> bool:
+    delta = choice.get("delta") or {}
+    return bool(choice.get("text")) or any(delta.get(part) for part in SPOKEN)
+
+
+def read_usage(data: dict[str, Any]) -> tuple[int, int] | None:
+    """(prompt tokens, completion tokens) of an answer or a chunk that has them."""
+    usage = data.get("usage")
+    return (int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0)) if usage else None
+
+
+def error_event(error: ApiError) -> bytes:
+    """The event that ends a broken stream. No `[DONE]` follows, so it cannot be taken for a whole answer."""
+    return b"data: " + orjson.dumps(error.envelope()) + b"\n\n"

@@ -1,0 +1,105 @@
+"""What the router says about itself: models, readiness, status, and why each request went where it went.
+
+Pure but for the Doors it reads. Everything here is plain JSON values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from router.ask import AUTO, Ask
+from router.attempts import Doors, Served
+from router.config import Rules
+from router.fleet import Fleet, Place, Target
+from router.policy import Decision
+
+
+def model_list(fleet: Fleet, rules: Rules) -> dict[str, Any]:
+    """`GET /v1/models`: canonical models first, then the names that let Spillway choose."""
+    chosen = [*sorted(AUTO), *(f"tier/{name}" for name in rules.tiers), *(f"task/{name}" for name in rules.tasks)]
+    models = [_model(name, fleet) for name in sorted(fleet.model_names())]
+    return {"object": "list", "data": models + [_listed(name) for name in chosen]}
+
+
+def _model(name: str, fleet: Fleet) -> dict[str, Any]:
+    contexts = [target.context_tokens for target in fleet.targets if name in target.models]
+    return _listed(name) | {"max_model_len": max(contexts)}
+
+
+def _listed(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "spillway"}
+
+
+def ready(fleet: Fleet) -> tuple[bool, dict[str, Any]]:
+    """`GET /readyz`: can any target serve now, and why the others cannot."""
+    can = any(target.off is None for target in fleet.targets)
+    targets = {target.name: target.off or "ready" for target in fleet.targets}
+    return can, {"status": "ready" if can else "not ready", "targets": targets}
+
+
+def status(doors: Doors, now_s: float) -> dict[str, Any]:
+    """`GET /spillway/status`."""
+    watch, fleet = doors.watch, doors.watch.view(now_s)
+    snapshot, rules = watch.snapshot, watch.rules
+    return {
+        "endpoint": f"http://{rules.endpoint.host}:{rules.endpoint.port}/v1",
+        "ready": ready(fleet)[0],
+        "snapshot_age_s": round(watch.snapshot_age_s(now_s), 3) if snapshot else None,
+        "engines": [asdict(engine) for engine in snapshot.engines] if snapshot else [],
+        "gpus": [asdict(gpu) for gpu in snapshot.gpus] if snapshot else [],
+        "host": asdict(snapshot.host) if snapshot else None,
+        "targets": [_target(target) for target in fleet.targets],
+        "tiers": [{"name": name} | tier.model_dump() for name, tier in rules.tiers.items()],
+        "clouds": [_cloud(target) for target in fleet.targets if target.place is Place.CLOUD],
+        "spilling": [f"{target} {tier}" for (target, tier), on in watch.spilling.items() if on],
+        "spend": {
+            "today_usd": round(doors.ledger.spent_today_usd, 8),
+            "cloud_usd_per_day": rules.limits.cloud_usd_per_day,
+            "lost_outcomes": doors.ledger.lost_outcomes,
+        },
+    }
+
+
+def _target(target: Target) -> dict[str, Any]:
+    return {
+        "name": target.name,
+        "models": sorted(target.models),
+        "state": "ready" if target.off is None else target.off,
+        "resting": target.resting,
+        "context_tokens": target.context_tokens,
+        "in_flight": asdict(target.in_flight),
+        "pace": asdict(target.pace),
+        "load": asdict(target.load) if target.load else None,
+        "stale": target.stale,
+    }
+
+
+def _cloud(target: Target) -> dict[str, Any]:
+    price = target.price
+    return {
+        "name": target.name.removeprefix("cloud/"),
+        "model": target.served_name,
+        "state": "on" if target.off is None else "off",
+        "why": target.off or "",
+        "context_tokens": target.context_tokens,
+        "input_usd_per_mtok": price.input_usd_per_mtok if price else None,
+        "output_usd_per_mtok": price.output_usd_per_mtok if price else None,
+    }
+
+
+def decision_row(ask: Ask, decision: Decision, served: Served | None) -> dict[str, Any]:
+    """One row of `GET /spillway/decisions`."""
+    return {
+        "request_id": ask.request_id,
+        "asked": ask.requested,
+        "tier": ask.tier,
+        "task": ask.task,
+        "local_only": ask.local_only,
+        "order": [target.name for target in decision.targets],
+        "dropped": list(decision.considered),
+        "reason": served.reason if served else decision.reason,
+        "target": served.target.name if served else None,
+        "attempts": served.attempts if served else len(decision.targets),
+        "refused": decision.refusal.message if decision.refusal else None,
+    }
