@@ -1,0 +1,232 @@
+"""The console script `spillway`: verbs in, calls out. Every error of ours ends in its own words and exit code 1.
+
+Decides nothing itself. What is slow to import is imported by the verb that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from engines import door, home, stack, up
+from engines import runtime as runtimes
+from engines.feed import FeedError, follow
+from engines.logs import NoSuchLogError, follow_logs, pick_logs, print_last
+from engines.pip import PipError
+from engines.plan import PlanError, RouterPlan
+from engines.progress import Show
+from engines.relock import resolved, stale, to_toml
+from engines.snapshot import state_home
+from engines.table import render_plan, render_stack
+from engines.tables import TableError
+
+NOT_RUNNING = 3
+WIDE = 160
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+OURS = (
+    TableError,
+    PlanError,
+    FeedError,
+    NoSuchLogError,
+    stack.StackError,
+    door.PortTakenError,
+    runtimes.RuntimeInstallError,
+    PipError,
+)
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+runtime_app = typer.Typer(no_args_is_help=True, help="The engine runtimes: virtualenvs apart from this one.")
+app.add_typer(runtime_app, name="runtime")
+
+Profile = Annotated[str | None, typer.Option(help="cpu or gpu; the default follows the hardware")]
+Config = Annotated[Path | None, typer.Option(help="stack.toml to use", dir_okay=False)]
+LockFile = Annotated[Path | None, typer.Option("--lock", help="models.lock to use", dir_okay=False)]
+
+
+def main() -> None:
+    """The console script."""
+    # A terminated `up` must put away what it started, exactly like an interrupted one.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()
+
+
+@app.command(name="up")
+def up_verb(profile: Profile = None, config: Config = None, lock: LockFile = None) -> None:
+    """Install what is missing, launch the engines and the router, wait until they serve, print where."""
+    console, at = _console(), state_home()
+    with _our_errors(console):
+        with Show(console) as show:
+            plan, snapshot = up.bring_up(_asked(profile, config, lock), at, show)
+        status = door.read_status(plan.router.host, plan.router.port)
+        console.print(render_stack(snapshot, status, plan.router.host, plan.router.port))
+
+
+@app.command()
+def down() -> None:
+    """Stop everything; no process, port or shared memory stays."""
+    console, at = _console(), state_home()
+    with _our_errors(console), Show(console) as show:
+        show.say("stopping router and engines")
+        found = home.end_all(at)
+        show.note("everything is stopped." if found else "nothing was running.")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="one Snapshot and the router's status as JSON")] = False,
+    watch: Annotated[bool, typer.Option(help="again and again, until interrupted")] = False,
+) -> None:
+    """What runs now. Exit code 3 if nothing does."""
+    console, at = _console(), state_home()
+    if home.running_supervisor(at) is None:
+        console.print(f"nothing runs in {at}. `spillway up` starts the stack.", highlight=False)
+        raise typer.Exit(NOT_RUNNING)
+    plan = up.running_plan(at)
+    router = plan.router if plan else RouterPlan((), "127.0.0.1", 4000)
+    with _our_errors(console):
+        for snapshot in follow(at):
+            said = door.read_status(router.host, router.port)
+            if as_json:
+                print(json.dumps({"snapshot": asdict(snapshot), "router": said}), flush=True)
+            else:
+                if watch:
+                    console.clear()
+                console.print(render_stack(snapshot, said, router.host, router.port))
+            if not watch:
+                return
+
+
+@app.command()
+def logs(
+    name: Annotated[str | None, typer.Argument(help="supervisor, router or an engine; all if left out")] = None,
+    follow_on: Annotated[bool, typer.Option("--follow", "-f", help="go on as they grow")] = False,
+) -> None:
+    """The logs of supervisor, router and engines."""
+    console = _console()
+    with _our_errors(console):
+        paths = pick_logs(home.logs_folder(state_home()), name)
+        print_last(paths, print)
+        if follow_on:
+            follow_logs(paths, lambda line: print(line, flush=True))
+
+
+@app.command(name="plan")
+def plan_verb(profile: Profile = None, config: Config = None, lock: LockFile = None) -> None:
+    """Print placement and arithmetic; start nothing."""
+    console = _console()
+    with _our_errors(console):
+        read = stack.read_stack(_asked(profile, config, lock))
+        stack.verify_files(read)
+        plan = stack.make_plan(read, stack.check_router(read.asked.config))
+        if read.gpus.why_none:
+            console.print(f"no GPU: {read.gpus.why_none}", highlight=False, markup=False)
+        console.print(render_plan(plan, read.gpus.seen), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def lock(
+    check: Annotated[bool, typer.Option("--check", help="only say what is stale; exit code 1 if anything is")] = False,
+    path: LockFile = None,
+) -> None:
+    """Compute models.lock anew from the models' files and the runtimes' pins."""
+    console, path = _console(), path or stack.default_lock()
+    with _our_errors(console):
+        old = stack.read_lock(path)
+        new = resolved(old, {name: runtimes.runtime(name).version for name in runtimes.RUNTIMES})
+        lines = stale(old, new)
+        for line in lines:
+            console.print(f"{path.name}: {line}", highlight=False, markup=False)
+        if check and lines:
+            console.print("Run `spillway lock` if these changes are meant.")
+            raise typer.Exit(1)
+        if not check:
+            path.write_text(to_toml(new), encoding="utf-8")
+        console.print(f"{path.name} is up to date." if not lines else f"{path.name} is written.", highlight=False)
+
+
+@runtime_app.command(name="install")
+def runtime_install(
+    name: Annotated[str | None, typer.Argument(help="the default follows the hardware")] = None,
+) -> None:
+    """Make an engine runtime if it is not there yet."""
+    console = _console()
+    with _our_errors(console):
+        if name not in (None, *runtimes.RUNTIMES):
+            raise stack.StackError(f"no runtime is called {name}; there are: {', '.join(runtimes.RUNTIMES)}.")
+        chosen = runtimes.runtime(name or runtimes.choose(len(stack.read_gpus().seen), None))
+        with Show(console) as show:
+            up.install(chosen, show)
+        console.print(f"{chosen.name} {chosen.version} is in {chosen.root}", highlight=False, soft_wrap=True)
+
+
+@runtime_app.command(name="list")
+def runtime_list() -> None:
+    """The runtimes, and which of them are here."""
+    for name in runtimes.RUNTIMES:
+        one = runtimes.runtime(name)
+        print(f"{one.name} {one.version}  {'ready' if runtimes.is_ready(one) else 'not installed'}  {one.root}")
+
+
+@app.command(context_settings=PASS_ON)
+def router(context: typer.Context) -> None:
+    """The router alone, for engines that run elsewhere: `spillway router --help`."""
+    _become("router", context.args)
+
+
+@app.command(context_settings=PASS_ON)
+def demo(context: typer.Context) -> None:
+    """Half a minute of pressure on a small engine: see it spill and come back."""
+    _become("benchmarks", ["demo", *context.args])
+
+
+@app.command(context_settings=PASS_ON)
+def bench(context: typer.Context) -> None:
+    """Measure the running stack from outside."""
+    _become("benchmarks", ["bench", *context.args])
+
+
+def _become(package: str, arguments: list[str]) -> None:
+    """Turn this process into another of our programs, so that signals and exit codes are its own."""
+    if not (stack.ROOT / package / "__init__.py").is_file():
+        print(f"`{package}` is not here: this verb works in a checkout of Spillway only.", file=sys.stderr)
+        raise typer.Exit(1)
+    os.execv(sys.executable, [sys.executable, "-m", package, *arguments])
+
+
+def _asked(profile: str | None, config: Path | None, lock: Path | None) -> stack.Asked:
+    if profile not in (None, "cpu", "gpu"):
+        raise stack.StackError(f"no profile is called {profile}; there are: cpu, gpu.")
+    return stack.Asked(
+        (config or stack.default_config()).absolute(), (lock or stack.default_lock()).absolute(), profile
+    )
+
+
+def _console() -> Console:
+    # Into a file or a pipe lines are not cut: whoever reads them there wants them whole.
+    return Console() if sys.stdout.isatty() else Console(width=WIDE)
+
+
+@contextmanager
+def _our_errors(console: Console) -> Iterator[None]:
+    try:
+        yield
+    except OURS as error:
+        console.print(str(error), highlight=False, markup=False, soft_wrap=True)
+    except up.UpError as error:
+        console.print(error.words(), highlight=False, markup=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print("interrupted.")
+        raise typer.Exit(130) from None
+    else:
+        return
+    raise typer.Exit(1)

@@ -1,0 +1,53 @@
+"""What a long verb shows while it works: a live line on a terminal, plain lines elsewhere, never a silent minute.
+
+Knows the terminal; not what is being done.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.status import Status
+
+PLAIN_EVERY_S = 10.0
+
+
+class Show:
+    """One line that says what happens now and since when. Use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Status("", console=console) if sys.stdout.isatty() else None
+        self._text = ""
+        self._since_s = time.monotonic()
+        self._printed_s = 0.0
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, text: str, elapsed_s: float | None = None) -> None:
+        """Say what happens now; called often. `elapsed_s` counts from the text's first time if it is not given."""
+        now_s = time.monotonic()
+        is_new = text != self._text
+        if is_new:
+            self._text, self._since_s = text, now_s
+        line = f"{text} ({now_s - self._since_s if elapsed_s is None else elapsed_s:.0f} s)"
+        if self._live:
+            self._live.update(line)
+        elif is_new or now_s - self._printed_s >= PLAIN_EVERY_S:
+            self._printed_s = now_s
+            self._console.print(line, highlight=False, markup=False)
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text, highlight=False, markup=False)

@@ -1,0 +1,117 @@
+"""What runs, as tables for a terminal: endpoint, engines, tiers, clouds; and what would run, for `spillway plan`.
+
+Takes values, returns things to print. Knows neither processes nor sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shlex import join
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from engines import vllm
+from engines.plan import GIB, EnginePlan, Plan
+from engines.snapshot import EngineView, GpuView, Snapshot
+
+UUID_SHOWN = 12
+
+
+def render_stack(snapshot: Snapshot, status: dict[str, Any] | None, host: str, port: int) -> RenderableType:
+    """The whole stack; `status` is what the router says of itself, None if it does not answer."""
+    said = status or {}
+    endpoint = said.get("endpoint") or f"http://{host}:{port}/v1"
+    parts: list[RenderableType] = [Text(f"endpoint  {endpoint}" + ("" if status else "  (the router does not answer)"))]
+    parts.append(_engines(snapshot))
+    if tiers := said.get("tiers"):
+        parts.append(_tiers(tiers))
+    if clouds := said.get("clouds"):
+        parts.append(_clouds(clouds))
+    if spend := said.get("spend"):
+        parts.append(Text(f"spent today  ${spend['today_usd']:.4f} of ${spend['cloud_usd_per_day']:.2f}"))
+    failed = [engine for engine in snapshot.engines if engine.last_error and engine.state != "ready"]
+    parts += [Text(f"{engine.name}: {engine.last_error}") for engine in failed]
+    return Group(*parts)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _engines(snapshot: Snapshot) -> Table:
+    table = _table(
+        "ENGINE", "STATE", "DEVICE", "MODEL", "CONTEXT", "KV TOKENS", "RUNNING", "WAITING", "RESTARTS", "PID"
+    )
+    for engine in snapshot.engines:
+        load = engine.load
+        numbers = (f"{load.kv_capacity_tokens:,}", str(load.running), str(load.waiting)) if load else ("-", "-", "-")
+        table.add_row(
+            f"local/{engine.name}",
+            _state(engine),
+            _device(engine.device, snapshot.gpus),
+            engine.model,
+            f"{engine.context_tokens:,}",
+            *numbers,
+            str(engine.restarts),
+            str(engine.pid or "-"),
+        )
+    return table
+
+
+def _state(engine: EngineView) -> str:
+    return f"{engine.state} {engine.in_state_s:.0f} s" + (f" ({engine.progress})" if engine.progress else "")
+
+
+def _device(device: str, gpus: Sequence[GpuView]) -> str:
+    names = {gpu.uuid: gpu.name for gpu in gpus}
+    return ", ".join(f"{names.get(each, '')} {each[:UUID_SHOWN]}".strip() for each in device.split(","))
+
+
+def _tiers(tiers: Sequence[dict[str, Any]]) -> Table:
+    table = _table("TIER", "TTFT TARGET", "ORDER", "MAY SPILL")
+    for tier in tiers:
+        spills = "yes" if tier["may_spill"] else "no"
+        table.add_row(tier["name"], f"{tier['ttft_target_s']:g} s", ", ".join(tier["order"]), spills)
+    return table
+
+
+def _clouds(clouds: Sequence[dict[str, Any]]) -> Table:
+    table = _table("CLOUD", "MODEL", "STATE", "$ PER M TOKENS IN", "OUT", "")
+    for cloud in clouds:
+        prices = (cloud.get("input_usd_per_mtok"), cloud.get("output_usd_per_mtok"))
+        words = ("?" if price is None else f"{price:g}" for price in prices)
+        table.add_row(f"cloud/{cloud['name']}", cloud["model"], cloud["state"], *words, cloud["why"])
+    return table
+
+
+def render_plan(plan: Plan, gpus: Sequence[GpuView]) -> str:
+    """Placement and arithmetic in plain lines, each flag as it will be given."""
+    head = f"profile {plan.profile}; endpoint http://{plan.router.host}:{plan.router.port}/v1"
+    return "\n\n".join([head, *(_plan_of(engine, gpus) for engine in plan.engines)])
+
+
+def _plan_of(engine: EnginePlan, gpus: Sequence[GpuView]) -> str:
+    model = engine.model
+    mine = [gpu for gpu in gpus if gpu.uuid in engine.gpu_uuids]
+    tokens = vllm.kv_tokens(engine, min((gpu.total_bytes for gpu in mine), default=0))
+    kv_gib = tokens * model.kv_bytes_per_token / GIB
+    at_most = "at most " if mine and model.kv_blocks is None else ""
+    where = _device(engine.device, mine) if mine else f"cpu, cores {', '.join(map(str, engine.cores))}"
+    return "\n".join(
+        [
+            f"engine {engine.name}",
+            f"  device   {where}",
+            f"  runtime  {engine.runtime.name} {engine.runtime.version}",
+            f"  weights  {model.weights_bytes / 1e6:,.1f} MB as {model.dtype}",
+            f"  KV       {model.kv_bytes_per_token:,} bytes a token; {at_most}{tokens:,} tokens, {kv_gib:.2f} GiB: "
+            f"{tokens / model.context_tokens:,.1f} requests of {model.context_tokens:,} tokens",
+            f"  command  {join(vllm.command(engine, 0))}",
+            "           (port 0 stands for the free port that is chosen at the start)",
+        ]
+    )

@@ -1,0 +1,188 @@
+"""`spillway up`: check everything, install what is missing, start the supervisor, wait until all of it truly serves.
+
+Whatever it started it ends again when it fails or is interrupted. Never a silent minute.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from engines import door, home
+from engines import runtime as runtimes
+from engines.feed import FeedError, follow
+from engines.logtail import LogTail, last_lines
+from engines.pip import Progress
+from engines.plan import Plan, PlanError, from_json
+from engines.progress import Show
+from engines.snapshot import EngineState, EngineView, Snapshot
+from engines.stack import Asked, Stack, check_router, make_plan, read_stack, verify_files
+from engines.vllm import PORT_TAKEN
+
+FEED_WAIT_S = 20.0
+FEED_PAUSE_S = 0.05
+ROUTER_WAIT_S = 60.0
+LOG_LINES = 15
+
+
+class UpError(Exception):
+    """The stack does not come up. `log` is the file that tells more, if there is one."""
+
+    def __init__(self, message: str, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.log = log
+
+    def words(self) -> str:
+        lines = last_lines(self.log, LOG_LINES) if self.log else []
+        return "\n".join([str(self), *(["", f"Last lines of {self.log}:", *lines] if lines else [])])
+
+
+def bring_up(asked: Asked, at: Path, show: Show) -> tuple[Plan, Snapshot]:
+    """The plan that runs and a Snapshot in which every engine is ready and the router answers.
+
+    Raises TableError, StackError, PlanError, PortTakenError, RuntimeInstallError or UpError; then nothing that was
+    started here is left.
+    """
+    show.say("reading stack.toml and models.lock")
+    stack = read_stack(asked)
+    home.make_home(at)
+    with (at / "up.lock").open("w") as one_at_a_time:
+        show.say("waiting for another `spillway up` to end")
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        running = home.running_supervisor(at)
+        plan = running_plan(at) if running else None
+        if plan and plan.fingerprint == stack.fingerprint:
+            return plan, wait_until_served(plan, at, show)
+        return _start_anew(stack, at, show, is_running=running is not None)
+
+
+def running_plan(at: Path) -> Plan | None:
+    """The plan that the supervisor here runs; None if there is none that this version can read."""
+    try:
+        return from_json(home.plan_path(at).read_text(encoding="utf-8"))
+    except (OSError, PlanError):
+        return None
+
+
+def _start_anew(stack: Stack, at: Path, show: Show, is_running: bool) -> tuple[Plan, Snapshot]:
+    show.say("checking the router's tables")
+    router = check_router(stack.asked.config)
+    show.say("checking models.lock against the files")
+    verify_files(stack)
+    make_plan(stack, router)
+    if is_running:
+        show.note("stack.toml, models.lock, a key or the profile changed since the start: restarting everything.")
+    show.say("stopping what ran before" if is_running else "looking for leftovers")
+    home.end_all(at)
+    door.require_free(router.host, router.port)
+    install(stack.runtime, show)
+    # Planned again: only now is the memory of the stack that ran before free.
+    plan = make_plan(stack, router)
+    home.plan_path(at).write_text(plan.to_json(), encoding="utf-8")
+    try:
+        _start_supervisor(at)
+        return plan, wait_until_served(plan, at, show)
+    except BaseException:
+        show.say("stopping what was started")
+        home.end_all(at)
+        raise
+
+
+def install(runtime: runtimes.Runtime, show: Show) -> None:
+    """Make the engine runtime if it is not there. Raises RuntimeInstallError."""
+
+    def report(progress: Progress) -> None:
+        show.say(f"installing {runtime.name} {runtime.version}: {install_words(progress)}", progress.elapsed_s)
+
+    if not runtimes.is_ready(runtime):
+        runtimes.install(runtime, report)
+
+
+def install_words(progress: Progress) -> str:
+    counted = f" {progress.done} of {progress.total} packages" if progress.total else ""
+    return f"{progress.phase}{counted} {progress.package}".rstrip()
+
+
+def _start_supervisor(at: Path) -> None:
+    """Detached, in a session of its own. Raises UpError if it ends before it publishes."""
+    log = home.logs_folder(at) / "supervisor.log"
+    with log.open("ab") as said:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "engines.supervisor"],
+            env={**os.environ, "SPILLWAY_HOME": str(at)},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    deadline_s = time.monotonic() + FEED_WAIT_S
+    while time.monotonic() < deadline_s:
+        if started.poll() is not None:
+            raise UpError(f"the supervisor ended with exit code {started.returncode}.", log)
+        try:
+            next(iter(follow(at)))
+        except FeedError:
+            time.sleep(FEED_PAUSE_S)
+        else:
+            # It outlives this process on purpose, so Python need not warn that nobody waits for it.
+            started.returncode = 0
+            return
+    raise UpError(f"the supervisor does not publish within {FEED_WAIT_S:.0f} s.", log)
+
+
+def wait_until_served(plan: Plan, at: Path, show: Show) -> Snapshot:
+    """Follow the feed until every engine has made a token and the router answers. Raises UpError with the cause."""
+    began_s = time.monotonic()
+    supervisor_log = LogTail(home.logs_folder(at) / "supervisor.log")
+    engines_ready = False
+    try:
+        for snapshot in follow(at):
+            _raise_failure(snapshot, at)
+            _raise_router_end(supervisor_log, at)
+            engines_ready = all(engine.state is EngineState.READY for engine in snapshot.engines)
+            if engines_ready and _router_sees(plan):
+                return snapshot
+            _say_progress(snapshot, time.monotonic() - began_s, show)
+            if engines_ready and time.monotonic() - began_s > ROUTER_WAIT_S:
+                raise UpError("the engines are ready but the router does not answer.", _log_of(at, "router"))
+    except FeedError as error:
+        raise UpError(f"{error}.", _log_of(at, "supervisor")) from error
+    raise UpError("the supervisor has ended.", _log_of(at, "supervisor"))
+
+
+def _router_sees(plan: Plan) -> bool:
+    """Whether the router answers and knows that every engine is ready, so that the next request will be served."""
+    status = door.read_status(plan.router.host, plan.router.port) or {}
+    seen = {engine["name"] for engine in status.get("engines", []) if engine["state"] == EngineState.READY}
+    return seen >= {engine.name for engine in plan.engines}
+
+
+def _raise_failure(snapshot: Snapshot, at: Path) -> None:
+    for engine in snapshot.engines:
+        if engine.state is EngineState.FAILED and not (engine.last_error or "").startswith(PORT_TAKEN):
+            raise UpError(f"engine {engine.name} failed: {engine.last_error}", _log_of(at, engine.name))
+
+
+def _raise_router_end(log: LogTail, at: Path) -> None:
+    for line in log.new_lines():
+        if " router ended: " in line or " router cannot be started: " in line:
+            raise UpError(f"the router does not stay up: {line.partition('router ')[2]}.", _log_of(at, "router"))
+
+
+def _log_of(at: Path, name: str) -> Path:
+    return home.logs_folder(at) / f"{name}.log"
+
+
+def _say_progress(snapshot: Snapshot, elapsed_s: float, show: Show) -> None:
+    waiting = [engine for engine in snapshot.engines if engine.state is not EngineState.READY]
+    show.say("; ".join(_words(engine) for engine in waiting) or "waiting for the router", elapsed_s)
+
+
+def _words(engine: EngineView) -> str:
+    return f"{engine.name} on {engine.device[:12]}: {engine.state}" + (
+        f", {engine.progress}" if engine.progress else ""
+    )
