@@ -21,6 +21,8 @@ from rich.console import Console
 from engines import door, home, stack, up
 from engines import runtime as runtimes
 from engines.feed import FeedError, follow
+from engines.gpu import read_gpus
+from engines.lock import read_lock
 from engines.logs import NoSuchLogError, follow_logs, pick_logs, print_last
 from engines.pip import PipError
 from engines.plan import PlanError, RouterPlan
@@ -141,7 +143,7 @@ def lock(
     """Compute models.lock anew from the models' files and the runtimes' pins."""
     console, path = _console(), path or stack.default_lock()
     with _our_errors(console):
-        old = stack.read_lock(path)
+        old = read_lock(path)
         new = resolved(old, {name: runtimes.runtime(name).version for name in runtimes.RUNTIMES})
         lines = stale(old, new)
         for line in lines:
@@ -163,7 +165,7 @@ def runtime_install(
     with _our_errors(console):
         if name not in (None, *runtimes.RUNTIMES):
             raise stack.StackError(f"no runtime is called {name}; there are: {', '.join(runtimes.RUNTIMES)}.")
-        chosen = runtimes.runtime(name or runtimes.choose(len(stack.read_gpus().seen), None))
+        chosen = runtimes.runtime(name or runtimes.choose(len(read_gpus().seen), None))
         with Show(console) as show:
             up.install(chosen, show)
         console.print(f"{chosen.name} {chosen.version} is in {chosen.root}", highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ import signal
 import time
 from pathlib import Path
 
-from engines.orphans import cull, marked_members, remove_tree, session_members
+from engines.orphans import cull, mapped_segments, marked_members, remove_segments, remove_tree, session_members
 from engines.process import ProcessId, Record, read_records, records_folder
 from engines.snapshot import FEED_NAME
 
@@ -94,6 +94,7 @@ def _sweep_session(record: Record) -> bool:
     only be a stranger's once all of it is gone; the scratch folder in the environment finds those that left it."""
     began_s = time.monotonic()
     swept = False
+    segments = mapped_segments(_of_session(record))
     while members := _of_session(record):
         swept = True
         waited_s = time.monotonic() - began_s
@@ -101,6 +102,7 @@ def _sweep_session(record: Record) -> bool:
             break
         cull(members, trackers_too=waited_s > TRACKER_PATIENCE_S)
         time.sleep(PAUSE_S)
+    remove_segments(segments, since_s=0.0)
     return swept
 
 

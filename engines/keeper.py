@@ -19,7 +19,16 @@ import time
 from typing import NamedTuple
 
 from engines.childlog import Log
-from engines.orphans import cull, descendants, remove_tree, start_ticks, tell, unlink
+from engines.orphans import (
+    cull,
+    descendants,
+    mapped_segments,
+    remove_segments,
+    remove_tree,
+    start_ticks,
+    tell,
+    unlink,
+)
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -28,6 +37,7 @@ SWEEP_PAUSE_S = 0.02
 TRACKER_PATIENCE_S = 3.0
 SWEEP_LIMIT_S = 30.0
 AGAIN_S = 0.5
+LOOK_EVERY_S = 10.0
 LAST_WORDS = 64
 
 
@@ -56,6 +66,8 @@ class Keeper:
         self._kill_at_s: float | None = None
         self._output = -1
         self._lifeline_open = True
+        self._began_s = time.time()
+        self._segments: set[int] = set()
 
     def run(self) -> int:
         """Blocks until everything is over; the child's exit code, 128 + n for signal n."""
@@ -104,9 +116,11 @@ class Keeper:
         for fd in (wake, self._output, *([0] if self._lifeline_open else [])):
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
-        wait_s = None if self._kill_at_s is None else max(0.0, self._kill_at_s - time.monotonic())
-        ready = {fd for fd, _ in poll.poll(None if wait_s is None else wait_s * 1000 + 1)}
+        wait_s = LOOK_EVERY_S if self._kill_at_s is None else max(0.0, self._kill_at_s - time.monotonic())
+        ready = {fd for fd, _ in poll.poll(wait_s * 1000 + 1)}
         self._drain()
+        if not ready:
+            self._note_segments()
         if wake in ready:
             signals = os.read(wake, 256)
             self._reap()
@@ -121,10 +135,15 @@ class Keeper:
 
     def _stop(self) -> None:
         """TERM to the child's group and a grace period; a second request ends the patience."""
+        self._note_segments()
         grace_s = self._orders.grace_s if self._kill_at_s is None else 0.0
         self._kill_at_s = time.monotonic() + grace_s
         if self._status is None:
             tell(-self._child, signal.SIGTERM)
+
+    def _note_segments(self) -> None:
+        """Remember the shared memory in use, while there is still somebody who maps it."""
+        self._segments |= mapped_segments(descendants(os.getpid()))
 
     def _drain(self) -> bool:
         """Take one piece of what the child has said, so that it never waits for us; False when there is none."""
@@ -156,6 +175,7 @@ class Keeper:
     def _finish(self) -> None:
         """The child is gone: kill and reap all that it left, then remove its scratch folder and the record."""
         began_s = time.monotonic()
+        self._note_segments()
         while self._reap() and time.monotonic() - began_s < SWEEP_LIMIT_S:
             cull(descendants(os.getpid()), trackers_too=time.monotonic() - began_s > TRACKER_PATIENCE_S)
             self._drain()
@@ -164,6 +184,7 @@ class Keeper:
             if not self._drain():
                 break
         self._log.note(f"{self._orders.name} ended: {_words(self._status)}")
+        remove_segments(self._segments, self._began_s)
         if self._orders.scratch:
             remove_tree(self._orders.scratch)
         if left := descendants(os.getpid()):

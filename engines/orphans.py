@@ -9,6 +9,8 @@ import os
 import signal
 from collections.abc import Iterable
 
+SHARED_MEMORY = "/dev/shm"
+
 
 def start_ticks(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; with the pid it names one process for good. None: no such."""
@@ -83,6 +85,35 @@ def _is_tracker(pid: int) -> bool:
             return b"multiprocessing.resource_tracker" in file.read()
     except OSError:
         return False
+
+
+def mapped_segments(pids: Iterable[int]) -> set[int]:
+    """The inodes of the shared memory that these processes have mapped.
+
+    Inodes because a semaphore is mapped under a name that it no longer has. The engine's own clean-up forgets some of
+    them even in an ordered stop, and all of them when it is killed.
+    """
+    found = set()
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/maps", "rb") as file:
+                found.update(int(line.split()[4]) for line in file if b" /dev/shm/" in line)
+        except OSError:
+            continue
+    return found
+
+
+def remove_segments(inodes: set[int], since_s: float) -> None:
+    """Remove shared memory by inode, unless it is older than `since_s` (seconds of the epoch) or another user's."""
+    if not inodes:
+        return
+    for entry in os.scandir(SHARED_MEMORY):
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except OSError:
+            continue
+        if found.st_ino in inodes and found.st_uid == os.getuid() and found.st_ctime >= since_s:
+            unlink(entry.path)
 
 
 def unlink(path: str) -> None:

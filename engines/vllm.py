@@ -115,13 +115,13 @@ def kv_tokens(plan: EnginePlan, gpu_total_bytes: int) -> int:
     """KV cache tokens as planned; `gpu_total_bytes` is the memory of the smallest GPU, 0 on a CPU.
 
     On GPUs an upper bound, all of the allowed memory that the weights leave: activations and graphs are known only at
-    the start. Weights and KV heads are split over the GPUs.
+    the start. Weights and KV heads are split over the GPUs; on a CPU every worker has the whole cpu_kv_cache_gib.
     """
     model = plan.model
     if model.kv_blocks is not None:
         return model.kv_blocks * (GPU_BLOCK_TOKENS if plan.gpu_uuids else CPU_BLOCK_TOKENS)
     if not plan.gpu_uuids:
-        return model.cpu_kv_cache_gib * GIB // model.kv_bytes_per_token
+        return model.cpu_kv_cache_gib * GIB * model.tensor_parallel // model.kv_bytes_per_token
     left_bytes = gpu_total_bytes * (plan.gpu_memory_utilization or 0.0) * len(plan.gpu_uuids) - model.weights_bytes
     return max(0, int(left_bytes / model.kv_bytes_per_token))
 
