@@ -241,5 +241,5 @@ def _none_left(
     waits = [failure.retry_after_s for failure in unavailable if failure.retry_after_s is not None]
     if all(failure.saturated for failure in unavailable):
         return ApiError(429, "saturated", f"every target is full: {tried}", retry_after_s=min(waits, default=1.0))
-    status = 504 if all(_cause(failure) in {"timeout", "deadline"} for failure in unavailable) else 502
+    status = 504 if all(_cause(failure) in {"timeout", "deadline"} for failure in unavailable) else 503
     return ApiError(status, "no_target", f"no target answered: {tried}", retry_after_s=min(waits, default=1.0))

@@ -39,7 +39,8 @@ FORWARDED = frozenset({"messages", "prompt", "suffix", "echo", "logprobs", "top_
 )
 FULL = frozenset({429, 503})
 NOT_THE_CLIENT = frozenset({401, 403, 404, 408, 409})
-BAD_REQUEST, INTERNAL_ERROR = 400, 500
+INTERNAL_ERROR = 500
+LONGEST_MESSAGE = 500
 
 
 class Clouds:
@@ -53,11 +54,12 @@ class Clouds:
 
     @property
     def off(self) -> dict[str, str]:
-        """Why a deployment cannot be used, by target name."""
+        """Why a deployment cannot be used now, by target name."""
+        missing = {name: f"the variable {cloud.key_env} is not set" for name, cloud in self._clouds.items()}
         return {
-            f"cloud/{name}": f"the variable {cloud.key_env} is not set"
-            for name, cloud in self._clouds.items()
-            if not self._keys[name]
+            f"cloud/{name}": "starting: its SDK is being loaded" if self._keys[name] else why
+            for name, why in missing.items()
+            if not self._keys[name] or self._sdk is None
         }
 
     async def warm(self) -> None:
@@ -75,11 +77,11 @@ class Clouds:
         # It would rebuild every answer for logs that nobody reads.
         sdk.disable_streaming_logging = True
         sdk.drop_params = True
+        asyncio.run(_rehearse(sdk))
         self._sdk = sdk
 
     async def open(self, ask: Ask, target: Target, timeout_s: float) -> Reply:
         """Send the Ask. Raises TargetUnavailable, RequestRefused or ContextExceeded."""
-        await self.warm()
         name = target.name.removeprefix("cloud/")
         call = self._sdk.acompletion if ask.endpoint is Endpoint.CHAT else self._sdk.atext_completion
         try:
@@ -101,6 +103,14 @@ class Clouds:
         except (self._errors.APIError, self._errors.APIConnectionError) as error:
             raise StreamBroken(target.name, _status_of(error), _message(error)) from error
         yield DONE
+
+
+async def _rehearse(sdk: Any) -> None:
+    """A call that goes nowhere: litellm imports half of itself only with the first one, which would cost a second."""
+    words = [{"role": "user", "content": "."}]
+    stream = await sdk.acompletion(model="openai/rehearsal", messages=words, mock_response=".", stream=True)
+    async for _ in stream:
+        pass
 
 
 async def _nothing() -> None:
@@ -137,7 +147,8 @@ def _status_of(error: Any) -> str:
 
 
 def _message(error: Any) -> str:
-    return str(getattr(error, "message", error))[:500]
+    """The provider's words, without the class names that litellm puts in front of them."""
+    return str(getattr(error, "message", error)).rpartition("Exception - ")[2][:LONGEST_MESSAGE]
 
 
 def _mapped(target: str, error: Any) -> Exception:

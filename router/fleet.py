@@ -56,6 +56,7 @@ class InFlight:
 class Pace:
     """What this router has learned of one target from the answers that passed through it (see `router.pace`)."""
 
+    answers: int = 0
     bytes_per_token: float = BYTES_PER_TOKEN
     answer_tokens: float = 256.0
     prefill_tokens_per_s: float = 4000.0

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from router.fleet import Pace
 
-# Weight of one answer in a moving average: about the last twenty count.
+# Weight of one answer in a moving average once there are many: about the last twenty count. The first ones weigh
+# more, so that what was assumed is soon forgotten.
 WEIGHT = 0.05
 # Time over which the rate of freed KV tokens is averaged.
 RATE_WINDOW_S = 5.0
@@ -48,38 +49,40 @@ def freed_tokens_per_s(pace: Pace, kv_capacity_tokens: int) -> float:
 
 
 def learn(pace: Pace, done: Finished) -> Pace:
+    weight = max(WEIGHT, 1 / (pace.answers + 1))
     return replace(
         pace,
-        bytes_per_token=_bytes_per_token(pace, done),
-        answer_tokens=_average(pace.answer_tokens, done.completion_tokens),
-        stream_tokens_per_s=_stream_rate(pace, done),
+        answers=pace.answers + 1,
+        bytes_per_token=_bytes_per_token(pace, done, weight),
+        answer_tokens=_average(pace.answer_tokens, done.completion_tokens, weight),
+        stream_tokens_per_s=_stream_rate(pace, done, weight),
         prefill_tokens_per_s=_prefill_rate(pace, done),
         freed_tokens_per_s=_freed_rate(pace, done),
     )
 
 
-def _average(old: float, new: float, weight: float = WEIGHT) -> float:
+def _average(old: float, new: float, weight: float) -> float:
     return old + weight * (new - old)
 
 
-def _bytes_per_token(pace: Pace, done: Finished) -> float:
+def _bytes_per_token(pace: Pace, done: Finished, weight: float) -> float:
     if done.prompt_bytes == 0 or done.prompt_tokens == 0:
         return pace.bytes_per_token
-    return _average(pace.bytes_per_token, done.prompt_bytes / done.prompt_tokens)
+    return _average(pace.bytes_per_token, done.prompt_bytes / done.prompt_tokens, weight)
 
 
-def _stream_rate(pace: Pace, done: Finished) -> float:
+def _stream_rate(pace: Pace, done: Finished, weight: float) -> float:
     decode_s = done.e2e_s - done.ttft_s
     if not done.streamed or done.completion_tokens <= 1 or decode_s < SHORTEST_S:
         return pace.stream_tokens_per_s
-    return _average(pace.stream_tokens_per_s, (done.completion_tokens - 1) / decode_s)
+    return _average(pace.stream_tokens_per_s, (done.completion_tokens - 1) / decode_s, weight)
 
 
 def _prefill_rate(pace: Pace, done: Finished) -> float:
     """A wait for KV room is not prefill, so only answers that found room teach the prefill rate, and only long ones."""
     if not done.streamed or done.was_full or done.queued_tokens < TELLING_PROMPT_TOKENS:
         return pace.prefill_tokens_per_s
-    return _average(pace.prefill_tokens_per_s, done.queued_tokens / max(done.ttft_s, SHORTEST_S))
+    return _average(pace.prefill_tokens_per_s, done.queued_tokens / max(done.ttft_s, SHORTEST_S), WEIGHT)
 
 
 def _freed_rate(pace: Pace, done: Finished) -> float | None:

@@ -88,9 +88,9 @@ def reserved_usd(ask: Ask, target: Target) -> float:
 
 
 def _decide(ask: Ask, ranked: Sequence[Target], affordable: Sequence[Target], rules: Rules, old: Latches) -> Decision:
-    # A target that rests after failures is passed over, but never so that nobody is left.
+    # A target that rests after failures is the last resort, not lost: the sort keeps the order of the others.
     able = [target for target in affordable if target.off is None]
-    usable = [target for target in able if target.resting is None] or able
+    usable = sorted(able, key=lambda target: target.resting is not None)
     if not usable:
         return Decision((), ask.how, _nobody(ranked, affordable))
     first = usable[0]

@@ -49,7 +49,7 @@ def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> i
         doors = Doors(watch, Upstream(rules.limits.silence_s), clouds, ledger, metrics)
         app.state.doors = doors
         feed = poll_engines(engines, doors.upstream, watch) if engines else follow_supervisor(home, watch)
-        tasks = [asyncio.create_task(feed), asyncio.create_task(clouds.warm())]
+        tasks = [asyncio.create_task(feed), asyncio.create_task(_warm(clouds, watch))]
         yield
         for task in tasks:
             task.cancel()
@@ -69,6 +69,11 @@ def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> i
     )
     uvicorn.Server(config).run(sockets=[listening])
     return 0
+
+
+async def _warm(clouds: Clouds, watch: Watch) -> None:
+    await clouds.warm()
+    watch.cloud_off = clouds.off
 
 
 def _listen(endpoint: Endpoint) -> socket.socket:

@@ -62,7 +62,7 @@ class Upstream:
         except TimeoutError as error:
             raise TargetUnavailable(target.name, "timeout", f"no answer in time ({error})") from error
         except aiohttp.ClientError as error:
-            raise TargetUnavailable(target.name, "connect", f"{type(error).__name__}: {error}") from error
+            raise TargetUnavailable(target.name, "connect", _words(error)) from error
 
     async def models(self, url: str) -> tuple[ServedModel, ...]:
         """What the server at `url` serves. Raises TargetUnavailable."""
@@ -74,7 +74,7 @@ class Upstream:
                     raise TargetUnavailable(url, str(response.status), "GET /v1/models did not answer 200")
                 return _served(url, await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise TargetUnavailable(url, "connect", f"{type(error).__name__}: {error}") from error
+            raise TargetUnavailable(url, "connect", _words(error)) from error
 
     async def _reply(self, ask: Ask, target: Target, response: aiohttp.ClientResponse) -> Reply:
         async def release() -> None:
@@ -100,9 +100,23 @@ class Upstream:
                     yield event
         except (aiohttp.ClientError, TimeoutError) as error:
             cause = "timeout" if isinstance(error, TimeoutError) else "cut"
-            raise StreamBroken(target, cause, f"{type(error).__name__}: {error}") from error
+            raise StreamBroken(target, cause, _words(error)) from error
         finally:
             response.close()
+
+
+def _words(error: Exception) -> str:
+    known = (text for kind, text in WORDS if isinstance(error, kind))
+    return next(known, f"{type(error).__name__}: {error}")
+
+
+WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ClientConnectorError, "nothing listens at its address"),
+    (aiohttp.ClientPayloadError, "the connection was closed in the middle of the answer"),
+    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer"),
+    (aiohttp.ClientOSError, "the connection was reset"),
+    (TimeoutError, "nothing was sent for too long"),
+)
 
 
 def _body(ask: Ask, target: Target) -> dict[str, Any]:
