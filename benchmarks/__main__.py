@@ -6,9 +6,11 @@ import argparse
 import sys
 from types import MappingProxyType, ModuleType
 
-from benchmarks import cloud, demo, engine, latency
+from benchmarks import bench, cloud, demo, engine, latency
 
-VERBS = MappingProxyType[str, ModuleType]({"cloud": cloud, "demo": demo, "engine": engine, "latency": latency})
+VERBS = MappingProxyType[str, ModuleType](
+    {"bench": bench, "cloud": cloud, "demo": demo, "engine": engine, "latency": latency}
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

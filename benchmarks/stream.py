@@ -37,7 +37,8 @@ class Sample:
 def session(connections: int, key: str | None = None, limit_s: float = 300.0) -> aiohttp.ClientSession:
     """A client that keeps up to so many connections open and waits at most `limit_s` for an answer."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections),
+        # Servers commonly close idle connections after five seconds; a request must not meet that moment.
+        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=2.0),
         headers={} if key is None else {"authorization": f"Bearer {key}"},
         timeout=aiohttp.ClientTimeout(total=limit_s),
     )
