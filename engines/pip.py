@@ -117,7 +117,7 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {"PIP_RETRIES": "2"} | kept | fixed
 
 
-def install(root: Path, arguments: Sequence[str], start: Progress, report: Report) -> None:
+def install(root: Path, arguments: Sequence[str], start: Progress, began_s: float, report: Report) -> None:
     """Runs `pip install` in the virtualenv `root`. Raises PipError; on any exception no child process is left."""
     counted = len(unpacked(root))
 
@@ -130,7 +130,8 @@ def install(root: Path, arguments: Sequence[str], start: Progress, report: Repor
             progress, done=min(len(present) - counted, progress.total), package=present[-1] if present else ""
         )
 
-    run([str(root / "bin" / "python"), "-m", "pip", "install", "--progress-bar=off", *arguments], start, report, beat)
+    command = [str(root / "bin" / "python"), "-m", "pip", "install", "--progress-bar=off", *arguments]
+    run(command, start, began_s, report, beat)
 
 
 def unpacked(root: Path) -> list[str]:
@@ -142,11 +143,14 @@ def unpacked(root: Path) -> list[str]:
 def run(
     command: Sequence[str],
     start: Progress,
+    began_s: float,
     report: Report,
     beat: Callable[[Progress], Progress] = lambda progress: progress,
 ) -> None:
-    """Runs a command to its end and reports each line that means progress, and at least every HEARTBEAT_S seconds."""
-    began_s = time.monotonic() - start.elapsed_s
+    """Runs a command to its end and reports after each line, and at least every HEARTBEAT_S seconds.
+
+    `began_s`: when the whole installation began, on the monotonic clock.
+    """
     progress, lines = start, list[str]()
     # Its own session: Ctrl-C reaches us alone, and we stop the whole group.
     with subprocess.Popen(
@@ -159,8 +163,12 @@ def run(
         env=child_environment(os.environ),
         start_new_session=True,
     ) as child:
+        printed: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        reader = threading.Thread(target=_read, args=(child, printed), name="pip-output", daemon=True)
+        reader.start()
         try:
-            for line in _lines(child):
+            report(replace(progress, elapsed_s=time.monotonic() - began_s))
+            for line in _lines(printed):
                 if line is not None:
                     lines.append(line)
                 progress = beat(progress) if line is None else advance(progress, line)
@@ -169,19 +177,17 @@ def run(
                 raise PipError(lines)
         finally:
             _stop(child)
+            reader.join(GRACE_S)
 
 
-def _lines(child: subprocess.Popen[str]) -> Iterator[str | None]:
+def _read(child: subprocess.Popen[str], printed: queue.SimpleQueue[str | None]) -> None:
+    for line in child.stdout or ():
+        printed.put(line.rstrip("\n"))
+    printed.put(None)
+
+
+def _lines(printed: queue.SimpleQueue[str | None]) -> Iterator[str | None]:
     """The lines that a child prints, until it closes its output; None for each HEARTBEAT_S of silence."""
-    printed: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in child.stdout or ():
-            printed.put(line.rstrip("\n"))
-        printed.put(None)
-
-    reader = threading.Thread(target=read, name="pip-output", daemon=True)
-    reader.start()
     while True:
         try:
             line = printed.get(timeout=HEARTBEAT_S)
@@ -189,9 +195,8 @@ def _lines(child: subprocess.Popen[str]) -> Iterator[str | None]:
             yield None
             continue
         if line is None:
-            break
+            return
         yield line
-    reader.join()
 
 
 def _stop(child: subprocess.Popen[str]) -> None:

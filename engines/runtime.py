@@ -154,13 +154,12 @@ def _make(wanted: Runtime, report: Report, began_s: float) -> None:
     _require_disk(wanted)
     made = False
     try:
-        report(Progress("venv", elapsed_s=time.monotonic() - began_s))
-        pip.run([sys.executable, "-m", "venv", str(wanted.root)], _since("venv", 0, began_s), report)
+        pip.run([sys.executable, "-m", "venv", str(wanted.root)], Progress("venv"), began_s, report)
         _install_apart(wanted, report, began_s)
         total = sum("==" in line for line in wanted.lock.read_text().splitlines() if line[:1].isalnum())
         # The lock holds the whole closure, so pip resolves nothing and can add nothing.
         arguments = ["--no-deps", "--require-hashes", "-r", str(wanted.lock)]
-        pip.install(wanted.root, arguments, _since("collecting", total, began_s), report)
+        pip.install(wanted.root, arguments, Progress("collecting", total=total), began_s, report)
         (wanted.root / MARKER).write_text(f"{wanted.name} {wanted.version}\n")
         made = True
     finally:
@@ -168,21 +167,17 @@ def _make(wanted: Runtime, report: Report, began_s: float) -> None:
             shutil.rmtree(wanted.root, ignore_errors=True)
 
 
-def _since(phase: str, total: int, began_s: float) -> Progress:
-    return Progress(phase, total=total, elapsed_s=time.monotonic() - began_s)
-
-
 def _install_apart(wanted: Runtime, report: Report, began_s: float) -> None:
     if not wanted.apart:
         return
     arguments = ["--no-deps", *wanted.apart]
-    start = _since("collecting", len(wanted.apart), began_s)
+    start = Progress("collecting", total=len(wanted.apart))
     try:
-        pip.install(wanted.root, arguments, start, report)
+        pip.install(wanted.root, arguments, start, began_s, report)
     except PipError as error:
         if not wanted.apart_index or error.cause != NO_BUILD:
             raise
-        pip.install(wanted.root, ["--extra-index-url", wanted.apart_index, *arguments], start, report)
+        pip.install(wanted.root, ["--extra-index-url", wanted.apart_index, *arguments], start, began_s, report)
 
 
 def _require_disk(wanted: Runtime) -> None:
