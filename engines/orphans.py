@@ -50,7 +50,7 @@ def session_members(session: int) -> set[int]:
 
 def marked_members(mark: str) -> set[int]:
     """Every process that was started with this variable (`KEY=value`) in its environment, whatever its session."""
-    found = set()
+    found: set[int] = set()
     for entry in os.listdir("/proc"):
         try:
             with open(f"/proc/{int(entry)}/environ", "rb") as file:
@@ -93,7 +93,7 @@ def mapped_segments(pids: Iterable[int]) -> set[int]:
     Inodes because a semaphore is mapped under a name that it no longer has. The engine's own clean-up forgets some of
     them even in an ordered stop, and all of them when it is killed.
     """
-    found = set()
+    found: set[int] = set()
     for pid in pids:
         try:
             with open(f"/proc/{pid}/maps", "rb") as file:

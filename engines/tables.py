@@ -34,13 +34,15 @@ class TableError(ValueError):
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's tables. Raises TableError when there is no such file or it is not TOML, with the line."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise TableError(f"{path} is missing.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path} cannot be read: {error}.") from error
     except tomllib.TOMLDecodeError as error:
-        raise TableError(f"{path} is not valid TOML: {error}.") from error
+        said = str(error).replace("end of document", f"the end, line {len(text.splitlines())}")
+        raise TableError(f"{path} is not valid TOML: {said}.") from error
 
 
 def check_table(kind: TypeAdapter[T], raw: object, path: Path, table: str, known: Iterable[str]) -> T:
@@ -69,6 +71,8 @@ def place(table: str, key: str) -> str:
 
 def _fault(error: Mapping[str, Any], path: Path, table: str, known: Iterable[str]) -> str:
     *inside, key = [str(part) for part in error["loc"]] or [""]
+    if key.isdigit() and inside:
+        key = f"{inside.pop()}[{key}]"
     table = ".".join([table, *inside]) if table else ".".join(inside)
     if error["type"] == "unexpected_keyword_argument":
         return unknown_key(path, table, key, known)

@@ -1,0 +1,104 @@
+"""Running the real supervisor over stand-in engines, and watching what it publishes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.engine import free_port
+from engines.feed import FeedError, follow
+from engines.home import end_all, logs_folder, make_home, plan_path, wait_gone
+from engines.plan import CPU, EnginePlan, Facts, Plan, RouterPlan, Runtime
+from engines.process import ProcessId, Record, read_records
+from engines.snapshot import EngineView, Snapshot
+
+STAND_IN = str(Path(__file__).with_name("stand_in_engine.py"))
+LIMIT_S = 60.0
+
+
+def engine_plan(name: str, *faults: str, device: str = CPU) -> EnginePlan:
+    """A stand-in engine; `faults` are its own flags."""
+    facts = Facts(
+        name=name,
+        folder="nowhere",
+        dtype="bfloat16",
+        weights_bytes=1,
+        kv_bytes_per_token=1,
+        locked_context_tokens=128,
+        context_tokens=128,
+        max_num_seqs=4,
+        tensor_parallel=1,
+        cpu_kv_cache_gib=1,
+        kv_blocks=None,
+        quantization=None,
+        extra_args=faults,
+    )
+    return EnginePlan(name, "vllm", Runtime("stand-in", "1", (sys.executable, STAND_IN)), facts, device, (), None, (0,))
+
+
+def plan_of(*engines: EnginePlan) -> Plan:
+    port = free_port()
+    router = RouterPlan((sys.executable, STAND_IN, "--port", str(port)), "127.0.0.1", port)
+    return Plan("fingerprint", "cpu", engines, (), router)
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """A home with a running supervisor."""
+
+    home: Path
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, home: Path, *engines: EnginePlan) -> Supervised:
+        make_home(home)
+        plan_path(home).write_text(plan_of(*engines).to_json())
+        return cls(home, run_supervisor(home))
+
+    def until(self, wanted: Callable[[Snapshot], bool]) -> Snapshot:
+        """The first Snapshot that is as wanted; fails with the last one after a minute."""
+        deadline_s = time.monotonic() + LIMIT_S
+        last: Snapshot | None = None
+        while time.monotonic() < deadline_s:
+            try:
+                for last in follow(self.home):
+                    if wanted(last):
+                        return last
+                    if time.monotonic() > deadline_s:
+                        break
+            except FeedError:
+                # Not open yet; the supervisor says so itself if it never will be.
+                if self.process.poll() is not None:
+                    break
+        log = (logs_folder(self.home) / "supervisor.log").read_text()
+        raise AssertionError(f"never as wanted; last: {last}\n{log}")
+
+    def engine(self, name: str, wanted: Callable[[EngineView], bool]) -> EngineView:
+        """The engine as soon as it is as wanted."""
+        snapshot = self.until(lambda seen: any(view.name == name and wanted(view) for view in seen.engines))
+        return next(view for view in snapshot.engines if view.name == name)
+
+    def record(self, name: str) -> Record:
+        return next(record for record in read_records(self.home) if record.name == name)
+
+    def end(self) -> None:
+        end_all(self.home)
+        self.process.wait()
+
+
+def run_supervisor(home: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "engines.supervisor"], env={**os.environ, "SPILLWAY_HOME": str(home)}
+    )
+
+
+def kill(process: ProcessId) -> None:
+    """SIGKILL, and wait until it is gone (a zombie counts as gone)."""
+    process.tell(signal.SIGKILL)
+    assert wait_gone(process, LIMIT_S)

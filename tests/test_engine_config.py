@@ -1,0 +1,75 @@
+"""The [models.*] tables of stack.toml: what is accepted, and what every mistake is answered with."""
+
+from pathlib import Path
+
+import pytest
+
+from engines.config import WantedModel, read_config
+from engines.stack import default_config
+from engines.tables import TableError
+
+SMALL = "[models.smoke]\ncontext_tokens = 4096\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "stack.toml"
+
+
+def test_the_shipped_file_is_accepted() -> None:
+    assert list(read_config(default_config())) == ["smoke"]
+
+
+def test_left_out_keys_have_defaults(config: Path) -> None:
+    config.write_text(SMALL)
+    assert read_config(config) == {"smoke": WantedModel(context_tokens=4096)}
+
+
+def test_values_are_frozen(config: Path) -> None:
+    config.write_text(SMALL)
+    with pytest.raises(AttributeError, match="context_tokens"):
+        read_config(config)["smoke"].context_tokens = 1  # type: ignore[misc]  # the very thing that must fail
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        pytest.param("a = ", "not valid TOML.*line 1", id="broken TOML"),
+        pytest.param("", "no model is wanted", id="no model"),
+        pytest.param("models = 3", "no model is wanted", id="models is no table"),
+        pytest.param(SMALL + "[tier.bulk]", r"\[tier\] is unknown; did you mean \[tiers\]", id="misspelt table"),
+        pytest.param(
+            SMALL + "max_num_seq = 3", r"max_num_seq is unknown; did you mean max_num_seqs\?", id="misspelt key"
+        ),
+        pytest.param(SMALL + "zzz = 3", "zzz is unknown; known are: context_tokens, cpu_kv", id="unknown key"),
+        pytest.param("[models.smoke]", r"\[models.smoke\] context_tokens is missing", id="missing key"),
+        pytest.param("[models]\nsmoke = 4", r"\[models.smoke\] must be a table", id="model is no table"),
+        pytest.param(
+            '[models.smoke]\ncontext_tokens = "4k"', "must be a whole number .found: '4k'", id="text for number"
+        ),
+        pytest.param("[models.smoke]\ncontext_tokens = true", "must be a whole number", id="truth for number"),
+        pytest.param("[models.smoke]\ncontext_tokens = 0", "must be greater than 0", id="nothing"),
+        pytest.param(SMALL + "kv_blocks = 1", "must be greater than or equal to 2", id="too few blocks"),
+        pytest.param(SMALL + 'engine = "vlm"', r"\[models.smoke\] engine must be 'vllm'", id="unknown engine"),
+        pytest.param(SMALL + "extra_args = [1]", r"\[models.smoke\] extra_args\[0\] must be text", id="number in args"),
+        pytest.param(SMALL + 'extra_args = ["--port=1"]', "must not hold --port", id="flag of ours"),
+        pytest.param(SMALL + 'extra_args = "--x"', "extra_args must be a list", id="text for list"),
+    ],
+)
+def test_a_mistake_names_file_table_and_key(config: Path, text: str, complaint: str) -> None:
+    config.write_text(text)
+    with pytest.raises(TableError, match=complaint) as caught:
+        read_config(config)
+    assert str(config) in str(caught.value)
+
+
+def test_a_missing_file_is_named(config: Path) -> None:
+    with pytest.raises(TableError, match=r"stack\.toml is missing"):
+        read_config(config)
+
+
+def test_all_mistakes_of_a_table_are_named_at_once(config: Path) -> None:
+    config.write_text('[models.smoke]\ncontext_tokens = "x"\nwrong = 1\n')
+    with pytest.raises(TableError, match=r"(?s)context_tokens.*wrong") as caught:
+        read_config(config)
+    assert len(str(caught.value).splitlines()) == 2

@@ -1,0 +1,221 @@
+"""The supervisor with stand-in engines and real faults: it publishes, restarts, and leaves nothing behind."""
+
+import os
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engines.feed import follow
+from engines.home import end_all, running_supervisor, wait_gone
+from engines.orphans import session_members, start_ticks
+from engines.plan import EnginePlan
+from engines.process import ProcessId, read_records
+from engines.snapshot import FEED_NAME, EngineState, EngineView, feed_address
+from tests.supervised import LIMIT_S, Supervised, engine_plan, kill, run_supervisor
+
+MOST_RSS_BYTES = 70 * 2**20
+Start = Callable[..., Supervised]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Longer than the 107 bytes that the name of a Unix socket may have."""
+    return tmp_path / ("deep-" * 20) / "home"
+
+
+@pytest.fixture
+def start(home: Path) -> Iterator[Start]:
+    started: list[Supervised] = []
+
+    def run(*engines: EnginePlan) -> Supervised:
+        started.append(Supervised.start(home, *engines))
+        return started[-1]
+
+    yield run
+    for each in started:
+        each.end()
+
+
+def is_ready(view: EngineView) -> bool:
+    return view.state is EngineState.READY
+
+
+def pids_in(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().split()]
+
+
+def test_a_ready_engine_is_published_with_its_load(start: Start) -> None:
+    view = start(engine_plan("one")).engine("one", lambda seen: is_ready(seen) and seen.load is not None)
+    assert view.load is not None
+    assert (view.load.running, view.load.waiting, view.load.kv_capacity_tokens) == (3, 2, 8192)
+    assert view.load.age_s < 2
+    assert (view.device, view.context_tokens, view.restarts, view.last_error) == ("cpu", 128, 0, None)
+    assert view.pid is not None
+
+
+def test_snapshots_are_numbered_without_gaps(start: Start, home: Path) -> None:
+    start(engine_plan("one")).engine("one", is_ready)
+    feed = follow(home)
+    numbers = [next(feed).sequence for _ in range(4)]
+    assert numbers == list(range(numbers[0], numbers[0] + 4))
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_an_end_nobody_asked_for_is_a_failure_and_is_tried_again(start: Start, code: int) -> None:
+    stack = start(engine_plan("one", "--end-with", str(code)))
+    failed = stack.engine("one", lambda view: view.state is EngineState.FAILED)
+    assert failed.last_error == f"it ended with exit code {code}: RuntimeError: told to end"
+    assert stack.engine("one", lambda view: view.restarts >= 2).restarts >= 2
+
+
+def test_a_killed_engine_takes_its_worker_along_and_comes_back(start: Start, tmp_path: Path) -> None:
+    workers = tmp_path / "workers"
+    stack = start(engine_plan("one", "--worker", str(workers)))
+    first = stack.engine("one", is_ready)
+    assert first.pid
+    os.kill(first.pid, signal.SIGKILL)
+    second = stack.engine("one", lambda view: is_ready(view) and view.restarts == 1)
+    assert second.pid != first.pid
+    assert second.last_error is not None
+    assert "SIGKILL" in second.last_error
+    assert [start_ticks(pid) is None for pid in pids_in(workers)] == [True, False]
+
+
+def test_a_killed_keeper_leaves_nothing_and_the_engine_comes_back(start: Start, tmp_path: Path) -> None:
+    workers = tmp_path / "workers"
+    stack = start(engine_plan("one", "--worker", str(workers)))
+    first = stack.engine("one", is_ready)
+    assert first.pid
+    kill(stack.record("one").keeper)
+    stack.engine("one", lambda view: is_ready(view) and view.restarts == 1)
+    assert start_ticks(first.pid) is None
+    assert [start_ticks(pid) is None for pid in pids_in(workers)] == [True, False]
+
+
+def test_a_killed_supervisor_leaves_nothing(start: Start, home: Path, tmp_path: Path) -> None:
+    workers = tmp_path / "workers"
+    stack = start(engine_plan("one", "--worker", str(workers)))
+    stack.engine("one", is_ready)
+    keepers = [record.keeper for record in read_records(home) if record.name != "supervisor"]
+    assert len(keepers) == 2
+    stack.process.kill()
+    assert all(wait_gone(keeper, LIMIT_S) for keeper in keepers)
+    assert [session_members(keeper.pid) for keeper in keepers] == [set(), set()]
+    assert [start_ticks(pid) for pid in pids_in(workers)] == [None]
+
+
+def test_what_a_killed_supervisor_and_killed_keepers_leave_is_found_by_its_records(
+    start: Start, home: Path, tmp_path: Path
+) -> None:
+    workers = tmp_path / "workers"
+    stack = start(engine_plan("one", "--worker", str(workers)))
+    stack.engine("one", is_ready)
+    keepers = [record.keeper for record in read_records(home) if record.name != "supervisor"]
+    stack.process.kill()
+    for keeper in keepers:
+        kill(keeper)
+    end_all(home)
+    assert [start_ticks(pid) for pid in pids_in(workers)] == [None]
+    assert read_records(home) == ()
+
+
+def test_the_next_supervisor_takes_over_a_killed_ones_home(start: Start, home: Path) -> None:
+    first = start(engine_plan("one"))
+    first.engine("one", is_ready)
+    first.process.kill()
+    first.process.wait()
+    end_all(home)
+    assert start(engine_plan("one")).engine("one", is_ready).restarts == 0
+
+
+def test_a_second_supervisor_is_refused(start: Start, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    start(engine_plan("one")).engine("one", is_ready)
+    assert run_supervisor(home).wait() == 1
+    assert "another supervisor runs in" in capfd.readouterr().err
+
+
+def test_term_stops_everything(start: Start, home: Path) -> None:
+    stack = start(engine_plan("one"), engine_plan("two"))
+    stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
+    processes = [record.child for record in read_records(home)]
+    assert end_all(home) == 1
+    assert stack.process.wait() == 0
+    assert [process.lives() for process in processes if process] == [False] * 4
+    assert not (home / FEED_NAME).exists()
+    assert read_records(home) == ()
+    assert running_supervisor(home) is None
+
+
+def test_stopping_while_an_engine_starts_ends_it_too(start: Start, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    stack = start(engine_plan("one", "--wait-for", str(fifo)))
+    child = stack.engine("one", lambda view: view.state is EngineState.LOADING and view.pid is not None).pid
+    assert child
+    stack.end()
+    assert start_ticks(child) is None
+
+
+def test_engines_of_one_device_start_one_after_the_other(start: Start, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    stack = start(engine_plan("one", "--wait-for", str(fifo)), engine_plan("two"))
+    held = stack.until(lambda seen: seen.engines[0].state is EngineState.LOADING)
+    assert held.engines[1].state is EngineState.PLANNED
+    fifo.write_text("go")
+    stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
+
+
+def test_engines_of_two_devices_start_together(start: Start, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    stack = start(engine_plan("one", "--wait-for", str(fifo)), engine_plan("two", device="other"))
+    seen = stack.until(lambda seen: is_ready(seen.engines[1]))
+    assert not is_ready(seen.engines[0])
+    fifo.write_text("go")
+    stack.engine("one", is_ready)
+
+
+def test_a_killed_router_comes_back(start: Start, home: Path) -> None:
+    stack = start(engine_plan("one"))
+    stack.engine("one", is_ready)
+    first = stack.record("router").child
+    assert first
+    kill(first)
+    stack.until(
+        lambda _: any(record.name == "router" and record.child not in (None, first) for record in read_records(home))
+    )
+
+
+def test_the_feed_is_for_its_owner_only(start: Start, home: Path) -> None:
+    start(engine_plan("one")).engine("one", is_ready)
+    assert stat.S_IMODE((home / FEED_NAME).stat().st_mode) == 0o600
+
+
+def test_a_reader_that_does_not_read_hinders_nobody(start: Start, home: Path) -> None:
+    stack = start(engine_plan("one"))
+    stack.engine("one", is_ready)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lazy, feed_address(home) as address:
+        lazy.connect(address)
+        last = stack.until(lambda _: True).sequence
+        stack.until(lambda seen: seen.sequence > last + 4)
+
+
+def test_the_supervisor_is_small(start: Start) -> None:
+    stack = start(engine_plan("one"))
+    stack.engine("one", is_ready)
+    pages = int(Path(f"/proc/{stack.process.pid}/statm").read_text().split()[1])
+    assert pages * os.sysconf("SC_PAGESIZE") < MOST_RSS_BYTES
+
+
+def test_a_reused_pid_is_never_signalled() -> None:
+    me = ProcessId.of(os.getpid())
+    assert me
+    assert me.lives()
+    stranger = ProcessId(me.pid, me.ticks + 1)
+    stranger.tell(signal.SIGKILL)
+    assert not stranger.lives()
