@@ -41,6 +41,7 @@ def create_app(keys: Keys, lifespan: Lifespan[FastAPI]) -> FastAPI:
         add(path, method, respond)
     app.add_exception_handler(ApiError, _render)
     app.add_exception_handler(HTTPException, _render_http)
+    app.add_exception_handler(Exception, _render_fault)
     return app
 
 
@@ -170,3 +171,10 @@ async def _render_http(request: Request, error: Exception) -> Response:
     paths = ", ".join(path for path, _, _ in ROUTES)
     message = f"{request.method} {request.scope['path']}: {error.detail}; there are: {paths}"
     return _error(ApiError(error.status_code, "unknown_url", message))
+
+
+async def _render_fault(_request: Request, _fault: Exception) -> Response:
+    """A fault of ours. The server writes the traceback into the log."""
+    return _error(
+        ApiError(500, "internal_error", "the router failed; its log has the traceback (`spillway logs router`)")
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -67,6 +67,10 @@ class Clouds:
         if self._sdk is None and any(self._keys.values()):
             await asyncio.get_running_loop().run_in_executor(None, self._load)
 
+    async def close(self) -> None:
+        if self._sdk is not None:
+            await self._sdk.close_litellm_async_clients()
+
     def _load(self) -> None:
         # Without this litellm fetches its price map from the internet while it is imported.
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -90,7 +94,7 @@ class Clouds:
             raise _mapped(target.name, error) from error
         if ask.stream:
             events = self._events(target, answer)
-            return Reply(target.name, "text/event-stream; charset=utf-8", answer.aclose, events=events)
+            return Reply(target.name, "text/event-stream; charset=utf-8", _closer(answer), events=events)
         data = answer.model_dump(exclude_none=True)
         finish = next((choice.get("finish_reason") for choice in data.get("choices", ())), None)
         body = orjson.dumps(data)
@@ -111,6 +115,12 @@ async def _rehearse(sdk: Any) -> None:
     stream = await sdk.acompletion(model="openai/rehearsal", messages=words, mock_response=".", stream=True)
     async for _ in stream:
         pass
+
+
+def _closer(answer: Any) -> Callable[[], Awaitable[None]]:
+    """How to hang up. litellm wraps a text completion once more, and that wrapper cannot be closed itself."""
+    closer: Callable[[], Awaitable[None]] = (answer if hasattr(answer, "aclose") else answer.completion_stream).aclose
+    return closer
 
 
 async def _nothing() -> None:
@@ -135,6 +145,8 @@ def _chunk(chunk: Any) -> dict[str, Any]:
         data["choices"] = []
     for choice in choices:
         choice.setdefault("finish_reason", None)
+        if "delta" not in choice:
+            choice.setdefault("text", "")
     return data
 
 

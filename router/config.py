@@ -44,10 +44,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class Endpoint(Table):
-    """Where applications find the router. `keys_env` names the variable that holds the accepted API keys."""
+    """Where applications find the router; port 0 takes a free one. `keys_env` names the variable with the API keys."""
 
     host: str = "127.0.0.1"
-    port: int = Field(4000, ge=1, le=65535)
+    port: int = Field(4000, ge=0, le=65535)
     keys_env: str | None = None
 
     @model_validator(mode="after")

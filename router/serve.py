@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -28,8 +27,6 @@ from router.watch import Watch
 # What runs may finish within this time after TERM.
 DRAIN_S = 10
 
-log = structlog.get_logger()
-
 
 def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> int:
     """Serve until TERM or INT; returns the exit code. Without `engines` the supervisor of `home` tells them."""
@@ -39,6 +36,8 @@ def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> i
     except (OSError, LedgerError) as error:
         print(_why_not(error, rules.endpoint), file=sys.stderr)
         return 1
+    host, port = listening.getsockname()[:2]
+    rules = rules.model_copy(update={"endpoint": rules.endpoint.model_copy(update={"port": port})})
     watch = Watch(rules)
     clouds = Clouds(rules.clouds)
     watch.cloud_off = clouds.off
@@ -55,10 +54,11 @@ def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> i
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await doors.upstream.close()
+        await clouds.close()
         ledger.close()
 
     app = create_app(keys, lifespan)
-    log.info("router listens", host=rules.endpoint.host, port=rules.endpoint.port, clouds_off=clouds.off)
+    print(f"router at http://{f'[{host}]' if ':' in host else host}:{port}/v1", flush=True)
     config = uvicorn.Config(
         app,
         loop="uvloop",

@@ -1,0 +1,94 @@
+"""Starts the real router as a process for tests, in front of engines given by URL, with a small stack.toml."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KEY = "sk-test"
+TIERS = """
+[tiers.bulk]
+ttft_target_s = 20.0
+order = ["local"]
+may_spill = false
+[tiers.standard]
+ttft_target_s = 2.0
+[tiers.premium]
+ttft_target_s = 1.0
+order = ["cloud", "local"]
+[tasks.coding]
+tier = "premium"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A running router and the root of its addresses, without `/v1`."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.url + path, timeout=10) as response:
+            return json.load(response)
+
+    def target(self, name: str) -> Any:
+        return next(each for each in self.get("/spillway/status")["targets"] if each["name"] == name)
+
+
+def cloud_table(url: str, serves: str = "tiny", name: str = "stand-in") -> str:
+    return f"""
+[clouds.{name}]
+model = "openai/stand-in"
+key_env = "STAND_IN_KEY"
+base_url = "{url}/v1"
+input_usd_per_mtok = 0.15
+output_usd_per_mtok = 0.60
+serves = ["{serves}"]
+"""
+
+
+@contextmanager
+def running_router(
+    folder: Path, config: str, engines: Mapping[str, str], environment: Mapping[str, str] | None = None
+) -> Iterator[Router]:
+    """`spillway router` until the block is left; ready to serve its clouds as well as its engines."""
+    path = folder / "stack.toml"
+    path.write_text(config)
+    options = [option for name, url in engines.items() for option in ("--engine", f"{name}={url}")]
+    command = [sys.executable, "-m", "router", "--config", str(path), "--port", "0", *options]
+    variables = {**os.environ, "STAND_IN_KEY": KEY, "SPILLWAY_HOME": str(folder / "home"), **(environment or {})}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            router = Router(line.split(" at ")[-1].strip().removesuffix("/v1"), process)
+            _wait_until_settled(router)
+            yield router
+        finally:
+            process.terminate()
+
+
+def _wait_until_settled(router: Router) -> None:
+    """Until every target is known and none is starting. Each answer is a round of the router's own loop."""
+    while True:
+        states = _states(router)
+        if any(name.startswith("local/") for name in states) and not any(
+            "starting" in each for each in states.values()
+        ):
+            return
+
+
+def _states(router: Router) -> dict[str, str]:
+    try:
+        return dict(router.get("/readyz")["targets"])
+    except urllib.error.HTTPError as error:
+        return dict(json.load(error)["targets"])
