@@ -115,14 +115,13 @@ class Crowd:
 
     async def run(self, phases: Sequence[Phase], began: Callable[[Phase], None]) -> None:
         """All phases. A user finishes what it has asked before it leaves, into the next phase if need be."""
-        leaving: list[asyncio.Task[None]] = []
-        for phase in phases:
-            began(phase)
-            ends_s = self.now_s + phase.seconds
-            users = enumerate(mix(phase.streams))
-            leaving += [asyncio.create_task(self._live(phase, user, ends_s, number)) for number, user in users]
-            await asyncio.sleep(phase.seconds)
-        await asyncio.gather(*leaving)
+        async with asyncio.TaskGroup() as users:
+            for phase in phases:
+                began(phase)
+                ends_s = self.now_s + phase.seconds
+                for number, user in enumerate(mix(phase.streams)):
+                    users.create_task(self._live(phase, user, ends_s, number))
+                await asyncio.sleep(phase.seconds)
 
     async def _live(self, phase: Phase, user: User, ends_s: float, number: int) -> None:
         rng = random.Random(f"{self._seed}/{phase.name}/{number}")

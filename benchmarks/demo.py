@@ -72,11 +72,13 @@ async def measure(stack: DemoStack, cloud: CloudProcess, phases: Sequence[Phase]
         screen = Screen(crowd)
         looks: list[Pressure] = []
         watching = asyncio.create_task(_watch(client, stack.router_url, screen, looks))
-        with Live(screen, console=console, refresh_per_second=4):
-            await crowd.run(phases, screen.begin)
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        try:
+            with Live(screen, console=console, refresh_per_second=4):
+                await crowd.run(phases, screen.begin)
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
         bill = await fetched(client, f"{cloud.url}/_stats")
     peak = Pressure()
     for look in looks:

@@ -54,8 +54,8 @@ class CloudProcess:
 @contextmanager
 def stand_in_cloud(key: str, price: Price, *, keep: bool) -> Iterator[CloudProcess]:
     """The cloud process while the block runs. With `keep` it stays afterwards."""
-    # Four words a delta: the demo is to load the router's routing, not this machine's JSON parser.
-    options = ["--key", key, "--words-per-delta", "4"]
+    # Eight words a delta: the demo is to load the routing, not the JSON parsers of a small machine.
+    options = ["--key", key, "--words-per-delta", "8"]
     options += ["--input-usd-per-mtok", f"{price.input_usd_per_mtok}"]
     options += ["--output-usd-per-mtok", f"{price.output_usd_per_mtok}"]
     command = [sys.executable, "-m", "benchmarks", "cloud", *options]
