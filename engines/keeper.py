@@ -134,12 +134,16 @@ class Keeper:
             self._kill_at_s += AGAIN_S
 
     def _stop(self) -> None:
-        """TERM to the child's group and a grace period; a second request ends the patience."""
+        """TERM to the child and a grace period; a second request ends the patience.
+
+        Not to its group: vLLM's server tells its engine core itself once requests are done, and a core that gets the
+        signal too dies first and cuts them off. What the child leaves is killed when it has ended.
+        """
         self._note_segments()
         grace_s = self._orders.grace_s if self._kill_at_s is None else 0.0
         self._kill_at_s = time.monotonic() + grace_s
         if self._status is None:
-            tell(-self._child, signal.SIGTERM)
+            tell(self._child, signal.SIGTERM)
 
     def _note_segments(self) -> None:
         """Remember the shared memory in use, while there is still somebody who maps it."""

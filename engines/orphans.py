@@ -72,7 +72,7 @@ def cull(pids: set[int], trackers_too: bool) -> None:
 
 
 def tell(pid: int, number: int) -> None:
-    """Send a signal to a process (or, negative, to a group) that may be gone already."""
+    """Send a signal to a process that may be gone already."""
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):

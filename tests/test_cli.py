@@ -18,7 +18,7 @@ import pytest
 from engines.engine import free_port
 from engines.feed import follow
 from engines.home import running_supervisor
-from engines.orphans import session_members, start_ticks
+from engines.orphans import mapped_segments, session_members, start_ticks
 from engines.process import read_records
 from engines.snapshot import EngineState, EngineView
 from engines.stack import default_config
@@ -63,23 +63,19 @@ def place(tmp_path: Path) -> Place:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, str]]:
     """A running stack, and what `up` said."""
     place = place_in(tmp_path_factory.mktemp("stack"))
-    memory = shared_memory()
     said = place.up()
     try:
         assert said.returncode == 0, said.stdout + said.stderr
         yield place, said.stdout
     finally:
         sessions = [record.keeper.pid for record in read_records(place.home)]
+        segments = mapped_segments(pid for session in sessions for pid in session_members(session))
         assert place.run("down").returncode == 0
     assert running_supervisor(place.home) is None
     assert [session_members(session) for session in sessions] == [set()] * 3
     assert not list((place.home / "processes").iterdir())
-    assert shared_memory() <= memory
+    assert segments.isdisjoint(path.stat().st_ino for path in Path("/dev/shm").iterdir())
     assert "nothing was running" in place.run("down").stdout
-
-
-def shared_memory() -> set[str]:
-    return {path.name for path in Path("/dev/shm").iterdir()}
 
 
 def complete(place: Place) -> dict[str, object]:
