@@ -113,8 +113,9 @@ def main(options: argparse.Namespace) -> int:
     """0 when all three facts were seen, else 1. Raises ValueError with a sentence on bad options."""
     if options.seconds < SHORTEST_S or options.streams <= CALM_STREAMS:
         raise ValueError(f"--seconds must be at least {SHORTEST_S:g} and --streams more than {CALM_STREAMS}.")
-    # A plain kill ends the demo as Ctrl-C does: the stack is taken down first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A plain kill or a closed terminal ends the demo as Ctrl-C does: the stack is taken down first.
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.default_int_handler)
     try:
         return _demonstrate(options, Console())
     except DemoFailed as error:

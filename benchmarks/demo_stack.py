@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -87,9 +88,16 @@ def spillway_up(stack: DemoStack, *, keep: bool) -> Iterator[None]:
 def _spillway(stack: DemoStack, *arguments: str) -> int:
     program = Path(sys.executable).with_name("spillway")
     try:
-        return subprocess.run([program, *arguments], env=stack.environment, check=False).returncode
+        # In a session of its own: one Ctrl-C must reach it once, from us, and it needs its time to clean up after it.
+        child = subprocess.Popen([program, *arguments], env=stack.environment, start_new_session=True)
     except OSError as error:
         raise DemoFailed(f"{program} cannot be run: {error}. Run `make demo`, which installs it.") from error
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGINT)
+        child.wait()
+        raise
 
 
 def make_stack(source: Path, home: Path, cloud: CloudProcess, key: str) -> DemoStack:
