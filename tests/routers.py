@@ -59,9 +59,14 @@ serves = ["{serves}"]
 
 @contextmanager
 def running_router(
-    folder: Path, config: str, engines: Mapping[str, str], environment: Mapping[str, str] | None = None
+    folder: Path,
+    config: str,
+    engines: Mapping[str, str],
+    environment: Mapping[str, str] | None = None,
+    settle: bool = True,
 ) -> Iterator[Router]:
-    """`spillway router` until the block is left; ready to serve its clouds as well as its engines."""
+    """`spillway router` until the block is left. It has heard of its engines and loaded what clouds need, unless not
+    to `settle`."""
     path = folder / "stack.toml"
     path.write_text(config)
     options = [option for name, url in engines.items() for option in ("--engine", f"{name}={url}")]
@@ -71,7 +76,8 @@ def running_router(
         try:
             line = process.stdout.readline() if process.stdout else ""
             router = Router(line.split(" at ")[-1].strip().removesuffix("/v1"), process)
-            _wait_until_settled(router)
+            if settle:
+                _wait_until_settled(router)
             yield router
         finally:
             process.terminate()
