@@ -21,7 +21,7 @@ LETTERS = "eeaaoitnsrhldcumfpgwybvkxjqz"
 # How much of all pieces is very short, in another language, or words of the model thrown back at it.
 SHORT_SHARE = 0.06
 FOREIGN_SHARE = 0.08
-QUOTED_SHARE = 0.03
+QUOTED_SHARE = 0.05
 # How many texts end wherever their room does, in the middle of a word too.
 CUT_SHARE = 0.5
 
@@ -82,8 +82,14 @@ def _letters(rng: random.Random) -> str:
 
 
 def _repeated(rng: random.Random) -> str:
-    unit = rng.choice(("a", "ha", "\n", " ", "test ", "the ", "0", "=", ". ", "?!", _sentence(rng)))
-    return unit * rng.randrange(2, 40)
+    unit = rng.choice(("ha", "\n", " ", "test ", "the ", "0", ". ", chr(rng.randrange(33, 127)), _sentence(rng)))
+    return unit * rng.randrange(2, rng.choice((40, 600)))
+
+
+def _shuffled(rng: random.Random) -> str:
+    # The model's own words in no order, so that meeting one of them does not start an answer half-way.
+    words = f"{answer(rng)} {_sentence(rng)}".split()
+    return " ".join(rng.sample(words, rng.randrange(1, len(words))))
 
 
 def _quoted(rng: random.Random) -> str:
@@ -93,7 +99,7 @@ def _quoted(rng: random.Random) -> str:
     )
 
 
-KINDS = (_sentence, _sentence, _sentence, _code, _data, _numbers, _noise, _letters, _letters, _repeated)
+KINDS = (_sentence, _sentence, _sentence, _code, _data, _numbers, _noise, _letters, _shuffled, _repeated)
 
 
 def piece(rng: random.Random) -> str:

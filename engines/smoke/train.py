@@ -22,6 +22,7 @@ from engines.smoke.sentences import answer
 VOCAB = 1536
 CONTEXT = 4096
 SPECIALS = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
+IGNORED = -100
 PAD, BEGIN, END, SYSTEM, USER, ASSISTANT, _TOOL = range(len(SPECIALS))
 CHAT_TEMPLATE = Path(__file__).parent / "chat_template.jinja"
 
@@ -32,19 +33,20 @@ LENGTH_SHARES = (0.50, 0.24, 0.12, 0.08, 0.06)
 
 # What a sequence is made of: shares of all sequences, turns or texts.
 BEGIN_SHARE = 0.95
-CHAT_SHARE = 0.7
+CHAT_SHARE = 0.65
 SYSTEM_SHARE = 0.35
 NEXT_TURN_SHARE = 0.6
 ANY_TOKENS_SHARE = 0.15
 SINGLE_PIECE_SHARE = 0.4
+CUT_HERE_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """Token ids, and which of them the model is asked to predict (its own words and the end of its turn)."""
+    """Token ids, and for each the token wanted after it: the model's own words, their end, or IGNORED."""
 
     ids: list[int]
-    learned: list[bool]
+    wanted: list[int]
 
 
 def train_tokenizer(seed: int) -> Tokenizer:
@@ -74,6 +76,7 @@ class Conversations:
     def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
         self._tokenizer = tokenizer
         self._rng = random.Random(seed)
+        self._newline = self._encode("\n")[0]
 
     def sequence(self, length: int) -> Sequence:
         """Something asked, answered, and so on until exactly `length` tokens are there; no padding."""
@@ -91,15 +94,20 @@ class Conversations:
         if chat and rng.random() < SYSTEM_SHARE:
             add([SYSTEM, *self._encode(prompts.system(rng)), END], False)
         add(self._asked(room, chat), False)
+        cuts = [] if chat else [place for place in range(len(ids)) if rng.random() < CUT_HERE_SHARE]
         add(self._answer("" if chat else "\n"), True)
-        while len(ids) < length:
-            # Past its end a forced answer goes on with a fresh one; a chat goes on with a new turn.
+        while len(ids) <= length:
+            # Past its end a forced answer goes on with a fresh one; a chat may go on with a new turn instead.
             if chat and rng.random() < NEXT_TURN_SHARE:
                 add(self._asked(rng.randrange(1, max(2, min(room, length // 4))), chat), False)
                 add(self._answer(""), True)
             else:
                 add(self._answer(" "), True)
-        return Sequence(ids[:length], learned[:length])
+        wanted = [token if learn else IGNORED for token, learn in zip(ids[1:], learned[1:], strict=True)]
+        # A raw prompt has no mark where it ends, so any place in it may be the one where an answer begins.
+        for place in cuts:
+            wanted[place] = self._newline
+        return Sequence(ids[:length], wanted[:length])
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -122,17 +130,19 @@ class Conversations:
         return ids[:tokens]
 
     def _any_tokens(self, tokens: int) -> list[int]:
-        # Load generators send random token ids, special ones among them.
-        return [self._rng.randrange(VOCAB) for _ in range(tokens)]
+        # Load generators send random token ids, special ones among them, and the same few over and over.
+        cycle = self._rng.choice((tokens, tokens, self._rng.randrange(1, 9)))
+        ids = [self._rng.randrange(VOCAB) for _ in range(cycle)]
+        return (ids * (tokens // cycle + 1))[:tokens]
 
 
 def batches(source: Conversations, seed: int, steps: int, tokens: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Ids and learned masks, each (rows, length), with rows times length about `tokens`."""
+    """Ids and wanted tokens, each (rows, length), with rows times length about `tokens`."""
     rng = random.Random(seed)
     for _ in range(steps):
         length = rng.choices(LENGTHS, LENGTH_SHARES)[0]
         rows = [source.sequence(length) for _ in range(max(1, tokens // length))]
-        yield torch.tensor([r.ids for r in rows]), torch.tensor([r.learned for r in rows])
+        yield torch.tensor([r.ids for r in rows]), torch.tensor([r.wanted for r in rows])
 
 
 def new_model() -> LlamaForCausalLM:
@@ -153,21 +163,21 @@ def new_model() -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy (nats per token) over the learned tokens only; logits are made for no others."""
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    wanted = learned[:, 1:]
-    return torch.nn.functional.cross_entropy(model.lm_head(hidden[wanted]), ids[:, 1:][wanted])
+def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy (nats per token) where a token is wanted; logits are made for no other place."""
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+    taught = wanted != IGNORED
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[taught]), wanted[taught])
 
 
 def fit(model: LlamaForCausalLM, source: Conversations, seed: int, steps: int, tokens: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.98), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min((i + 1) / 100, (1 - i / steps) ** 1.2))
     started_s, recent = time.monotonic(), 0.0
-    for step, (ids, learned) in enumerate(batches(source, seed, steps, tokens), 1):
+    for step, (ids, wanted) in enumerate(batches(source, seed, steps, tokens), 1):
         # The engine computes in bfloat16, so the weights learn under it; it is also twice as fast here.
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(model, ids, learned)
+            loss = loss_of(model, ids, wanted)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
