@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument("--router", default="http://127.0.0.1:4000", metavar="URL", help="(%(default)s)")
     parser.add_argument("--connections", default="1,64", help="numbers separated by commas (%(default)s)")
-    parser.add_argument("--requests", type=int, default=200, help="for each side of each case (%(default)s)")
+    parser.add_argument("--requests", type=int, default=200, help="at least, for each side of each case (%(default)s)")
     parser.add_argument("--key", help="API key, where the router wants one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
 

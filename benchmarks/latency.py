@@ -108,7 +108,8 @@ async def measured(urls: dict[str, str], case: Case, model: str, requests: int, 
             warm, wall_s = await _block(clients[side], urls[side], bodies, case.connections, case.connections)
             side_of(case, warm, wall_s)
         for _, side in itertools.product(range(BLOCKS), SIDES):
-            count = max(1, requests // BLOCKS)
+            # Fewer than two requests a connection would measure the burst at the start and little else.
+            count = max(requests // BLOCKS, 2 * case.connections)
             block, wall_s = await _block(clients[side], urls[side], bodies, case.connections, count)
             samples[side] += block
             walls[side] += wall_s
@@ -176,7 +177,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--router", required=True, metavar="URL", help="the router, with or without /v1")
     parser.add_argument("--model", required=True, help="the model's name, the same on both sides")
     parser.add_argument("--connections", default="1,64", help="numbers separated by commas (%(default)s)")
-    parser.add_argument("--requests", type=int, default=200, help="for each side of each case (%(default)s)")
+    parser.add_argument("--requests", type=int, default=200, help="at least, for each side of each case (%(default)s)")
     parser.add_argument("--key", help="API key, where the router wants one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
 
