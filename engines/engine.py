@@ -29,6 +29,7 @@ HEALTH_EVERY_S = 2.0
 # An engine under full load may answer late, a hung one never does.
 SILENT_S = 60.0
 LAST_WORDS = 40
+LONGEST_SCRATCH_ROOT = 48
 
 
 class Engine:
@@ -122,7 +123,7 @@ class Engine:
         self._url = f"http://127.0.0.1:{port}"
         self._tail, self._verdict = LogTail(self.log_path), None
         self._recent.clear()
-        scratch = tempfile.mkdtemp(prefix="spillway-")
+        scratch = tempfile.mkdtemp(prefix="spillway-", dir=scratch_root())
         orders = Orders(
             name=self._plan.name,
             command=vllm.command(self._plan, port),
@@ -221,6 +222,12 @@ class Engine:
     def _step(self, event: Event) -> None:
         self._state = step(self._state, event)
         self._since_s = time.monotonic()
+
+
+def scratch_root() -> str:
+    """Where engines keep temporary files. vLLM puts Unix sockets there, whose names may have 107 bytes only."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) < LONGEST_SCRATCH_ROOT else "/tmp"
 
 
 def free_port() -> int:

@@ -56,8 +56,16 @@ def bring_up(asked: Asked, at: Path, show: Show) -> tuple[Plan, Snapshot]:
         running = home.running_supervisor(at)
         plan = running_plan(at) if running else None
         if plan and plan.fingerprint == stack.fingerprint:
-            return plan, wait_until_served(plan, at, show)
+            return plan, _wait_for_running(plan, at, show)
         return _start_anew(stack, at, show, is_running=running is not None)
+
+
+def _wait_for_running(plan: Plan, at: Path, show: Show) -> Snapshot:
+    try:
+        return wait_until_served(plan, at, show)
+    except UpError as error:
+        hint = "It was started earlier and goes on trying; `spillway down` ends that."
+        raise UpError(f"{error} {hint}", error.log) from error
 
 
 def running_plan(at: Path) -> Plan | None:

