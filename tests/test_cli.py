@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.door import read_status
 from engines.engine import free_port
 from engines.feed import follow
 from engines.home import running_supervisor
@@ -149,7 +150,8 @@ def test_a_killed_api_server_leaves_no_engine_core_and_comes_back(running: tuple
     deadline_s = time.monotonic() + RESTART_S
     for snapshot in follow(place.home):
         engine = snapshot.engines[0]
-        if engine.restarts > before.restarts and engine.state is EngineState.READY:
+        is_back = engine.restarts > before.restarts and engine.state is EngineState.READY
+        if is_back and (read_status("127.0.0.1", place.port) or {})["ready"]:
             break
         assert time.monotonic() < deadline_s, engine
     assert [pid for pid in old if start_ticks(pid)] == []
