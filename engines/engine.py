@@ -18,6 +18,7 @@ from engines import vllm
 from engines.keeper import Orders
 from engines.lifecycle import Event, failures_after, is_step, step, wait_s
 from engines.logtail import LogTail
+from engines.orphans import remove_tree
 from engines.plan import EnginePlan
 from engines.process import Kept, how_ended, records_folder, sweep_orphans
 from engines.snapshot import EngineState, EngineView, Load
@@ -206,6 +207,9 @@ class Engine:
         if self._kept:
             self._keepers.discard(self._kept.keeper_pid)
         await sweep_orphans(self._keepers)
+        # Gone already, unless the keeper itself was killed.
+        if self._kept and self._kept.orders.scratch:
+            remove_tree(self._kept.orders.scratch)
         self._kept, self._load, self._progress = None, None, ""
         if not self._stopping.is_set():
             while lines := self._tail.new_lines():

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from engines.keeper import Orders
-from engines.orphans import cull, descendants, start_ticks, tell
+from engines.orphans import cull, descendants, mapped_segments, remove_segments, start_ticks, tell
 
 # A bare interpreter: no site packages, nothing from the environment, so that a keeper stays under 12 MB.
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from engines.keeper import main; main(sys.argv[2])"
@@ -155,10 +155,13 @@ async def sweep_orphans(keepers: set[int]) -> None:
     The only children this process has by intent are keepers; everything else below it is an orphan.
     """
     patience = iter(range(60))
+    segments: set[int] = set()
     while orphans := descendants(os.getpid(), skip=keepers):
+        segments |= mapped_segments(orphans)
         cull(orphans, trackers_too=next(patience, None) is None)
         _reap(orphans)
         await asyncio.sleep(SWEEP_PAUSE_S)
+    remove_segments(segments, since_s=0.0)
 
 
 def _reap(pids: set[int]) -> None:

@@ -90,8 +90,11 @@ def test_a_killed_keeper_leaves_nothing_and_the_engine_comes_back(start: Start, 
     stack = start(engine_plan("one", "--worker", str(workers)))
     first = stack.engine("one", is_ready)
     assert first.pid
-    kill(stack.record("one").keeper)
+    record = stack.record("one")
+    kill(record.keeper)
     stack.engine("one", lambda view: is_ready(view) and view.restarts == 1)
+    assert record.scratch
+    assert not Path(record.scratch).exists()
     assert start_ticks(first.pid) is None
     assert [start_ticks(pid) is None for pid in pids_in(workers)] == [True, False]
 
