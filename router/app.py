@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Lifespan
 
 from router.ask import Ask, Endpoint, read_ask
@@ -41,6 +42,7 @@ def create_app(keys: Keys, lifespan: Lifespan[FastAPI]) -> FastAPI:
         add(path, method, respond)
     app.add_exception_handler(ApiError, _render)
     app.add_exception_handler(HTTPException, _render_http)
+    app.add_exception_handler(ClientDisconnect, _render_nothing)
     app.add_exception_handler(Exception, _render_fault)
     return app
 
@@ -171,6 +173,11 @@ async def _render_http(request: Request, error: Exception) -> Response:
     paths = ", ".join(path for path, _, _ in ROUTES)
     message = f"{request.method} {request.scope['path']}: {error.detail}; there are: {paths}"
     return _error(ApiError(error.status_code, "unknown_url", message))
+
+
+async def _render_nothing(_request: Request, _gone: Exception) -> Response:
+    """The client left while it was still sending its request."""
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _render_fault(_request: Request, _fault: Exception) -> Response:

@@ -94,13 +94,14 @@ async def _try(doors: Doors, ask: Ask, target: Target, reason: str, attempt: int
 
 
 def _patience_s(doors: Doors, ask: Ask, target: Target, arrived_s: float) -> float:
-    silence_s = doors.watch.rules.limits.silence_s
+    limits = doors.watch.rules.limits
+    patience_s = limits.silence_s if ask.stream else limits.whole_answer_s
     if ask.deadline_s is None:
-        return silence_s
+        return patience_s
     left_s = ask.deadline_s - (time.monotonic() - arrived_s)
     if left_s <= 0:
         raise TargetUnavailable(target.name, "deadline", "the deadline has passed", saturated=True)
-    return min(silence_s, left_s)
+    return min(patience_s, left_s)
 
 
 async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight) -> None:
@@ -124,7 +125,8 @@ async def _open(doors: Doors, ask: Ask, target: Target, patience_s: float) -> Re
             return reply
     except TimeoutError as error:
         await _close(reply)
-        raise TargetUnavailable(target.name, "timeout", f"no first token within {patience_s:.1f} s") from error
+        what = "first token" if ask.stream else "answer"
+        raise TargetUnavailable(target.name, "timeout", f"no {what} within {patience_s:.1f} s") from error
     except BaseException:
         await _close(reply)
         raise
@@ -139,7 +141,8 @@ def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) ->
     """Take a failed try out of all counts. A refusal costs nothing; a cloud that we left may bill the prompt."""
     now_s = time.monotonic()
     doors.watch.finish(flight, None, now_s)
-    if isinstance(error, TargetUnavailable) and (error.retry_after_s is not None or not error.saturated):
+    # A full engine tells so at once and for free; a cloud that refuses counts each refusal against us.
+    if isinstance(error, TargetUnavailable) and (flight.target.place is Place.CLOUD or not error.saturated):
         doors.watch.failed(flight, error.cause, error.retry_after_s, now_s)
     if flight.target.place is Place.CLOUD and asked:
         left = not isinstance(error, RequestRefused | ContextExceeded) and _cause(error) in {"timeout", "gone"}

@@ -99,6 +99,7 @@ class Limits(Table):
     body_bytes: int = Field(20 * 1024 * 1024, gt=0)
     max_wait_s: Seconds = 60.0
     silence_s: Seconds = 120.0
+    whole_answer_s: Seconds = 600.0
     cloud_usd_per_day: Usd = 10.0
 
 

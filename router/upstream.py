@@ -38,12 +38,12 @@ class ServedModel:
 
 
 class Upstream:
-    """HTTP to engines through one connection pool. `silence_s` bounds how long an engine may send nothing."""
+    """HTTP to engines through one connection pool. `silence_s` bounds how long a stream may send nothing."""
 
     def __init__(self, silence_s: float) -> None:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
+        self._streamed = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
+        self._whole = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         self._session = aiohttp.ClientSession(
-            timeout=timeout,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
             auto_decompress=False,
             read_bufsize=2**18,
@@ -56,8 +56,10 @@ class Upstream:
         """Send the Ask. Raises TargetUnavailable, RequestRefused or ContextExceeded instead of an error answer."""
         headers = {"content-type": "application/json", "x-request-id": ask.request_id}
         url = f"{target.url}{ask.endpoint}"
+        body = orjson.dumps(_body(ask, target))
+        timeout = self._streamed if ask.stream else self._whole
         try:
-            response = await self._session.post(url, data=orjson.dumps(_body(ask, target)), headers=headers)
+            response = await self._session.post(url, data=body, headers=headers, timeout=timeout)
             return await self._reply(ask, target, response)
         except TimeoutError as error:
             raise TargetUnavailable(target.name, "timeout", f"no answer in time ({error})") from error
