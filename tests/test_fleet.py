@@ -1,0 +1,146 @@
+"""The Fleet: engines of a snapshot and clouds of the rules, with what is known of load, price and health."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engines.snapshot import EngineState, Snapshot
+from router.config import Rules, parse_rules
+from router.fleet import Counts, Fleet, InFlight, Pace, Price, Target, merge
+from tests.specimens import ENGINE, MODEL, RULES, TWIN, load, snapshot
+
+NOTHING = Counts()
+
+
+def with_cloud(**changes: Any) -> Rules:
+    table = {"model": "openai/gpt-5-nano", "key_env": "NANO_KEY"} | changes
+    return parse_rules({"tiers": {"standard": {"ttft_target_s": 1.0}}, "clouds": {"nano": table}}, "specimen")
+
+
+def only(fleet: Fleet, name: str) -> Target:
+    found = fleet.named(name)
+    assert found is not None
+    return found
+
+
+def engine_of(shot: Snapshot, age_s: float = 0.0, counts: Counts = NOTHING) -> Target:
+    return only(merge(shot, age_s, RULES, counts), "local/smoke")
+
+
+def cloud_of(rules: Rules, *, heard: bool = True, counts: Counts = NOTHING) -> Target:
+    return only(merge(snapshot() if heard else None, 0.0, rules, counts), "cloud/nano")
+
+
+def test_engines_come_first_and_clouds_after_them() -> None:
+    fleet = merge(snapshot(), 0.0, RULES, NOTHING)
+    assert [target.name for target in fleet.targets] == ["local/smoke", "cloud/nano"]
+    assert fleet.complete
+    assert fleet.model_names() == {"smoke"}
+
+
+def test_without_a_snapshot_there_are_only_clouds() -> None:
+    fleet = merge(None, 0.0, RULES, NOTHING)
+    assert [target.name for target in fleet.targets] == ["cloud/nano"]
+    assert not fleet.complete
+
+
+def test_an_engine_serves_its_model_and_answers_to_its_own_name() -> None:
+    target = engine_of(snapshot(replace(ENGINE, model="llama-3.1-8b")))
+    assert target.models == {"llama-3.1-8b", "smoke"}
+    assert target.served_name == "llama-3.1-8b"
+    assert target.price == Price(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "off", "starting"),
+    [
+        pytest.param(EngineState.READY, None, None, False, id="ready"),
+        pytest.param(EngineState.READY, "it died once", None, False, id="ready again"),
+        pytest.param(EngineState.LOADING, None, "loading", True, id="loading"),
+        pytest.param(EngineState.PLANNED, None, "planned", True, id="planned"),
+        pytest.param(EngineState.DRAINING, None, "draining", False, id="draining"),
+        pytest.param(EngineState.FAILED, "it exited with 1", "failed: it exited with 1", False, id="failed"),
+    ],
+)
+def test_an_engine_is_off_unless_it_is_ready(
+    state: EngineState, error: str | None, off: str | None, starting: bool
+) -> None:
+    target = engine_of(snapshot(replace(ENGINE, state=state, last_error=error)))
+    assert (target.off, target.starting) == (off, starting)
+
+
+@pytest.mark.parametrize(
+    ("load_age_s", "snapshot_age_s", "stale"),
+    [
+        pytest.param(0.1, 0.1, False, id="fresh"),
+        pytest.param(1.0, 1.0, False, id="at the border"),
+        pytest.param(2.1, 0.0, True, id="the engine was not heard of"),
+        pytest.param(0.0, 2.1, True, id="the supervisor was not heard of"),
+        pytest.param(1.1, 1.1, True, id="both together"),
+    ],
+)
+def test_old_news_are_stale(load_age_s: float, snapshot_age_s: float, stale: bool) -> None:
+    assert engine_of(snapshot(replace(ENGINE, load=load(age_s=load_age_s))), snapshot_age_s).stale is stale
+
+
+def test_an_engine_that_never_reports_is_not_stale() -> None:
+    assert not engine_of(snapshot(replace(ENGINE, kind="url", load=None)), 1.0).stale
+
+
+def test_counts_of_our_own_are_added_by_name() -> None:
+    flying, pace = InFlight(requests=3), Pace(answers=7)
+    counts = Counts({"local/smoke": flying}, {"cloud/nano": pace}, {"local/smoke": "503"}, {"cloud/nano": "no key"})
+    fleet = merge(snapshot(), 0.0, RULES, counts)
+    engine, cloud = only(fleet, "local/smoke"), only(fleet, "cloud/nano")
+    assert (engine.in_flight, engine.pace, engine.resting, engine.off) == (flying, Pace(), "503", None)
+    assert (cloud.in_flight, cloud.pace, cloud.resting, cloud.off) == (InFlight(), pace, None, "no key")
+
+
+def test_a_cloud_is_the_twin_that_the_lock_says() -> None:
+    target = cloud_of(RULES)
+    assert target.models == {"smoke"}
+    assert (target.served_name, target.context_tokens) == ("openai/gpt-5-nano", 272_000)
+    assert target.capabilities == {"chat", "tools"}
+    assert target.price == Price(0.05, 0.4)
+
+
+def test_stack_toml_goes_before_the_lock() -> None:
+    changes = {"input_usd_per_mtok": 0.0, "context_tokens": 8000, "capabilities": ["chat"], "serves": ["other"]}
+    target = cloud_of(with_cloud(**changes))
+    assert target.price == Price(0.0, 0.4)
+    assert target.context_tokens == 8000
+    assert target.capabilities == {"chat"}
+    assert target.models == {"smoke", "other"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        pytest.param({}, "no price", id="no price at all"),
+        pytest.param({"input_usd_per_mtok": 0.1}, "no price", id="half a price"),
+        pytest.param({"input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.2}, None, id="a whole price"),
+    ],
+)
+def test_a_cloud_without_a_price_is_off(changes: dict[str, float], why: str | None) -> None:
+    off = cloud_of(with_cloud(**changes), heard=False).off
+    assert (off is None) == (why is None)
+    assert why is None or why in (off or "")
+
+
+def test_one_cloud_may_be_the_twin_of_several_models() -> None:
+    both = snapshot(models=(MODEL, replace(MODEL, name="other", twin=replace(TWIN, context_tokens=1000))))
+    assert only(merge(both, 0.0, RULES, NOTHING), "cloud/nano").models == {"smoke", "other"}
+
+
+def test_tokens_are_estimated_by_the_pace_of_the_target() -> None:
+    assert engine_of(snapshot()).prompt_tokens(400) == 100
+    assert (
+        engine_of(snapshot(), counts=Counts(pace={"local/smoke": Pace(bytes_per_token=2.0)})).prompt_tokens(400) == 200
+    )
+
+
+def test_a_price_is_per_million_tokens() -> None:
+    assert Price(1.0, 2.0).usd(1_000_000, 500_000) == pytest.approx(2.0)

@@ -1,0 +1,156 @@
+"""The router's tables of stack.toml: what is accepted, and that every refusal names file, table and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.config import ConfigError, Endpoint, is_loopback, load_rules, read_keys
+
+SHIPPED = Path(__file__).parents[1] / "compose" / "stack.toml"
+TIER = "[tiers.standard]\nttft_target_s = 2.0\n"
+CLOUD = '[clouds.nano]\nmodel = "openai/gpt-5-nano"\nkey_env = "NANO_KEY"\n'
+
+
+def refusal(folder: Path, text: str) -> str:
+    path = folder / "stack.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_rules(path)
+    message = str(caught.value)
+    assert all(line.startswith(f"{path}: ") for line in message.splitlines())
+    return message.replace(f"{path}: ", "")
+
+
+def test_the_shipped_file_loads() -> None:
+    rules = load_rules(SHIPPED)
+    assert (rules.endpoint.host, rules.endpoint.port) == ("127.0.0.1", 4000)
+    assert {name: tier.may_spill for name, tier in rules.tiers.items()} == {
+        "bulk": False,
+        "standard": True,
+        "premium": True,
+    }
+    assert rules.limits.default_tier in rules.tiers
+
+
+def test_one_tier_is_enough_and_the_rest_has_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "stack.toml"
+    path.write_text(TIER)
+    rules = load_rules(path)
+    assert rules.tiers["standard"].order == ("local", "cloud")
+    assert rules.limits.body_bytes == 20 * 1024 * 1024
+    assert not rules.clouds
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        pytest.param(TIER + "may_spil = true", "[tiers.standard]: unknown key 'may_spil'; did you mean 'may_spill'?"),
+        pytest.param("[endpoint]\nprt = 1\n" + TIER, "[endpoint]: unknown key 'prt'; did you mean 'port'?"),
+        pytest.param(CLOUD + "modes = 1\n" + TIER, "[clouds.nano]: unknown key 'modes'; did you mean 'model'?"),
+        pytest.param(TIER + "[limit]\nbody_bytes = 1", "unknown key 'limit'; did you mean 'limits'?"),
+        pytest.param(TIER + "[zzz]\n", "unknown key 'zzz'; known: endpoint, tiers, tasks, clouds, limits"),
+    ],
+    ids=["a key of a tier", "a key of the endpoint", "a key of a cloud", "a table", "nothing is near"],
+)
+def test_an_unknown_name_is_refused_with_what_was_meant(tmp_path: Path, text: str, sentence: str) -> None:
+    assert sentence in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("", ("tiers", "missing"), id="no tiers"),
+        pytest.param("[tiers]\n", ("tiers", "at least 1"), id="an empty table of tiers"),
+        pytest.param(
+            "[tiers.standard]\n", ("[tiers.standard]", "ttft_target_s", "missing"), id="a tier with no promise"
+        ),
+        pytest.param("tiers = 5", ("tiers",), id="a number where a table belongs"),
+        pytest.param('[endpoint]\nport = "web"\n' + TIER, ("[endpoint]", "port", "integer"), id="a word as a port"),
+        pytest.param(
+            "[endpoint]\nport = 70000\n" + TIER, ("[endpoint]", "port", "65535"), id="a port that is too large"
+        ),
+        pytest.param(
+            '[tiers.standard]\nttft_target_s = "2 s"', ("[tiers.standard]", "ttft_target_s"), id="a text as time"
+        ),
+        pytest.param(
+            "[tiers.standard]\nttft_target_s = -1.0", ("[tiers.standard]", "ttft_target_s"), id="a negative time"
+        ),
+        pytest.param("[tiers.standard]\nttft_target_s = nan", ("[tiers.standard]", "ttft_target_s"), id="not a number"),
+        pytest.param(
+            TIER + "[limits]\ncloud_usd_per_day = -1", ("[limits]", "cloud_usd_per_day"), id="a negative budget"
+        ),
+        pytest.param(
+            TIER + 'order = ["lcal"]', ("[tiers.standard]", "order", "lcal"), id="a place that does not exist"
+        ),
+        pytest.param(TIER + "order = []", ("[tiers.standard]", "order", "at least 1"), id="an empty order"),
+        pytest.param(TIER + "order = [1]", ("[tiers.standard", "order", "string"), id="a number as a place"),
+        pytest.param(
+            TIER + 'order = ["cloud/nono"]\n' + CLOUD, ("[tiers.standard]", "nono", "nano"), id="a cloud not there"
+        ),
+        pytest.param(TIER + '[tasks.t]\ntier = "bulk"', ("[tasks.t]", "tier", "bulk", "standard"), id="a task's tier"),
+        pytest.param(
+            '[tiers.bulk]\nttft_target_s = 2.0\n[limits]\ndefault_tier = "standard"',
+            ("[limits]", "default_tier", "standard", "bulk"),
+            id="a default tier that is missing",
+        ),
+        pytest.param(TIER + '[clouds.nano]\nmodel = "m/x"', ("[clouds.nano]", "key_env", "missing"), id="no key named"),
+        pytest.param(
+            TIER + '[clouds.nano]\nmodel = "x"\nkey_env = "K"', ("[clouds.nano]", "model"), id="a model of no provider"
+        ),
+        pytest.param('[tiers."a b"]\nttft_target_s = 2.0', ("a b",), id="a name with a space"),
+        pytest.param(TIER + "broken", ("not valid TOML",), id="not TOML"),
+    ],
+)
+def test_a_bad_value_is_refused_with_table_and_key(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    message = refusal(tmp_path, text)
+    assert [word for word in words if word not in message] == []
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "[endpoint]\nport = -1\nprt = 1\n" + TIER)
+    assert len(message.splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["nowhere.toml", "."], ids=["a missing file", "a folder"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        load_rules(tmp_path / name)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "stack.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_rules(path)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "gpu-box"])
+def test_an_open_host_needs_keys(tmp_path: Path, host: str) -> None:
+    message = refusal(tmp_path, f'[endpoint]\nhost = "{host}"\n' + TIER)
+    assert "[endpoint]" in message
+    assert "keys_env" in message
+    with_keys = tmp_path / "with_keys.toml"
+    with_keys.write_text(f'[endpoint]\nhost = "{host}"\nkeys_env = "KEYS"\n' + TIER)
+    assert load_rules(with_keys).endpoint.host == host
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("localhost", True), ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("0.0.0.0", False), ("", False)],
+)
+def test_loopback_is_told_by_address(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_keys_are_separated_by_commas() -> None:
+    assert read_keys(Endpoint(keys_env="KEYS"), {"KEYS": " a, b ,,"}).accepted == {"a", "b"}
+    assert read_keys(Endpoint(), {"KEYS": "a"}).accepted == frozenset()
+
+
+@pytest.mark.parametrize("environment", [{}, {"KEYS": ""}, {"KEYS": " , "}], ids=["unset", "empty", "only commas"])
+def test_a_named_but_empty_variable_never_opens_the_endpoint(environment: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"\[endpoint\] keys_env.*KEYS"):
+        read_keys(Endpoint(keys_env="KEYS"), environment)

@@ -1,0 +1,151 @@
+"""The spill rule: each term alone, the border with its hysteresis, and what is unknown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.fleet import InFlight, Pace, Target
+from router.spill import Forecast, Need, forecast, judge
+from tests.specimens import LOCAL, busy, load, local
+
+SMALL = Need(prompt_tokens=0.0, answer_tokens=10.0, ttft_target_s=2.0)
+
+
+def waiting(seconds: float) -> Target:
+    """A target whose forecast is exactly this."""
+    return busy(oldest_wait_s=seconds)
+
+
+@pytest.mark.parametrize(
+    ("target", "need", "expected"),
+    [
+        pytest.param(LOCAL, SMALL, Forecast(0.0, "spill:ttft"), id="an idle engine serves at once"),
+        pytest.param(LOCAL, replace(SMALL, prompt_tokens=8000), Forecast(2.0, "spill:ttft"), id="its own prompt"),
+        pytest.param(busy(unstarted_tokens=4000), SMALL, Forecast(1.0, "spill:ttft"), id="the prompts before it"),
+        pytest.param(
+            local(pace=Pace(prefill_tokens_per_s=100.0)),
+            replace(SMALL, prompt_tokens=800),
+            Forecast(8.0, "spill:ttft"),
+            id="a slow engine",
+        ),
+        pytest.param(busy(promised_tokens=9990), SMALL, Forecast(0.0, "spill:ttft"), id="the last room is room"),
+        pytest.param(busy(promised_tokens=13_990), SMALL, Forecast(2.0, "spill:kv"), id="room that must be freed"),
+        pytest.param(
+            local(load=load(kv_used_fraction=1.0)),
+            replace(SMALL, answer_tokens=2000),
+            Forecast(1.0, "spill:kv"),
+            id="room that others hold",
+        ),
+        pytest.param(
+            replace(busy(promised_tokens=13_990), pace=Pace(freed_tokens_per_s=400)),
+            SMALL,
+            Forecast(10.0, "spill:kv"),
+            id="room that is freed slowly",
+        ),
+        pytest.param(waiting(3.0), SMALL, Forecast(3.0, "spill:queue"), id="the head of the queue"),
+        pytest.param(
+            busy(unstarted_tokens=4000, oldest_wait_s=3.0),
+            SMALL,
+            Forecast(3.0, "spill:queue"),
+            id="the largest term counts",
+        ),
+        pytest.param(
+            local(load=None, in_flight=InFlight(promised_tokens=1e9)),
+            SMALL,
+            Forecast(0.0, "spill:ttft"),
+            id="no capacity is known and none is missed",
+        ),
+    ],
+)
+def test_the_wait_is_the_largest_of_the_terms(target: Target, need: Need, expected: Forecast) -> None:
+    found = forecast(target, need)
+    assert found.cause == expected.cause
+    assert found.ttft_s == pytest.approx(expected.ttft_s)
+
+
+def test_old_news_count_as_full_and_never_as_idle() -> None:
+    assert forecast(local(stale=True), SMALL).ttft_s == float("inf")
+    assert judge(local(stale=True), SMALL, False) == "spill:queue"
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "spilling", "cause"),
+    [
+        pytest.param(1.99, False, None, id="under the promise it stays"),
+        pytest.param(2.0, False, None, id="at the promise it stays"),
+        pytest.param(2.01, False, "spill:queue", id="over the promise it spills"),
+        pytest.param(1.5, True, "spill:queue", id="just under the promise it goes on spilling"),
+        pytest.param(1.01, True, "spill:queue", id="over half of the promise it goes on spilling"),
+        pytest.param(1.0, True, None, id="at half of the promise it comes back"),
+    ],
+)
+def test_spilling_starts_at_the_promise_and_ends_at_half_of_it(
+    wait_s: float, spilling: bool, cause: str | None
+) -> None:
+    assert judge(waiting(wait_s), SMALL, spilling) == cause
+
+
+@pytest.mark.parametrize(
+    ("used", "queued", "spilling", "cause"),
+    [
+        pytest.param(0.96, 1, False, "spill:kv", id="full and a queue: spill"),
+        pytest.param(0.96, 0, False, None, id="full and no queue: good use"),
+        pytest.param(0.94, 9, False, None, id="a queue and room: it will move"),
+        pytest.param(0.81, 0, True, "spill:kv", id="while spilling it goes on until there is real room"),
+        pytest.param(0.80, 9, True, None, id="real room ends it"),
+    ],
+)
+def test_kv_use_as_the_engine_reports_it(used: float, queued: int, spilling: bool, cause: str | None) -> None:
+    assert judge(local(load=load(kv_used_fraction=used, waiting=queued)), SMALL, spilling) == cause
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "cause"),
+    [
+        pytest.param(3.0, "spill:deadline", id="too late"),
+        pytest.param(3.5, None, id="in time"),
+        pytest.param(None, None, id="no deadline"),
+    ],
+)
+def test_a_deadline_holds_for_the_whole_answer(deadline_s: float | None, cause: str | None) -> None:
+    # One second of waiting, seventy tokens at thirty a second.
+    need = replace(SMALL, answer_tokens=70.0, deadline_s=deadline_s)
+    assert judge(waiting(1.0), need, False) == cause
+
+
+@given(st.lists(st.floats(1.01, 2.0)), st.booleans())
+def test_between_the_two_borders_nothing_changes(waits: list[float], spilling: bool) -> None:
+    for wait_s in waits:
+        assert (judge(waiting(wait_s), SMALL, spilling) is not None) is spilling
+
+
+@given(st.lists(st.floats(1.5, 2.5), min_size=1))
+def test_a_load_that_wobbles_around_the_promise_changes_the_route_once(waits: list[float]) -> None:
+    state, changes = False, 0
+    for wait_s in waits:
+        after = judge(waiting(wait_s), SMALL, state) is not None
+        changes += after is not state
+        state = after
+    assert changes == (max(waits) > 2.0)
+
+
+@given(
+    target=st.builds(
+        local,
+        load=st.none() | st.builds(load, kv_used_fraction=st.floats(0, 1), kv_capacity_tokens=st.integers(0, 10**6)),
+        in_flight=st.builds(InFlight, promised_tokens=st.floats(0, 1e9), unstarted_tokens=st.floats(0, 1e9)),
+        stale=st.booleans(),
+    ),
+    more=st.floats(0, 1e6),
+)
+def test_more_work_never_makes_the_wait_shorter(target: Target, more: float) -> None:
+    # An engine may report no capacity at all: that too has an answer.
+    before = forecast(target, SMALL).ttft_s
+    assert before >= 0
+    flying = target.in_flight
+    fuller = InFlight(promised_tokens=flying.promised_tokens + more, unstarted_tokens=flying.unstarted_tokens + more)
+    assert forecast(replace(target, in_flight=fuller), SMALL).ttft_s >= before
