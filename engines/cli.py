@@ -69,7 +69,7 @@ def up_verb(profile: Profile = None, config: Config = None, lock: LockFile = Non
     with _our_errors(console):
         with Show(console) as show:
             plan, snapshot = up.bring_up(_asked(profile, config, lock), at, show)
-        status = door.read_status(plan.router.host, plan.router.port)
+        status = door.read_status(plan.router.host, plan.router.port, plan.router.keys_env)
         console.print(render_stack(snapshot, status, plan.router.host, plan.router.port))
 
 
@@ -97,7 +97,7 @@ def status(
     router = plan.router if plan else RouterPlan((), "127.0.0.1", 4000)
     with _our_errors(console):
         for snapshot in follow(at):
-            said = door.read_status(router.host, router.port)
+            said = door.read_status(router.host, router.port, router.keys_env)
             if as_json:
                 print(json.dumps({"snapshot": asdict(snapshot), "router": said}), flush=True)
             else:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import http.client
 import json
+import os
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 import psutil
@@ -49,9 +51,10 @@ def _holder(port: int) -> str:
     return "another process (whose owner the system does not show)"
 
 
-def read_status(host: str, port: int) -> dict[str, Any] | None:
-    """What the router says at /spillway/status; None if it does not answer."""
-    text = _get(host, port, "/spillway/status")
+def read_status(host: str, port: int, keys_env: str | None = None) -> dict[str, Any] | None:
+    """What the router says at /spillway/status to whoever has a key of the named variable; None if nothing."""
+    key = os.environ.get(keys_env, "").split(",")[0].strip() if keys_env else ""
+    text = _get(host, port, "/spillway/status", {"authorization": f"Bearer {key}"} if key else {})
     try:
         found = json.loads(text or b"null")
     except ValueError:
@@ -59,12 +62,12 @@ def read_status(host: str, port: int) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _get(host: str, port: int, path: str) -> bytes | None:
+def _get(host: str, port: int, path: str, headers: Mapping[str, str]) -> bytes | None:
     # A router that listens on every address is asked on the loopback one.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     connection = http.client.HTTPConnection(host, port, timeout=ANSWER_S)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=dict(headers))
         answer = connection.getresponse()
         text = answer.read()
         return text if answer.status == OK else None

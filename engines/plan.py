@@ -69,11 +69,12 @@ class EnginePlan:
 
 @dataclass(frozen=True, slots=True)
 class RouterPlan:
-    """How the router process is started, and where it will answer."""
+    """How the router process is started, where it will answer, and which variable holds the keys it wants, if any."""
 
     command: tuple[str, ...]
     host: str
     port: int
+    keys_env: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

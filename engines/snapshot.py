@@ -131,7 +131,7 @@ def from_json(line: bytes) -> Snapshot:
     try:
         raw = json.loads(line)
         if raw["schema"] != SCHEMA:
-            raise SnapshotError(f"snapshot schema {raw['schema']} is not {SCHEMA}: restart supervisor and router together")
+            raise SnapshotError(f"schema {raw['schema']} is not {SCHEMA}: restart supervisor and router together")
         return Snapshot(
             sequence=raw["sequence"],
             supervisor_pid=raw["supervisor_pid"],

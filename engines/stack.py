@@ -115,7 +115,7 @@ def check_router(config: Path) -> RouterPlan:
         raise StackError(said.stderr.strip() or f"the router's check of {config} ends with {said.returncode}.")
     try:
         answer = json.loads(said.stdout)
-        return RouterPlan(command, answer["host"], answer["port"])
+        return RouterPlan(command, answer["host"], answer["port"], answer["endpoint"]["keys_env"])
     except (ValueError, KeyError, TypeError) as error:
         raise StackError(f"the router's check of {config} gives no host and port: {said.stdout[:200]!r}.") from error
 

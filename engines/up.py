@@ -164,7 +164,7 @@ def wait_until_served(plan: Plan, at: Path, show: Show) -> Snapshot:
 
 def _router_sees(plan: Plan) -> bool:
     """Whether the router answers and knows that every engine is ready, so that the next request will be served."""
-    status = door.read_status(plan.router.host, plan.router.port) or {}
+    status = door.read_status(plan.router.host, plan.router.port, plan.router.keys_env) or {}
     seen = {engine["name"] for engine in status.get("engines", []) if engine["state"] == EngineState.READY}
     return seen >= {engine.name for engine in plan.engines}
 

@@ -15,6 +15,7 @@ SHUTDOWN_S = 10
 # vLLM may use its time to finish requests and then some to free the devices.
 GRACE_S = SHUTDOWN_S + 15.0
 CPU_BLOCK_TOKENS = 128
+LEAST_BATCHED_TOKENS = 2048
 GPU_BLOCK_TOKENS = 16
 # What a user may set for CUDA, NCCL and Hugging Face reaches the engine; everything else, keys above all, does not.
 PASSED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "XDG_CACHE_HOME", "SSL_CERT_FILE")
@@ -81,8 +82,10 @@ def command(plan: EnginePlan, port: int) -> list[str]:
 def _device_flags(plan: EnginePlan) -> list[str]:
     if plan.gpu_uuids:
         return ["--gpu-memory-utilization", f"{plan.gpu_memory_utilization:.2f}"]
-    # Compiling for the CPU takes minutes and gains little on the small models that a CPU can serve.
-    return ["--enforce-eager"]
+    # Compiling for the CPU takes minutes and gains little on the small models that a CPU can serve. Prompts are taken
+    # whole, because a prompt in pieces with a `seed` ends the CPU engine ("CPU Generator does not use offset").
+    whole = ["--no-enable-chunked-prefill", "--max-num-batched-tokens"]
+    return ["--enforce-eager", *whole, str(max(LEAST_BATCHED_TOKENS, plan.model.context_tokens))]
 
 
 def environment(plan: EnginePlan, user: Mapping[str, str], scratch: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -59,6 +60,8 @@ def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> i
 
     app = create_app(keys, lifespan)
     print(f"router at http://{f'[{host}]' if ':' in host else host}:{port}/v1", flush=True)
+    # uvicorn drains, then sends itself the signal once more to end the way it was told to; an ordered stop ends with 0.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     config = uvicorn.Config(
         app,
         loop="uvloop",

@@ -55,6 +55,7 @@ def test_the_cpu_build_is_told_the_model_and_never_compiles() -> None:
     assert words[:5] == [*CPU_RUNTIME.command, "--model", "/models/small"]
     found = flags(words)
     assert "--enforce-eager" in found
+    assert "--no-enable-chunked-prefill" in found
     assert "--gpu-memory-utilization" not in found
     wanted = {"--host": "127.0.0.1", "--port": "8123", "--dtype": "bfloat16", "--served-model-name": "small"}
     assert wanted.items() <= found.items()
