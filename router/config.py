@@ -195,13 +195,6 @@ def _where(location: list[str]) -> str:
 
 
 def _meant(location: list[str]) -> str:
-    tables: dict[str, type[Table]] = {
-        "endpoint": Endpoint,
-        "tiers": Tier,
-        "tasks": Task,
-        "clouds": Cloud,
-        "limits": Limits,
-    }
-    known = Rules if len(location) == 1 else tables.get(location[0], Rules)
-    close = difflib.get_close_matches(location[-1], [*known.model_fields, *ENGINE_TABLES], n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known.model_fields)}"
+    known = [*Rules.model_fields, *ENGINE_TABLES] if len(location) == 1 else list(TABLES[location[0]].model_fields)
+    close = difflib.get_close_matches(location[-1], known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

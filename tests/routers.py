@@ -8,11 +8,13 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from openai.types.chat import ChatCompletionMessageParam
 
 KEY = "sk-test"
 TIERS = """
@@ -43,6 +45,31 @@ class Router:
 
     def target(self, name: str) -> Any:
         return next(each for each in self.get("/spillway/status")["targets"] if each["name"] == name)
+
+
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Where does the water go?"}]
+CHAT = "/v1/chat/completions"
+
+
+def asked(model: str = "tiny", **more: Any) -> bytes:
+    """The body of a small request."""
+    return json.dumps({"model": model, "messages": HELLO, "max_tokens": 4} | more).encode()
+
+
+def post(router: Router, body: bytes, path: str = CHAT, **headers: str) -> tuple[int, dict[str, str], Any]:
+    """(status, headers, answer). Header names are written with underscores."""
+    request = urllib.request.Request(router.url + path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, dict(response.headers), json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), json.load(error)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Ask until it holds. Every question is a request to a process, so this waits for that process, not for a clock."""
+    while not holds():
+        pass
 
 
 def cloud_table(url: str, serves: str = "tiny", name: str = "stand-in") -> str:

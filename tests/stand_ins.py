@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,15 @@ class StandIn:
 
     url: str
     process: subprocess.Popen[str]
+
+    def switch(self, mode: str, **more: Any) -> None:
+        """Let it misbehave for the next request."""
+        body = json.dumps({"mode": mode, "for_requests": 1} | more).encode()
+        urllib.request.urlopen(f"{self.url}/_switch", data=body, timeout=10).close()
+
+    def stats(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.url}/_stats", timeout=10) as response:
+            return dict(json.load(response))
 
 
 @contextmanager

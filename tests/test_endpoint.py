@@ -1,82 +1,16 @@
-"""The endpoint as clients see it: the real router as a process, between OpenAI's own SDK and stand-ins for engines
-and clouds that misbehave on purpose."""
+"""The endpoint as clients see it: the real router as a process, asked with OpenAI's own SDK and with bare HTTP."""
 
 from __future__ import annotations
 
-import json
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletionMessageParam
 
-from tests.routers import KEY, TIERS, Router, cloud_table, running_router
-from tests.stand_ins import StandIn, standing_in
-
-HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Where does the water go?"}]
-CHAT = "/v1/chat/completions"
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[StandIn]:
-    with standing_in("cloud", "--ttft-s", "0.01", "--tokens-per-s", "2000") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[StandIn]:
-    with standing_in("engine", "--model", "tiny", "--context", "512", "--step-ms", "5") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def router(cloud: StandIn, engine: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
-    limits = "[limits]\nbody_bytes = 20000\n"
-    config = TIERS + cloud_table(cloud.url) + limits
-    with running_router(tmp_path_factory.mktemp("router"), config, {"tiny": engine.url}) as running:
-        yield running
-
-
-@pytest.fixture
-def healed(router: Router) -> Router:
-    """The shared router once no target rests any more from the test before."""
-    until(lambda: not any(each["resting"] for each in router.get("/spillway/status")["targets"]))
-    return router
-
-
-@pytest.fixture
-def client(router: Router) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{router.url}/v1", api_key="none", max_retries=0, timeout=20) as made:
-        yield made
-
-
-def switch(stand_in: StandIn, mode: str, **more: Any) -> None:
-    body = json.dumps({"mode": mode, "for_requests": 1} | more).encode()
-    urllib.request.urlopen(f"{stand_in.url}/_switch", data=body, timeout=10).close()
-
-
-def stats(stand_in: StandIn) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{stand_in.url}/_stats", timeout=10) as response:
-        return dict(json.load(response))
-
-
-def post(router: Router, body: bytes, path: str = CHAT, **headers: str) -> tuple[int, dict[str, str], Any]:
-    request = urllib.request.Request(router.url + path, body, {k.replace("_", "-"): v for k, v in headers.items()})
-    try:
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return response.status, dict(response.headers), json.load(response)
-    except urllib.error.HTTPError as error:
-        return error.code, dict(error.headers), json.load(error)
-
-
-def asked(model: str = "tiny", **more: Any) -> bytes:
-    return json.dumps({"model": model, "messages": HELLO, "max_tokens": 4} | more).encode()
+from tests.routers import HELLO, KEY, TIERS, Router, asked, cloud_table, post, running_router
+from tests.stand_ins import StandIn
 
 
 def test_the_model_list_has_models_tiers_tasks_and_auto(client: openai.OpenAI) -> None:
@@ -224,104 +158,9 @@ def test_an_unknown_path_and_a_wrong_method_get_the_envelope_too(router: Router)
     assert post(router, b"{}", "/v1/models")[2]["error"]["code"] == "unknown_url"
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "not streaming"])
-@pytest.mark.parametrize(
-    ("mode", "cause"),
-    [("503", "503"), ("500", "500"), ("abort", "abort")],
-    ids=["a full engine", "a broken engine", "an engine that shuts down"],
-)
-def test_a_fault_before_the_first_token_is_answered_elsewhere(
-    healed: Router, client: openai.OpenAI, engine: StandIn, mode: str, cause: str, stream: bool
-) -> None:
-    switch(engine, mode)
-    raw = client.chat.completions.with_raw_response.create(model="tiny", messages=HELLO, max_tokens=4, stream=stream)
-    raw.http_response.read()
-    assert raw.headers["x-spillway-target"] == "cloud/stand-in"
-    assert raw.headers["x-spillway-reason"] == f"fallback:{cause}"
-    assert raw.headers["x-spillway-attempts"] == "2"
-
-
-@pytest.mark.parametrize("mode", ["429", "500", "401"])
-def test_a_cloud_that_refuses_is_followed_by_the_local_engine(healed: Router, cloud: StandIn, mode: str) -> None:
-    before = healed.get("/spillway/status")["spend"]["today_usd"]
-    switch(cloud, mode)
-    status, headers, _ = post(healed, asked("tier/premium"))
-    assert (status, headers["x-spillway-target"]) == (200, "local/tiny")
-    assert headers["x-spillway-reason"] == f"fallback:{mode}"
-    assert healed.get("/spillway/status")["spend"]["today_usd"] == before
-
-
-def test_when_nobody_can_answer_the_client_hears_who_failed_and_when_to_come_back(
-    engine: StandIn, tmp_path: Path
-) -> None:
-    with running_router(tmp_path, TIERS, {"tiny": engine.url}) as router:
-        switch(engine, "503")
-        status, headers, answer = post(router, asked())
-    assert (status, answer["error"]["code"]) == (429, "saturated")
-    assert int(headers["retry-after"]) >= 1
-    assert "local/tiny" in answer["error"]["message"]
-
-
-def stream_of(router: Router, model: str) -> str:
-    request = urllib.request.Request(router.url + CHAT, asked(model, stream=True, max_tokens=50))
-    with urllib.request.urlopen(request, timeout=20) as response:
-        return str(response.read().decode())
-
-
-@pytest.mark.parametrize(
-    ("model", "mode"),
-    [("tiny", "error_in_stream"), ("tier/premium", "cut"), ("tier/premium", "error_event")],
-    ids=["an engine that fails", "a cloud that hangs up", "a cloud that reports an error"],
-)
-def test_a_stream_that_breaks_ends_with_an_error_event_and_never_looks_whole(
-    healed: Router, client: openai.OpenAI, engine: StandIn, cloud: StandIn, model: str, mode: str
-) -> None:
-    faulty = engine if model == "tiny" else cloud
-    switch(faulty, mode)
-    text = stream_of(healed, model)
-    last = json.loads(text.strip().split("\n\n")[-1].removeprefix("data: "))
-    assert last["error"]["code"] == "stream_broken"
-    assert "[DONE]" not in text
-    switch(faulty, mode)
-    with pytest.raises(openai.APIError, match="middle of the answer"):
-        list(client.chat.completions.create(model=model, messages=HELLO, max_tokens=50, stream=True))
-
-
-def test_an_engine_that_dies_mid_stream_ends_the_stream_with_an_error_event(tmp_path: Path) -> None:
-    with (
-        standing_in("engine", "--model", "tiny") as engine,
-        running_router(tmp_path, TIERS, {"tiny": engine.url}) as router,
-    ):
-        switch(engine, "die_after_tokens", after=3)
-        text = stream_of(router, "tiny")
-    assert "stream_broken" in text.split("\n\n")[-2]
-    assert "[DONE]" not in text
-
-
-@pytest.mark.parametrize("stream", [True, False], ids=["in the middle of a stream", "before an answer"])
-def test_a_client_that_leaves_frees_the_engine(engine: StandIn, router: Router, stream: bool) -> None:
-    before = stats(engine)["aborted"]
-    parts = urlsplit(router.url)
-    connection = HTTPConnection(parts.hostname or "", parts.port)
-    connection.request("POST", CHAT, asked(stream=stream, max_tokens=400))
-    if stream:
-        connection.getresponse().read(10)
-    else:
-        until(lambda: stats(engine)["running"] > 0)
-    connection.close()
-    until(lambda: stats(engine)["aborted"] == before + 1)
-    until(lambda: router.target("local/tiny")["in_flight"]["requests"] == 0)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Ask until it holds; pytest's own time limit and the clients' bound it."""
-    while not holds():
-        pass
-
-
-def test_with_keys_only_health_is_open(engine: StandIn, tmp_path: Path) -> None:
+def test_with_keys_only_health_is_open(tiny_engine: StandIn, tmp_path: Path) -> None:
     config = TIERS + '[endpoint]\nkeys_env = "APP_KEYS"\n'
-    with running_router(tmp_path, config, {"tiny": engine.url}, {"APP_KEYS": f"other, {KEY}"}) as router:
+    with running_router(tmp_path, config, {"tiny": tiny_engine.url}, {"APP_KEYS": f"other, {KEY}"}) as router:
         assert post(router, asked())[0] == 401
         assert post(router, asked(), authorization="Bearer wrong")[0] == 401
         assert post(router, asked(), authorization=f"Bearer {KEY}")[0] == 200
@@ -329,17 +168,19 @@ def test_with_keys_only_health_is_open(engine: StandIn, tmp_path: Path) -> None:
 
 
 def test_a_cloud_without_a_key_is_shown_as_off_and_nothing_is_sent_there(
-    engine: StandIn, cloud: StandIn, tmp_path: Path
+    tiny_engine: StandIn, fast_cloud: StandIn, tmp_path: Path
 ) -> None:
-    before = stats(cloud)["requests"]
+    before = fast_cloud.stats()["requests"]
     environment = {"STAND_IN_KEY": ""}
-    with running_router(tmp_path, TIERS + cloud_table(cloud.url), {"tiny": engine.url}, environment) as router:
+    with running_router(
+        tmp_path, TIERS + cloud_table(fast_cloud.url), {"tiny": tiny_engine.url}, environment
+    ) as router:
         assert "STAND_IN_KEY" in router.get("/readyz")["targets"]["cloud/stand-in"]
         assert router.get("/spillway/status")["clouds"][0]["state"] == "off"
         _, headers, _ = post(router, asked("tier/premium"))
         assert headers["x-spillway-target"] == "local/tiny"
         assert headers["x-spillway-reason"] == "fallback:off"
-    assert stats(cloud)["requests"] == before
+    assert fast_cloud.stats()["requests"] == before
 
 
 def test_status_decisions_and_metrics_tell_of_a_request(router: Router) -> None:
@@ -353,15 +194,17 @@ def test_status_decisions_and_metrics_tell_of_a_request(router: Router) -> None:
     assert "spillway_ttft_seconds_bucket" in text
 
 
-def test_a_budget_that_is_used_up_keeps_requests_here(engine: StandIn, cloud: StandIn, tmp_path: Path) -> None:
-    config = TIERS + cloud_table(cloud.url) + "[limits]\ncloud_usd_per_day = 0.0\n"
-    with running_router(tmp_path, config, {"tiny": engine.url}) as router:
+def test_a_budget_that_is_used_up_keeps_requests_here(
+    tiny_engine: StandIn, fast_cloud: StandIn, tmp_path: Path
+) -> None:
+    config = TIERS + cloud_table(fast_cloud.url) + "[limits]\ncloud_usd_per_day = 0.0\n"
+    with running_router(tmp_path, config, {"tiny": tiny_engine.url}) as router:
         _, headers, _ = post(router, asked("tier/premium"))
         assert (headers["x-spillway-target"], headers["x-spillway-reason"]) == ("local/tiny", "budget")
 
 
-def test_a_deadline_that_passes_is_answered_in_time(engine: StandIn, tmp_path: Path) -> None:
-    with running_router(tmp_path, TIERS, {"tiny": engine.url}) as router:
-        switch(engine, "hang")
+def test_a_deadline_that_passes_is_answered_in_time(tiny_engine: StandIn, tmp_path: Path) -> None:
+    with running_router(tmp_path, TIERS, {"tiny": tiny_engine.url}) as router:
+        tiny_engine.switch("hang")
         status, _, answer = post(router, asked(stream=True), x_spillway_deadline_ms="300")
     assert (status, answer["error"]["code"]) == (504, "no_target")

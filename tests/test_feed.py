@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import urllib.error
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +14,10 @@ import pytest
 
 from engines.feed import Feed
 from engines.snapshot import EngineState, EngineView, HostView, Load, ModelView, Snapshot
-from tests.routers import TIERS, Router, cloud_table, running_router
-from tests.stand_ins import StandIn, standing_in
-from tests.test_endpoint import asked, post
+from tests.routers import TIERS, Router, asked, cloud_table, post, running_router, until
+from tests.stand_ins import StandIn
 
-TICK_S = 0.1
+TICK_S = 0.05
 IDLE = Load(
     running=0,
     waiting=0,
@@ -31,138 +30,119 @@ IDLE = Load(
 )
 
 
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[StandIn]:
-    with standing_in("cloud", "--ttft-s", "0.01", "--tokens-per-s", "2000") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[StandIn]:
-    with standing_in("engine", "--model", "tiny", "--step-ms", "5") as running:
-        yield running
-
-
-def snapshot_of(engine: StandIn, state: EngineState = EngineState.READY, load: Load | None = IDLE) -> Snapshot:
-    view = EngineView("tiny", "tiny", "vllm", state, engine.url, "cpu", 4096, None, 0.0, 0, None, load)
-    model = ModelView("tiny", 4096, ("chat", "completion"), None)
-    return Snapshot(1, 1, (view,), (model,), (), HostView(1, 1))
-
-
 class Supervisor:
     """Says the same Snapshot at every tick, as a supervisor does, until the test tells it another."""
 
-    def __init__(self, home: Path, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        self._feed = Feed(home)
+    def __init__(self, home: Path, engine_url: str) -> None:
+        self._url = engine_url
+        self._home = home
+        self._leaving = False
+        self.snapshot = self._of(EngineState.READY, IDLE)
 
-    async def run(self) -> None:
-        await self._feed.open()
+    def tell(self, router: Router, state: EngineState, load: Load | None) -> None:
+        """Say this from now on, and return when the router has heard it."""
+        marked = load and replace(load, prompt_tokens_total=self.snapshot.sequence + 1)
+        self.snapshot = self._of(state, marked)
+        until(lambda: self._is_heard(router, state, marked))
+
+    def _is_heard(self, router: Router, state: EngineState, load: Load | None) -> bool:
+        seen = router.get("/spillway/status")["engines"]
+        count = seen[0]["load"] and seen[0]["load"]["prompt_tokens_total"] if seen else None
+        return bool(seen) and seen[0]["state"] == state and count == (load and load.prompt_tokens_total)
+
+    def _of(self, state: EngineState, load: Load | None) -> Snapshot:
+        view = EngineView("tiny", "tiny", "vllm", state, self._url, "cpu", 512, None, 0.0, 0, None, load)
+        model = ModelView("tiny", 512, ("chat", "completion"), None)
+        sequence = self.snapshot.sequence + 1 if hasattr(self, "snapshot") else 1
+        return Snapshot(sequence, 1, (view,), (model,), (), HostView(1, 1))
+
+    def leave(self) -> None:
+        self._leaving = True
+
+    def run(self) -> None:
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        feed = Feed(self._home)
+        await feed.open()
+        while not self._leaving:
+            feed.publish(self.snapshot)
+            await asyncio.sleep(TICK_S)
+        await feed.close()
+
+
+@pytest.fixture(scope="module")
+def followed(
+    fast_cloud: StandIn, tiny_engine: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Router, Supervisor]]:
+    folder = tmp_path_factory.mktemp("followed")
+    (folder / "home").mkdir()
+    supervisor = Supervisor(folder / "home", tiny_engine.url)
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(supervisor.run)
         try:
-            while True:
-                self._feed.publish(self.snapshot)
-                await asyncio.sleep(TICK_S)
+            with running_router(folder, TIERS + cloud_table(fast_cloud.url), {}) as router:
+                yield router, supervisor
         finally:
-            await self._feed.close()
+            supervisor.leave()
+            running.result()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "home").mkdir()
-    return tmp_path
-
-
-async def place(router: Router, **headers: str) -> tuple[int, str | None, str | None]:
-    status, got, _ = await asyncio.to_thread(post, router, asked(), **headers)
+def place(router: Router, **headers: str) -> tuple[int, str | None, str | None]:
+    status, got, _ = post(router, asked(), **headers)
     return status, got.get("x-spillway-target"), got.get("x-spillway-reason")
 
 
-@asynccontextmanager
-async def stack(folder: Path, cloud: StandIn, snapshot: Snapshot) -> AsyncIterator[tuple[Router, Supervisor]]:
-    supervisor = Supervisor(folder / "home", snapshot)
-    ticking = asyncio.create_task(supervisor.run())
-    entered = running_router(folder, TIERS + cloud_table(cloud.url), {})
-    router = await asyncio.to_thread(entered.__enter__)
-    try:
-        yield router, supervisor
-    finally:
-        await asyncio.to_thread(entered.__exit__, None, None, None)
-        ticking.cancel()
-        await asyncio.wait({ticking})
+READY, LOADING, FAILED = EngineState.READY, EngineState.LOADING, EngineState.FAILED
+FULL = replace(IDLE, kv_used_fraction=0.97, waiting=3)
 
 
 @pytest.mark.parametrize(
     ("state", "load", "expected"),
     [
-        pytest.param(EngineState.READY, IDLE, (200, "local/tiny", "pinned"), id="an idle engine serves"),
-        pytest.param(EngineState.READY, None, (200, "local/tiny", "pinned"), id="one that has not reported yet too"),
+        pytest.param(READY, IDLE, ("local/tiny", "pinned"), id="an idle engine serves"),
+        pytest.param(READY, None, ("local/tiny", "pinned"), id="one that has not reported yet serves too"),
+        pytest.param(LOADING, None, ("cloud/stand-in", "spill:starting"), id="one that loads is not waited for"),
+        pytest.param(FAILED, None, ("cloud/stand-in", "fallback:off"), id="one that failed is not asked"),
         pytest.param(
-            EngineState.LOADING, None, (200, "cloud/stand-in", "spill:starting"), id="one that loads is not waited for"
+            READY, replace(IDLE, age_s=9.0), ("cloud/stand-in", "spill:queue"), id="an old report counts as full"
         ),
-        pytest.param(
-            EngineState.FAILED, None, (200, "cloud/stand-in", "fallback:off"), id="one that failed is not asked"
-        ),
-        pytest.param(
-            EngineState.READY,
-            replace(IDLE, age_s=9.0),
-            (200, "cloud/stand-in", "spill:queue"),
-            id="an old report counts as full",
-        ),
-        pytest.param(
-            EngineState.READY,
-            replace(IDLE, kv_used_fraction=0.97, waiting=3),
-            (200, "cloud/stand-in", "spill:kv"),
-            id="a full KV cache with others waiting",
-        ),
+        pytest.param(READY, FULL, ("cloud/stand-in", "spill:kv"), id="a full KV cache with others waiting"),
     ],
 )
-async def test_the_snapshot_decides_where_a_request_goes(
-    folder: Path, cloud: StandIn, engine: StandIn, state: EngineState, load: Load | None, expected: tuple[int, str, str]
+def test_the_snapshot_decides_where_a_request_goes(
+    followed: tuple[Router, Supervisor], state: EngineState, load: Load | None, expected: tuple[str, str]
 ) -> None:
-    async with stack(folder, cloud, snapshot_of(engine, state, load)) as (router, _):
-        assert await place(router) == expected
+    router, supervisor = followed
+    supervisor.tell(router, READY, IDLE)
+    place(router)
+    supervisor.tell(router, state, load)
+    assert place(router) == (200, *expected)
 
 
-async def test_local_only_waits_for_the_engine_and_is_told_when_to_come_back(
-    folder: Path, cloud: StandIn, engine: StandIn
-) -> None:
-    async with stack(folder, cloud, snapshot_of(engine, EngineState.LOADING, None)) as (router, supervisor):
-        status, headers, answer = await asyncio.to_thread(post, router, asked(), x_spillway_privacy="local-only")
-        assert (status, answer["error"]["code"]) == (503, "no_target")
-        assert int(headers["retry-after"]) > 0
-        supervisor.snapshot = snapshot_of(engine)
-        while (await place(router, x_spillway_privacy="local-only"))[0] != 200:
-            pass
-        assert await place(router, x_spillway_privacy="local-only") == (200, "local/tiny", "privacy")
+def test_local_only_is_told_when_to_come_back_and_then_served(followed: tuple[Router, Supervisor]) -> None:
+    router, supervisor = followed
+    supervisor.tell(router, LOADING, None)
+    status, headers, answer = post(router, asked(), x_spillway_privacy="local-only")
+    assert (status, answer["error"]["code"]) == (503, "no_target")
+    assert int(headers["retry-after"]) > 0
+    supervisor.tell(router, READY, IDLE)
+    assert place(router, x_spillway_privacy="local-only") == (200, "local/tiny", "privacy")
 
 
-async def test_traffic_comes_back_only_when_there_is_room_again(folder: Path, cloud: StandIn, engine: StandIn) -> None:
-    full = snapshot_of(engine, load=replace(IDLE, kv_used_fraction=0.97, waiting=3))
-    async with stack(folder, cloud, full) as (router, supervisor):
-        assert (await place(router))[2] == "spill:kv"
-        await seen(router, supervisor, snapshot_of(engine, load=replace(IDLE, kv_used_fraction=0.85)))
-        assert (await place(router))[2] == "spill:kv"
-        await seen(router, supervisor, snapshot_of(engine, load=replace(IDLE, kv_used_fraction=0.5)))
-        assert await place(router) == (200, "local/tiny", "pinned")
+def test_traffic_comes_back_only_when_there_is_room_again(followed: tuple[Router, Supervisor]) -> None:
+    router, supervisor = followed
+    supervisor.tell(router, READY, FULL)
+    assert place(router)[2] == "spill:kv"
+    supervisor.tell(router, READY, replace(IDLE, kv_used_fraction=0.85))
+    assert place(router)[2] == "spill:kv"
+    supervisor.tell(router, READY, replace(IDLE, kv_used_fraction=0.5))
+    assert place(router) == (200, "local/tiny", "pinned")
 
 
-async def seen(router: Router, supervisor: Supervisor, snapshot: Snapshot) -> None:
-    """Tell a Snapshot and return when the router has heard of it."""
-    supervisor.snapshot = snapshot
-    wanted = snapshot.engines[0].load
-    while wanted and (await asyncio.to_thread(router.target, "local/tiny"))["load"]["kv_used_fraction"] != (
-        wanted.kv_used_fraction
-    ):
-        pass
-
-
-async def test_before_the_first_snapshot_a_model_is_not_unknown_but_starting(folder: Path, cloud: StandIn) -> None:
-    entered = running_router(folder, TIERS, {}, settle=False)
-    router = await asyncio.to_thread(entered.__enter__)
-    try:
-        status, headers, _ = await asyncio.to_thread(post, router, asked())
+def test_before_the_first_snapshot_a_model_is_not_unknown_but_starting(tmp_path: Path) -> None:
+    with running_router(tmp_path, TIERS, {}, settle=False) as router:
+        status, headers, _ = post(router, asked())
         assert (status, "retry-after" in headers) == (503, True)
         with pytest.raises(urllib.error.HTTPError, match="503"):
-            await asyncio.to_thread(router.get, "/readyz")
-    finally:
-        await asyncio.to_thread(entered.__exit__, None, None, None)
+            router.get("/readyz")

@@ -1,0 +1,45 @@
+"""Processes that many tests share: the fake engine, the stand-in cloud, and a router between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.routers import TIERS, Router, cloud_table, running_router, until
+from tests.stand_ins import StandIn, standing_in
+
+
+@pytest.fixture(scope="session")
+def fast_cloud() -> Iterator[StandIn]:
+    with standing_in("cloud", "--ttft-s", "0.01", "--tokens-per-s", "2000") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def tiny_engine() -> Iterator[StandIn]:
+    with standing_in("engine", "--model", "tiny", "--context", "512", "--step-ms", "5") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_router(
+    fast_cloud: StandIn, tiny_engine: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Router]:
+    config = TIERS + cloud_table(fast_cloud.url) + "[limits]\nbody_bytes = 20000\n"
+    with running_router(tmp_path_factory.mktemp("router"), config, {"tiny": tiny_engine.url}) as running:
+        yield running
+
+
+@pytest.fixture
+def router(shared_router: Router) -> Router:
+    """The shared router, once no target rests any more from the test before."""
+    until(lambda: not any(each["resting"] for each in shared_router.get("/spillway/status")["targets"]))
+    return shared_router
+
+
+@pytest.fixture
+def client(router: Router) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{router.url}/v1", api_key="none", max_retries=0, timeout=20) as made:
+        yield made
