@@ -42,6 +42,8 @@ from engines.snapshot import state_home
 
 HELP = "see requests spill to a stand-in cloud and come back, on real vLLM"
 STACK_FILE = Path(__file__).parent.parent / "compose" / "demo.toml"
+# The users name a tier and leave the model to Spillway, so that the reasons in the table are about where, not what.
+MODEL = "auto"
 CALM_STREAMS = 8
 # Shares of the time: calm, pressure, calm again.
 SHARES = (0.2, 0.5, 0.3)
@@ -68,13 +70,14 @@ def plan(seconds: float, streams: int) -> tuple[Phase, ...]:
 async def measure(stack: DemoStack, cloud: CloudProcess, phases: Sequence[Phase], console: Console) -> Run:
     """Run the phases against the stack that is up."""
     async with session(connections=0) as client:
-        crowd = Crowd(client, f"{stack.router_url}/v1", stack.model)
+        crowd = Crowd(client, f"{stack.router_url}/v1", MODEL)
         screen = Screen(crowd)
         looks: list[Pressure] = []
         watching = asyncio.create_task(_watch(client, stack.router_url, screen, looks))
         try:
             with Live(screen, console=console, refresh_per_second=4):
                 await crowd.run(phases, screen.begin)
+            console.print()
         finally:
             watching.cancel()
             with suppress(asyncio.CancelledError):

@@ -39,7 +39,6 @@ class DemoStack:
     config: Path
     home: Path
     router_url: str
-    model: str
     price: Price
     environment: Mapping[str, str]
 
@@ -112,7 +111,6 @@ def make_stack(source: Path, home: Path, cloud: CloudProcess, key: str) -> DemoS
         config=config,
         home=home,
         router_url=f"http://{HOST}:{port}",
-        model=next(iter(tables["models"])),
         price=price_in(tables),
         environment={**os.environ, "SPILLWAY_HOME": str(home), tables["clouds"][CLOUD]["key_env"]: key},
     )
