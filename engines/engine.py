@@ -29,6 +29,8 @@ POLL_S = 0.25
 HEALTH_EVERY_S = 2.0
 # An engine under full load may answer late, a hung one never does.
 SILENT_S = 60.0
+# An engine on the CPU shares it with the router and the clients: they come first, or they wait for its tokens.
+CPU_ENGINE_NICE = 5
 LAST_WORDS = 40
 LONGEST_SCRATCH_ROOT = 48
 
@@ -132,6 +134,7 @@ class Engine:
             record=str(records_folder(self._home) / f"{self._plan.name}.json"),
             scratch=scratch,
             grace_s=vllm.GRACE_S,
+            nice=CPU_ENGINE_NICE if self._plan.cores else 0,
         )
         self._kept = Kept.start(orders, vllm.environment(self._plan, os.environ, scratch))
         self._keepers.add(self._kept.keeper_pid)

@@ -42,7 +42,10 @@ LAST_WORDS = 64
 
 
 class Orders(NamedTuple):
-    """What a keeper is told on its command line, as JSON. `scratch` is a folder of the child's that goes with it."""
+    """What a keeper is told on its command line, as JSON. `scratch` is a folder of the child's that goes with it.
+
+    `nice` is that of the whole session against others (0 as others, 19 last).
+    """
 
     name: str
     command: list[str]
@@ -52,6 +55,7 @@ class Orders(NamedTuple):
     grace_s: float
     log_bytes: int = 8 * 2**20
     log_files: int = 3
+    nice: int = 0
 
 
 class Keeper:
@@ -73,6 +77,7 @@ class Keeper:
         """Blocks until everything is over; the child's exit code, 128 + n for signal n."""
         if os.getsid(0) != os.getpid():
             os.setsid()
+        self._step_back()
         self._libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         wake = _signals_to_pipe()
         self._start()
@@ -82,6 +87,15 @@ class Keeper:
         self._finish()
         code = os.waitstatus_to_exitcode(self._status)
         return code if code >= 0 else 128 - code
+
+    def _step_back(self) -> None:
+        """Linux shares the processors out by session: an engine that computes all the time would get as much as all
+        who wait for its tokens. Kernels without such groups have no such file, and need nothing."""
+        try:
+            with open("/proc/self/autogroup", "w") as group:
+                group.write(str(self._orders.nice))
+        except OSError:
+            return
 
     def _start(self) -> None:
         self._output, writer = os.pipe()

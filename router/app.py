@@ -17,11 +17,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Lifespan
 
 from router.ask import Ask, Endpoint, read_ask
-from router.attempts import CLIENT_GONE, Doors, Served, open_first, refused, settle
+from router.attempts import open_first
 from router.config import Keys
 from router.errors import ApiError
 from router.policy import Decision
 from router.relay import Relayed, unless_gone
+from router.served import CLIENT_GONE, Doors, Served, refused, settle
 from router.status import decision_row, model_list, ready, status
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})

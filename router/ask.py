@@ -22,6 +22,8 @@ HINT_PREFIX = "x-spillway-"
 # Until a target has shown its own ratio: English text has about four bytes a token with today's vocabularies.
 BYTES_PER_TOKEN = 4.0
 LONGEST_REQUEST_ID = 128
+# Names and hints are kept in the ledger and in the list of decisions, so they have a bound.
+LONGEST_NAME = 256
 
 
 class Endpoint(StrEnum):
@@ -33,7 +35,8 @@ class Endpoint(StrEnum):
 class Ask:
     """What a request wants. `how` is the reason it has if it runs where its tier prefers: tier, task or pinned.
 
-    `prompt_bytes` is the size of the text, `max_tokens` the client's own bound on the answer (None: no bound).
+    `prompt_bytes` is the size of the text, `max_tokens` the client's own bound on each of its
+    `answers` (None: no bound).
     """
 
     request_id: str
@@ -51,6 +54,7 @@ class Ask:
     local_only: bool
     deadline_s: float | None
     max_usd: float | None
+    answers: int
     stream: bool
     wants_usage: bool
     body: Mapping[str, Any]
@@ -70,12 +74,14 @@ class _StreamOptions(_Loose):
 
 
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 
 
 class _Body(_Loose):
     """The fields of a request that we rely on; the rest belongs to the target."""
 
-    model: str = Field(min_length=1)
+    model: Name
+    user: Name | None = None
     stream: bool = False
     stream_options: _StreamOptions | None = None
     max_tokens: Count | None = None
@@ -115,14 +121,15 @@ def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: 
         tier=tier,
         how=how,
         task=task,
-        tenant=body.get("user") if isinstance(body.get("user"), str) else None,
+        tenant=shape.user,
         feature=hints.text("feature"),
         prompt_bytes=_prompt_bytes(body, endpoint),
         max_tokens=shape.max_completion_tokens or shape.max_tokens,
-        needs=frozenset(capability for capability, asked in CAPABILITIES if asked(body)),
+        needs=frozenset(capability for capability, asks in CAPABILITIES if asks(shape)),
         local_only=_local_only(hints),
         deadline_s=_scaled(hints.number("deadline-ms"), 0.001),
         max_usd=hints.number("max-usd"),
+        answers=(shape.n or 1) * _prompts(shape),
         stream=shape.stream,
         wants_usage=shape.stream_options is not None and shape.stream_options.include_usage,
         body=body,
@@ -137,11 +144,11 @@ class _Hints:
     metadata: Mapping[str, Any]
 
     def text(self, name: str) -> str | None:
-        header = self.headers.get(HINT_PREFIX + name)
-        if header is not None:
-            return header
-        value = self.metadata.get(name)
-        return None if value is None else str(value)
+        value = self.headers.get(HINT_PREFIX + name, self.metadata.get(name))
+        text = None if value is None else str(value)
+        if text is not None and len(text) > LONGEST_NAME:
+            raise ApiError(400, "invalid_hint", f"{HINT_PREFIX}{name} is longer than {LONGEST_NAME} characters", name)
+        return text
 
     def number(self, name: str) -> float | None:
         text = self.text(name)
@@ -159,8 +166,12 @@ class _Hints:
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(raw)
+        # What is nested too deeply to be written again (254 levels) could not be sent on to a target either.
+        orjson.dumps(body)
     except orjson.JSONDecodeError as error:
         raise ApiError(400, "invalid_json", f"the body is not JSON: {error}") from error
+    except orjson.JSONEncodeError as error:
+        raise ApiError(400, "invalid_json", f"the body is nested too deeply: {error}") from error
     if not isinstance(body, dict):
         raise ApiError(400, "invalid_json", "the body must be a JSON object")
     return body
@@ -171,9 +182,14 @@ def _shape(body: dict[str, Any], endpoint: Endpoint) -> _Body:
         return SHAPES[endpoint].validate_python(body, strict=False)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"] if _is_key(part))
         message = "is missing" if first["type"] == "missing" else first["msg"][0].lower() + first["msg"][1:]
         raise ApiError(400, "invalid_value", f"{field}: {message}", field) from error
+
+
+def _is_key(part: int | str) -> bool:
+    """pydantic puts the types of a union into a location, which is no place in the body."""
+    return isinstance(part, int) or (part.isidentifier() and part != "str")
 
 
 def _place(name: str, hints: _Hints, rules: Rules) -> tuple[str, str, str | None, str | None]:
@@ -231,17 +247,24 @@ def _text_bytes(value: Any) -> int:
     return 0
 
 
-def _asks_vision(body: Mapping[str, Any]) -> bool:
-    contents = (message.get("content") for message in body.get("messages", ()))
+def _prompts(shape: _Body) -> int:
+    """How many prompts a completion has; a list of numbers is one prompt of token ids."""
+    prompt = shape.prompt if isinstance(shape, _Completion) else ""
+    return 1 if isinstance(prompt, str) else sum(not isinstance(each, int) for each in prompt) or 1
+
+
+def _asks_vision(shape: _Body) -> bool:
+    contents = [message.content for message in shape.messages] if isinstance(shape, _Chat) else []
     return any(part.get("type") == "image_url" for content in contents if isinstance(content, list) for part in content)
 
 
-def _asks_schema(body: Mapping[str, Any]) -> bool:
-    return (body.get("response_format") or {}).get("type") in {"json_schema", "json_object"}
+def _asks_schema(shape: _Body) -> bool:
+    # A list, because the type may be anything, also what a set cannot look up.
+    return (shape.response_format or {}).get("type") in ["json_schema", "json_object"]
 
 
-CAPABILITIES = (
-    ("tools", lambda body: bool(body.get("tools"))),
-    ("vision", _asks_vision),
-    ("json_schema", _asks_schema),
-)
+def _asks_tools(shape: _Body) -> bool:
+    return bool(shape.tools)
+
+
+CAPABILITIES = (("tools", _asks_tools), ("vision", _asks_vision), ("json_schema", _asks_schema))

@@ -8,58 +8,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from router.ask import Ask
-from router.cloud import Clouds
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
 from router.fleet import Place, Target
-from router.ledger import Ledger, LedgerError, Outcome
-from router.metrics import Metrics
-from router.policy import Decision, Money, reserved_usd
+from router.ledger import LedgerError
+from router.policy import Decision, reserved_usd
 from router.reply import Reply
-from router.upstream import Upstream
-from router.watch import Flight, Usage, Watch
+from router.served import Doors, Served
+from router.watch import Flight
 
-CLIENT_GONE = 499
-
-
-@dataclass(frozen=True, slots=True)
-class Doors:
-    """Everything the request handler reaches: one door per foreign thing, one Watch."""
-
-    watch: Watch
-    upstream: Upstream
-    clouds: Clouds
-    ledger: Ledger
-    metrics: Metrics
-
-    def money(self) -> Money:
-        return Money(left_usd=self.watch.rules.limits.cloud_usd_per_day - self.ledger.spent_today_usd)
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """An answer under way: the target that gave the first token, and why it runs there."""
-
-    ask: Ask
-    target: Target
-    reason: str
-    attempts: int
-    reply: Reply
-    flight: Flight
-    ttft_s: float | None
-
-    def headers(self) -> dict[str, str]:
-        usd = _usd(self) if self.reply.events is None or self.target.place is Place.LOCAL else None
-        return {
-            "x-spillway-target": self.target.name,
-            "x-spillway-model": self.target.served_name,
-            "x-spillway-tier": self.ask.tier,
-            "x-spillway-reason": self.reason,
-            "x-spillway-attempts": str(self.attempts),
-            "x-request-id": self.ask.request_id,
-        } | ({} if usd is None else {"x-spillway-usd": f"{usd:.8f}".rstrip("0").rstrip(".")})
+# The client's own limit, or money that cannot be set aside: nothing that the target did.
+NOT_ITS_FAULT = frozenset({"deadline", "ledger"})
+# We stopped waiting for a cloud that had the request: it may bill the prompt.
+LEFT = frozenset({"timeout", "deadline", "gone"})
 
 
 async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: float) -> Served:
@@ -77,13 +39,13 @@ async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: floa
 
 
 async def _try(doors: Doors, ask: Ask, target: Target, reason: str, attempt: int, arrived_s: float) -> Served:
-    patience_s = _patience_s(doors, ask, target, arrived_s)
+    patience = _patience(doors, ask, target, arrived_s)
     flight = doors.watch.start(ask, target, time.monotonic())
     asked = False
     try:
         await _set_aside(doors, ask, target, flight)
         asked = True
-        reply = await _open(doors, ask, target, patience_s)
+        reply = await _open(doors, ask, target, patience)
     except BaseException as error:
         _give_up(doors, flight, error, asked)
         raise
@@ -93,15 +55,16 @@ async def _try(doors: Doors, ask: Ask, target: Target, reason: str, attempt: int
     return Served(ask, target, reason, attempt, reply, flight, ttft_s)
 
 
-def _patience_s(doors: Doors, ask: Ask, target: Target, arrived_s: float) -> float:
+def _patience(doors: Doors, ask: Ask, target: Target, arrived_s: float) -> tuple[float, str]:
+    """(seconds, cause): how long a try may take, and whose limit that is."""
     limits = doors.watch.rules.limits
     patience_s = limits.silence_s if ask.stream else limits.whole_answer_s
     if ask.deadline_s is None:
-        return patience_s
+        return patience_s, "timeout"
     left_s = ask.deadline_s - (time.monotonic() - arrived_s)
     if left_s <= 0:
-        raise TargetUnavailable(target.name, "deadline", "the deadline has passed", saturated=True)
-    return min(patience_s, left_s)
+        raise TargetUnavailable(target.name, "deadline", "the deadline has passed")
+    return (left_s, "deadline") if left_s < patience_s else (patience_s, "timeout")
 
 
 async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight) -> None:
@@ -113,8 +76,9 @@ async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight) -> 
         raise TargetUnavailable(target.name, "ledger", f"no money can be set aside: {error}", saturated=True) from error
 
 
-async def _open(doors: Doors, ask: Ask, target: Target, patience_s: float) -> Reply:
+async def _open(doors: Doors, ask: Ask, target: Target, patience: tuple[float, str]) -> Reply:
     reply: Reply | None = None
+    patience_s, cause = patience
     try:
         async with asyncio.timeout(patience_s):
             if target.place is Place.LOCAL:
@@ -126,7 +90,7 @@ async def _open(doors: Doors, ask: Ask, target: Target, patience_s: float) -> Re
     except TimeoutError as error:
         await _close(reply)
         what = "first token" if ask.stream else "answer"
-        raise TargetUnavailable(target.name, "timeout", f"no {what} within {patience_s:.1f} s") from error
+        raise TargetUnavailable(target.name, cause, f"no {what} within {patience_s:.1f} s") from error
     except BaseException:
         await _close(reply)
         raise
@@ -142,88 +106,19 @@ def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) ->
     now_s = time.monotonic()
     doors.watch.finish(flight, None, now_s)
     # A full engine tells so at once and for free; a cloud that refuses counts each refusal against us.
-    if isinstance(error, TargetUnavailable) and (flight.target.place is Place.CLOUD or not error.saturated):
+    rests = flight.target.place is Place.CLOUD or not (isinstance(error, TargetUnavailable) and error.saturated)
+    if isinstance(error, TargetUnavailable) and rests and error.cause not in NOT_ITS_FAULT:
         doors.watch.failed(flight, error.cause, error.retry_after_s, now_s)
     if flight.target.place is Place.CLOUD and asked:
-        left = not isinstance(error, RequestRefused | ContextExceeded) and _cause(error) in {"timeout", "gone"}
-        usd = flight.target.price.usd(flight.prompt_tokens, 0) if left and flight.target.price else 0.0
-        doors.ledger.settle(flight.id, usd)
+        usd = flight.target.price.usd(flight.prompt_tokens, 0) if flight.target.price else 0.0
+        doors.ledger.settle(flight.id, usd if _cause(error) in LEFT else 0.0)
 
 
 def _cause(error: BaseException) -> str:
-    if isinstance(error, ContextExceeded):
-        return "context"
-    return error.cause if isinstance(error, TargetUnavailable) else "gone"
-
-
-def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: str | None) -> None:
-    """The end of an answer, whole or not: counts, money, ledger row, metrics."""
-    now_s = time.monotonic()
-    reply = served.reply
-    whole = Usage(*reply.usage) if reply.usage and status < CLIENT_GONE else None
-    doors.watch.finish(served.flight, whole, now_s)
-    usd = _usd(served)
-    if served.target.place is Place.CLOUD:
-        doors.ledger.settle(served.flight.id, usd)
-    prompt_tokens, completion_tokens = _tokens(served)
-    outcome = Outcome(
-        request_id=served.ask.request_id,
-        at_unix_s=time.time(),
-        target=served.target.name,
-        model=served.target.served_name,
-        tier=served.ask.tier,
-        task=served.ask.task,
-        tenant=served.ask.tenant,
-        feature=served.ask.feature,
-        reason=served.reason,
-        attempts=served.attempts,
-        status=status,
-        error=error,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        usd=usd,
-        ttft_s=served.ttft_s,
-        e2e_s=now_s - arrived_s,
-    )
-    note(doors, outcome)
-
-
-def refused(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, error: ApiError) -> None:
-    """The end of a request that no target served."""
-    outcome = Outcome(
-        request_id=ask.request_id,
-        at_unix_s=time.time(),
-        target="none",
-        model=ask.requested,
-        tier=ask.tier,
-        task=ask.task,
-        tenant=ask.tenant,
-        feature=ask.feature,
-        reason=decision.reason,
-        attempts=len(decision.targets),
-        status=error.status,
-        error=error.message,
-        prompt_tokens=0,
-        completion_tokens=0,
-        usd=0.0,
-        ttft_s=None,
-        e2e_s=time.monotonic() - arrived_s,
-    )
-    note(doors, outcome)
-
-
-def note(doors: Doors, outcome: Outcome) -> None:
-    doors.ledger.record(outcome)
-    doors.metrics.observe(outcome)
-
-
-def _tokens(served: Served) -> tuple[int, int]:
-    """As the target counted them; of an answer that broke off, the prompt as estimated and the tokens that came."""
-    return served.reply.usage or (round(served.flight.prompt_tokens), served.reply.spoken)
-
-
-def _usd(served: Served) -> float:
-    return served.target.price.usd(*_tokens(served)) if served.target.price else 0.0
+    if isinstance(error, TargetUnavailable):
+        return error.cause
+    names = {ContextExceeded: "context", RequestRefused: "refused"}
+    return names.get(type(error), "gone")
 
 
 def broken(error: StreamBroken) -> ApiError:
@@ -241,8 +136,10 @@ def _none_left(
         sizes = ", ".join(f"{target.name} {target.context_tokens}" for target in targets)
         param = "messages" if "messages" in ask.body else "prompt"
         return ApiError(400, "context_length_exceeded", f"{tried} (context in tokens: {sizes})", param)
-    waits = [failure.retry_after_s for failure in unavailable if failure.retry_after_s is not None]
+    retry_after_s = min((each.retry_after_s for each in unavailable if each.retry_after_s is not None), default=1.0)
+    causes = {_cause(failure) for failure in unavailable}
+    if causes <= {"timeout", "deadline"}:
+        return ApiError(504, "no_target", f"no target answered in time: {tried}", retry_after_s=retry_after_s)
     if all(failure.saturated for failure in unavailable):
-        return ApiError(429, "saturated", f"every target is full: {tried}", retry_after_s=min(waits, default=1.0))
-    status = 504 if all(_cause(failure) in {"timeout", "deadline"} for failure in unavailable) else 503
-    return ApiError(status, "no_target", f"no target answered: {tried}", retry_after_s=min(waits, default=1.0))
+        return ApiError(429, "saturated", f"every target is full: {tried}", retry_after_s=retry_after_s)
+    return ApiError(503, "no_target", f"no target answered: {tried}", retry_after_s=retry_after_s)

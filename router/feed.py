@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 import structlog
 
-from engines.snapshot import EngineState, EngineView, HostView, Snapshot, SnapshotError, connect_feed, from_json
+from engines.snapshot import EngineState, EngineView, HostView, Snapshot, connect_feed, from_json
 from router.errors import TargetUnavailable
+from router.fleet import EXTERNAL
 from router.upstream import ServedModel, Upstream
 from router.watch import Watch
 
@@ -32,7 +34,7 @@ async def follow_supervisor(home: Path, watch: Watch) -> None:
     while True:
         try:
             await _read_feed(home, watch)
-        except (OSError, SnapshotError) as error:
+        except (OSError, ValueError) as error:
             if heard_last_time:
                 log.warning("supervisor not heard", home=str(home), error=str(error))
             heard_last_time = False
@@ -52,28 +54,34 @@ async def _read_feed(home: Path, watch: Watch) -> None:
 
 async def poll_engines(engines: Mapping[str, str], upstream: Upstream, watch: Watch) -> None:
     """Ask each engine (name -> URL) what it serves, once a second: its names, its context and that it is there."""
-    sequence = 0
-    while True:
-        sequence += 1
-        views = await asyncio.gather(*(_ask_engine(name, url, upstream) for name, url in engines.items()))
-        flat = tuple(view for each in views for view in each)
-        watch.heard(Snapshot(sequence, 0, flat, (), (), NO_HOST), time.monotonic())
+    served: dict[str, tuple[ServedModel, ...]] = {name: (ServedModel(name, None),) for name in engines}
+    for sequence in count(1):
+        errors = await asyncio.gather(*(_ask_engine(name, url, upstream, served) for name, url in engines.items()))
+        views = [
+            _external(name, url, model, error, len(served[name]) > 1)
+            for (name, url), error in zip(engines.items(), errors, strict=True)
+            for model in served[name]
+        ]
+        watch.heard(Snapshot(sequence, 0, tuple(views), (), (), NO_HOST), time.monotonic())
         await asyncio.sleep(POLL_S)
 
 
-async def _ask_engine(name: str, url: str, upstream: Upstream) -> list[EngineView]:
+async def _ask_engine(
+    name: str, url: str, upstream: Upstream, served: dict[str, tuple[ServedModel, ...]]
+) -> str | None:
+    """Why the engine does not answer, or None. What it served last is kept, so that its models stay known."""
     try:
-        served = await upstream.models(url)
+        served[name] = await upstream.models(url)
     except TargetUnavailable as error:
-        return [_external(name, url, ServedModel(name, None), f"{error.cause}: {error.message}")]
-    return [_external(name, url, each, None) for each in served]
+        return f"{error.cause}: {error.message}"
+    return None
 
 
-def _external(name: str, url: str, model: ServedModel, error: str | None) -> EngineView:
+def _external(name: str, url: str, model: ServedModel, error: str | None, one_of_many: bool) -> EngineView:
     return EngineView(
-        name=name,
+        name=f"{name}-{model.name}" if one_of_many else name,
         model=model.name,
-        kind="url",
+        kind=EXTERNAL,
         state=EngineState.READY if error is None else EngineState.FAILED,
         url=url,
         device="elsewhere",

@@ -19,6 +19,8 @@ STALE_S = 2.0
 # A context that nobody stated: what nearly every cloud model of today takes.
 CLOUD_CONTEXT_TOKENS = 128_000
 TEXT = frozenset({"chat", "completion"})
+# The kind of an engine that runs elsewhere and reports no load, so none can be old.
+EXTERNAL = "url"
 
 
 class Place(StrEnum):
@@ -143,7 +145,7 @@ def _local(engine: EngineView, model: ModelView | None, snapshot_age_s: float, c
         in_flight=in_flight,
         pace=counts.pace.get(name, Pace()),
         load=engine.load,
-        stale=engine.load is not None and engine.load.age_s + snapshot_age_s > STALE_S,
+        stale=engine.kind != EXTERNAL and (engine.load.age_s if engine.load else 0.0) + snapshot_age_s > STALE_S,
     )
 
 

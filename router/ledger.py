@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Outcome:
     e2e_s: float
 
 
+LARGEST_BATCH = 500
 COLUMNS = tuple(field.name for field in fields(Outcome))
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS outcome ({", ".join(COLUMNS)});
@@ -100,6 +102,7 @@ class Ledger:
 
     def settle(self, reservation: str, usd: float) -> None:
         """Replace what was set aside by what it cost."""
+        self._turn_day()
         self._held.pop(reservation, None)
         self._settled_usd += usd
         self._writes.put(_Write(SETTLE, (usd, reservation)))
@@ -121,12 +124,11 @@ class Ledger:
         today = _day_start(self._clock())
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with sqlite3.connect(self._path) as connection:
+            with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.executescript(SCHEMA)
                 connection.execute(EXPIRE)
                 spent = float(connection.execute(SPENT, (today,)).fetchone()[0])
-            connection.close()
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(
                 f"{self._path}: {error}; free space there or remove the file to start a new one"
@@ -135,20 +137,44 @@ class Ledger:
 
     def _write_all(self) -> None:
         connection = sqlite3.connect(self._path, isolation_level=None)
-        connection.execute("PRAGMA synchronous=NORMAL")
+        # Money that was set aside survives a power cut too; what waits is written together, so it costs little.
+        connection.execute("PRAGMA synchronous=FULL")
         while (first := self._writes.get()) is not None:
-            self._write(connection, first)
+            self._write([first, *self._waiting()], connection)
         connection.close()
 
-    def _write(self, connection: sqlite3.Connection, write: _Write) -> None:
-        error: LedgerError | None = None
+    def _waiting(self) -> list[_Write]:
+        waiting: list[_Write] = []
+        with suppress(queue.Empty):
+            while len(waiting) < LARGEST_BATCH:
+                write = self._writes.get_nowait()
+                if write is None:
+                    self._writes.put(None)
+                    break
+                waiting.append(write)
+        return waiting
+
+    def _write(self, batch: list[_Write], connection: sqlite3.Connection) -> None:
+        errors: list[LedgerError | None]
+        try:
+            connection.execute("BEGIN")
+            errors = [self._execute(write, connection) for write in batch]
+            connection.execute("COMMIT")
+        except sqlite3.Error as cause:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            errors = [LedgerError(f"{self._path}: {cause}")] * len(batch)
+        for write, error in zip(batch, errors, strict=True):
+            self._lost += error is not None and write.statement == INSERT
+            if write.done is not None:
+                write.done.get_loop().call_soon_threadsafe(_resolve, write.done, error)
+
+    def _execute(self, write: _Write, connection: sqlite3.Connection) -> LedgerError | None:
         try:
             connection.execute(write.statement, write.values)
-        except sqlite3.Error as cause:
-            error = LedgerError(f"{self._path}: {cause}")
-            self._lost += 1
-        if write.done is not None:
-            write.done.get_loop().call_soon_threadsafe(_resolve, write.done, error)
+        except (sqlite3.Error, OverflowError, UnicodeError) as cause:
+            return LedgerError(f"{self._path}: {cause}")
+        return None
 
 
 def _resolve(done: asyncio.Future[None], error: LedgerError | None) -> None:

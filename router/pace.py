@@ -17,6 +17,8 @@ WEIGHT = 0.05
 RATE_WINDOW_S = 5.0
 # How fast a KV cache that nobody has measured yet is assumed to turn over once.
 KV_TURNOVER_S = 5.0
+# A long gap between two answers says that little was asked, not that the engine became this slow.
+SLOWEST_TURNOVER_S = 60.0
 # A shorter prompt's time to first token is mostly fixed cost and says nothing about the prefill rate.
 TELLING_PROMPT_TOKENS = 256
 # Below this a rate says more about rounding than about the engine.
@@ -68,7 +70,9 @@ def _average(old: float, new: float, weight: float) -> float:
 def _bytes_per_token(pace: Pace, done: Finished, weight: float) -> float:
     if done.prompt_bytes == 0 or done.prompt_tokens == 0:
         return pace.bytes_per_token
-    return _average(pace.bytes_per_token, done.prompt_bytes / done.prompt_tokens, weight)
+    # A chat template adds its own tokens, so the shorter a prompt the less it says about the bytes of a token.
+    share = min(1.0, done.prompt_tokens / TELLING_PROMPT_TOKENS)
+    return _average(pace.bytes_per_token, done.prompt_bytes / done.prompt_tokens, weight * share)
 
 
 def _stream_rate(pace: Pace, done: Finished, weight: float) -> float:
@@ -92,4 +96,5 @@ def _freed_rate(pace: Pace, done: Finished) -> float | None:
     gap_s = max(done.since_last_s, SHORTEST_S)
     rate = (done.prompt_tokens + done.completion_tokens) / gap_s
     known = freed_tokens_per_s(pace, done.kv_capacity_tokens)
-    return _average(known, rate, 1 - math.exp(-gap_s / RATE_WINDOW_S))
+    slowest = done.kv_capacity_tokens / SLOWEST_TURNOVER_S
+    return max(slowest, _average(known, rate, 1 - math.exp(-gap_s / RATE_WINDOW_S)))

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from router.ask import Ask
 from router.config import Rules, Tier
 from router.errors import ApiError
 from router.fleet import Fleet, Place, Target
-from router.spill import Need, forecast, judge
+from router.spill import DEADLINE, Need, forecast, judge
 
 # No vocabulary in use packs more text than this into a token on average: a prompt that is too long even so is too
 # long. What is closer to the limit the engine counts exactly.
 MOST_BYTES_PER_TOKEN = 8.0
+# Nor less than this, but for short prompts: what a prompt costs at most is reckoned with it.
+LEAST_BYTES_PER_TOKEN = 1.5
 # What is reserved for an answer whose length the client left open.
 OPEN_ANSWER_TOKENS = 4096
 RETRY_STARTING_S = 5.0
-STARTING = "spill:starting"
 BUDGET = "budget"
 PRIVACY = "privacy"
 
@@ -61,30 +62,34 @@ def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money
         if not kept:
             return Decision((), ask.how, refuse(ask, fleet, candidates), considered=tuple(seen))
         candidates = kept
-    ranked = _ranked(candidates, tier)
+    ranked = _ranked(ask, candidates, tier)
     if not ranked:
-        return Decision((), ask.how, _outside_tier(ask, candidates), considered=tuple(seen))
+        return Decision((), ask.how, _outside_tier(ask, fleet, candidates), considered=tuple(seen))
     affordable = [target for target in ranked if _affordable(ask, target, money)]
     decision = _decide(ask, ranked, affordable, rules, spilling)
-    return Decision(decision.targets, decision.reason, decision.refusal, decision.spilling, tuple(seen))
+    # Before the engines have been heard of, a tier that prefers them is served elsewhere because they start.
+    unheard = not fleet.complete and bool(decision.targets) and tier.order[0].startswith(Place.LOCAL)
+    reason = _started_without(tier) if unheard else decision.reason
+    return replace(decision, reason=reason, considered=tuple(seen))
 
 
 def need_of(ask: Ask, target: Target, tier: Tier) -> Need:
-    """The Ask in the target's own tokens. An answer is as long as answers here usually are, never over its bound."""
-    usual = target.pace.answer_tokens
-    return Need(
-        prompt_tokens=target.prompt_tokens(ask.prompt_bytes),
-        answer_tokens=min(usual, ask.max_tokens or math.inf),
-        ttft_target_s=tier.ttft_target_s,
-        deadline_s=ask.deadline_s,
-    )
+    """What the tier promises for the Ask, in the target's own tokens."""
+    return Need(*tokens_of(ask, target), tier.ttft_target_s, ask.deadline_s)
+
+
+def tokens_of(ask: Ask, target: Target) -> tuple[float, float]:
+    """(prompt, answer). An answer is as long as answers here usually are, never over its bound."""
+    answer_tokens = min(target.pace.answer_tokens, ask.max_tokens or math.inf)
+    return target.prompt_tokens(ask.prompt_bytes), answer_tokens
 
 
 def reserved_usd(ask: Ask, target: Target) -> float:
-    """The most that this Ask can cost there, which is set aside before the call."""
+    """The most that this Ask can cost there, images aside, which is set aside before the call."""
     if target.price is None:
         return math.inf
-    return target.price.usd(target.prompt_tokens(ask.prompt_bytes), ask.max_tokens or OPEN_ANSWER_TOKENS)
+    answer_tokens = (ask.max_tokens or OPEN_ANSWER_TOKENS) * ask.answers
+    return target.price.usd(ask.prompt_bytes / LEAST_BYTES_PER_TOKEN, answer_tokens)
 
 
 def _decide(ask: Ask, ranked: Sequence[Target], affordable: Sequence[Target], rules: Rules, old: Latches) -> Decision:
@@ -95,7 +100,7 @@ def _decide(ask: Ask, ranked: Sequence[Target], affordable: Sequence[Target], ru
         return Decision((), ask.how, _nobody(ranked, affordable))
     first = usable[0]
     if first.place is Place.CLOUD:
-        return Decision(tuple(usable), _detour(ask, ranked, first))
+        return Decision(tuple(usable), _detour(ask, ranked, first, rules.tiers[ask.tier]))
     return _local_or_spill(ask, ranked, usable, rules, old)
 
 
@@ -106,41 +111,58 @@ def _local_or_spill(
     need = need_of(ask, first, tier)
     latch = (first.name, ask.tier)
     cause = judge(first, need, old.get(latch, False))
-    state = {latch: cause is not None and tier.may_spill}
-    clouds = [target for target in usable if target.place is Place.CLOUD]
-    if cause is not None and tier.may_spill and clouds:
-        rest = [target for target in usable if target.place is Place.LOCAL]
-        return Decision((*clouds, *rest), cause, spilling=state)
-    refusal = _too_long_a_wait(first, need, rules.limits.max_wait_s)
+    due = cause is not None and tier.may_spill
+    # A deadline is one request's own: it says nothing about the next one.
+    state = {} if cause == DEADLINE else {latch: due}
+    refusal = _too_long_a_wait(first, need, max(rules.limits.max_wait_s, tier.ttft_target_s))
+    # A cloud that rests is better than a refusal, but not better than a wait.
+    clouds = [
+        target for target in usable if target.place is Place.CLOUD and (target.resting is None or refusal is not None)
+    ]
+    if cause is not None and due and clouds:
+        return Decision((*clouds, *(target for target in usable if target not in clouds)), cause, spilling=state)
+    reason = (_why_no_spill(ranked) if due else None) or _stay(ask, ranked, first, tier)
     if refusal is not None:
-        return Decision((), cause or ask.how, refusal, spilling=state)
-    unaffordable = cause is not None and tier.may_spill and any(_is_open_cloud(target) for target in ranked)
-    return Decision(tuple(usable), BUDGET if unaffordable else _stay(ask, ranked, first), spilling=state)
+        return Decision((), reason, refusal, spilling=state)
+    return Decision(tuple(usable), reason, spilling=state)
 
 
-def _is_open_cloud(target: Target) -> bool:
-    return target.place is Place.CLOUD and target.off is None
+def _why_no_spill(ranked: Sequence[Target]) -> str | None:
+    """Why a spill that is due stays at home: the clouds rest or cost too much. None where there is no cloud."""
+    clouds = [target for target in ranked if target.place is Place.CLOUD and target.off is None]
+    resting = (f"fallback:{target.resting}" for target in clouds if target.resting is not None)
+    return next(resting, BUDGET) if clouds else None
 
 
-def _stay(ask: Ask, ranked: Sequence[Target], first: Target) -> str:
-    return PRIVACY if ask.local_only else _detour(ask, ranked, first)
+def _stay(ask: Ask, ranked: Sequence[Target], first: Target, tier: Tier) -> str:
+    return PRIVACY if ask.local_only else _detour(ask, ranked, first, tier)
 
 
-def _detour(ask: Ask, ranked: Sequence[Target], first: Target) -> str:
+def _started_without(tier: Tier) -> str:
+    return "spill:starting" if tier.may_spill else "fallback:starting"
+
+
+def _detour(ask: Ask, ranked: Sequence[Target], first: Target, tier: Tier) -> str:
     """The Ask's own reason, unless a target that the tier prefers could not be used."""
     skipped = next((target for target in ranked[: ranked.index(first)] if target.place is not first.place), None)
     if skipped is None:
         return ask.how
+    if skipped.starting:
+        return _started_without(tier)
     if skipped.off is not None:
-        return STARTING if skipped.starting else "fallback:off"
+        return "fallback:off"
     return f"fallback:{skipped.resting}" if skipped.resting else BUDGET
 
 
-def _ranked(candidates: Sequence[Target], tier: Tier) -> list[Target]:
-    """In the tier's order; among equals the one with the least promised work."""
-    positions = [(_position(target, tier), target.in_flight.promised_tokens, target.name) for target in candidates]
-    order = sorted(zip(positions, candidates, strict=True), key=lambda pair: pair[0])
-    return [target for position, target in order if position[0] < len(tier.order)]
+def _ranked(ask: Ask, candidates: Sequence[Target], tier: Tier) -> list[Target]:
+    """In the tier's order; among equals those that keep the promise, and of them the one with the least work."""
+    able = [target for target in candidates if _position(target, tier) < len(tier.order)]
+    return sorted(able, key=lambda target: (_position(target, tier), *_burden(ask, target, tier), target.name))
+
+
+def _burden(ask: Ask, target: Target, tier: Tier) -> tuple[bool, float]:
+    late = forecast(target, need_of(ask, target, tier)).ttft_s > tier.ttft_target_s
+    return late, target.in_flight.promised_tokens
 
 
 def _position(target: Target, tier: Tier) -> int:
@@ -176,13 +198,19 @@ def _fits_context(ask: Ask, target: Target) -> bool:
 
 def _no_such_model(ask: Ask, fleet: Fleet, _candidates: Sequence[Target]) -> ApiError:
     if ask.model is None or not fleet.complete:
-        return ApiError(503, "no_target", "no engine has reported yet; it is starting", retry_after_s=RETRY_STARTING_S)
+        return _starting()
     names = ", ".join(sorted(fleet.model_names())) or "none"
     message = f"the model {ask.requested!r} does not exist; there are: {names}, auto, tier/<tier>, task/<task>"
     return ApiError(404, "model_not_found", message, "model")
 
 
-def _only_clouds(ask: Ask, _fleet: Fleet, candidates: Sequence[Target]) -> ApiError:
+def _starting() -> ApiError:
+    return ApiError(503, "no_target", "no engine has reported yet; it is starting", retry_after_s=RETRY_STARTING_S)
+
+
+def _only_clouds(ask: Ask, fleet: Fleet, candidates: Sequence[Target]) -> ApiError:
+    if not fleet.complete:
+        return _starting()
     names = ", ".join(target.name for target in candidates)
     message = f"local-only, and {ask.requested!r} runs only at {names}; nothing was sent there"
     return ApiError(503, "no_local_target", message, "privacy", RETRY_STARTING_S)
@@ -211,7 +239,9 @@ FILTERS: tuple[tuple[Keep, Refuse], ...] = (
 )
 
 
-def _outside_tier(ask: Ask, candidates: Sequence[Target]) -> ApiError:
+def _outside_tier(ask: Ask, fleet: Fleet, candidates: Sequence[Target]) -> ApiError:
+    if not fleet.complete:
+        return _starting()
     names = ", ".join(target.name for target in candidates)
     return ApiError(503, "no_target", f"the tier {ask.tier!r} does not use {names}; see its order in stack.toml")
 

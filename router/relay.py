@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
-from router.attempts import CLIENT_GONE, Doors, Served, broken, settle
+from router.attempts import broken
 from router.errors import StreamBroken
+from router.served import CLIENT_GONE, Doors, Served, settle
 from router.sse import error_event
 
 T = TypeVar("T")
@@ -28,8 +29,9 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | Non
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         return await working if working.done() else None
     finally:
-        await _cancel(leaving)
+        # First the work, without a pause: else it could finish in between, and nobody would settle what it opened.
         await _cancel(working)
+        await _cancel(leaving)
 
 
 class Relayed(Response):
@@ -53,9 +55,14 @@ class Relayed(Response):
             if pumping.done():
                 await pumping
         finally:
-            await _cancel(leaving)
-            await _cancel(pumping)
+            await self._let_go(leaving, pumping)
+
+    async def _let_go(self, *tasks: asyncio.Future[None]) -> None:
+        try:
+            for task in tasks:
+                await _cancel(task)
             await self._served.reply.close()
+        finally:
             settle(self._doors, self._served, self._arrived_s, self._status, self._error)
 
     async def _pump(self, send: Send) -> None:

@@ -35,9 +35,11 @@ class Reply:
 
     async def close(self) -> None:
         """Let go of the target at once: that is how it learns that nobody listens any more."""
-        if self.events is not None:
-            await self.events.aclose()
-        await self.release()
+        try:
+            if self.events is not None:
+                await self.events.aclose()
+        finally:
+            await self.release()
 
     async def until_first_token(self, show_usage: bool) -> None:
         """Read on until the target has shown that it works. Raises TargetUnavailable when it does not."""
@@ -56,11 +58,9 @@ class Reply:
             if event.done:
                 break
             self._note(event, show_usage, self.held_back)
-            if self.finish_reason == ABORTED:
-                break
             if event.speaks or self.finish_reason is not None:
                 return
-        raise StreamBroken(self.target, self.finish_reason or "empty", "the stream ended without a token")
+        raise StreamBroken(self.target, "empty", "the stream ended without a token")
 
     async def rest(self, show_usage: bool) -> AsyncGenerator[bytes, None]:
         """What follows the first token, as it comes. Raises StreamBroken unless the stream ends as it should."""
@@ -88,12 +88,14 @@ class Reply:
         self.spoken += event.speaks
         self.usage = event.usage or self.usage
         self.finish_reason = event.finish_reason or self.finish_reason
+        if self.finish_reason == ABORTED:
+            raise StreamBroken(self.target, ABORTED, "the engine aborted the request")
         if show_usage or not event.only_usage:
             relayed.append(event.raw)
 
     def _check_complete(self) -> None:
-        if self.finish_reason in {None, ABORTED}:
-            raise StreamBroken(self.target, self.finish_reason or "cut", "the stream ended before the answer was whole")
+        if self.finish_reason is None:
+            raise StreamBroken(self.target, "cut", "the stream ended before the answer was whole")
 
     def _read(self, raw: bytes, started: bool = False) -> Event:
         try:

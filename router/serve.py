@@ -16,17 +16,19 @@ import uvicorn
 from fastapi import FastAPI
 
 from router.app import create_app
-from router.attempts import Doors
 from router.cloud import Clouds
 from router.config import Endpoint, Keys, Rules
 from router.feed import follow_supervisor, poll_engines
 from router.ledger import Ledger, LedgerError
 from router.metrics import Metrics
+from router.served import Doors
 from router.upstream import Upstream
 from router.watch import Watch
 
 # What runs may finish within this time after TERM.
 DRAIN_S = 10
+# Longer than the usual clients keep a connection (aiohttp 15 s, Go 90 s), so that it is they who close it.
+IDLE_S = 120
 
 
 def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> int:
@@ -68,6 +70,7 @@ def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> i
         http="httptools",
         log_level="warning",
         timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=IDLE_S,
         server_header=False,
     )
     uvicorn.Server(config).run(sockets=[listening])

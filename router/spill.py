@@ -65,9 +65,9 @@ def _prefill_s(target: Target, need: Need) -> float:
 
 def _kv_room_s(target: Target, need: Need) -> float:
     """Time until enough of the KV cache is free, at the rate at which finished requests free it."""
-    if target.load is None:
+    capacity = target.load.kv_capacity_tokens if target.load else 0
+    if target.load is None or capacity == 0:
         return 0.0
-    capacity = target.load.kv_capacity_tokens
     held = max(target.in_flight.promised_tokens, target.load.kv_used_fraction * capacity)
     missing = held + need.prompt_tokens + need.answer_tokens - capacity
     return max(0.0, missing) / freed_tokens_per_s(target.pace, capacity)

@@ -15,6 +15,7 @@ from router.errors import ApiError
 DONE = b"data: [DONE]\n\n"
 # A content event needs no parsing. These texts cannot stand in a JSON string, where each quote has a backslash.
 TELLING = (b'"finish_reason":"', b'"finish_reason": "', b'"usage":{', b'"usage": {', b'"error":', b"[DONE]")
+MOST_TOKENS = 2**31
 SPOKEN = ("content", "reasoning_content", "reasoning", "tool_calls", "function_call", "refusal")
 
 
@@ -42,14 +43,14 @@ class Cutter:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        *events, self._rest = (self._rest + chunk.replace(b"\r\n", b"\n")).split(b"\n\n")
+        *events, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
         return [event + b"\n\n" for event in events if event]
 
 
 def read_event(raw: bytes, started: bool) -> Event:
     """Read one event. Once a stream has started, events without a telling text are content and stay unparsed."""
     if started and not any(text in raw for text in TELLING):
-        return Event(raw, speaks=True)
+        return Event(raw, speaks=not raw.startswith(b":"))
     data = b"\n".join(line[5:].strip() for line in raw.splitlines() if line.startswith(b"data:"))
     if not data:
         return Event(raw)
@@ -57,7 +58,7 @@ def read_event(raw: bytes, started: bool) -> Event:
         return Event(raw, done=True)
     try:
         return _read(raw, orjson.loads(data))
-    except (orjson.JSONDecodeError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise BadEvent(f"not an OpenAI stream event: {data[:200].decode(errors='replace')}") from error
 
 
@@ -70,7 +71,7 @@ def _read(raw: bytes, data: dict[str, Any]) -> Event:
     return Event(
         raw,
         speaks=any(_speaks(choice) for choice in choices),
-        finish_reason=next((each["finish_reason"] for each in choices if each.get("finish_reason")), None),
+        finish_reason=next((str(each["finish_reason"]) for each in choices if each.get("finish_reason")), None),
         usage=usage,
         only_usage=usage is not None and not choices,
     )
@@ -84,7 +85,12 @@ def _speaks(choice: dict[str, Any]) -> bool:
 def read_usage(data: dict[str, Any]) -> tuple[int, int] | None:
     """(prompt tokens, completion tokens) of an answer or a chunk that has them."""
     usage = data.get("usage")
-    return (int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0)) if usage else None
+    return (_count(usage["prompt_tokens"]), _count(usage.get("completion_tokens"))) if usage else None
+
+
+def _count(tokens: Any) -> int:
+    """A number of tokens that can be added up and stored, whatever a target claims."""
+    return min(max(int(tokens or 0), 0), MOST_TOKENS)
 
 
 def error_event(error: ApiError) -> bytes:

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from router.ask import AUTO, Ask
-from router.attempts import Doors, Served
 from router.config import Rules
 from router.fleet import Fleet, Place, Target
 from router.policy import Decision
+from router.served import Doors, Served
 
 
 def model_list(fleet: Fleet, rules: Rules) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from router.sse import Cutter, read_usage
 STEERING = frozenset({"priority", "kv_transfer_params", "vllm_xargs", "cache_salt"})
 CONTEXT_TEXT = "maximum context length"
 CONNECT_S = 2.0
+IDLE_S = 2.0
 OK = 200
 BAD_REQUEST = 400
 FULL = frozenset({429, 503})
@@ -44,7 +45,8 @@ class Upstream:
         self._streamed = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
         self._whole = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            # vLLM closes idle connections after 5 s; we must be first, or a request meets a closed one.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
             auto_decompress=False,
             read_bufsize=2**18,
         )

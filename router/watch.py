@@ -17,7 +17,7 @@ from router.ask import Ask
 from router.config import Rules
 from router.fleet import Counts, Fleet, InFlight, Pace, Target, merge
 from router.pace import Finished, learn
-from router.policy import Decision, Latches, Money, choose, need_of
+from router.policy import Decision, Latches, Money, choose, tokens_of
 
 # Rest after the first failure in a row; it doubles with each further one.
 REST_S = 1.0
@@ -54,6 +54,11 @@ class _Rest:
     failures: int
     until_s: float
     cause: str
+
+    @property
+    def next_s(self) -> float:
+        # Bounded before the power is taken, which would grow beyond every float.
+        return REST_S * 2.0 ** min(self.failures, 10)
 
 
 class Watch:
@@ -112,17 +117,17 @@ class Watch:
         """Count a request as in flight at `target`. Ends with `finish`, whatever happens."""
         flights = self._flights.setdefault(target.name, set())
         before = _in_flight(flights, now_s)
-        need = need_of(ask, target, self.rules.tiers[ask.tier])
-        promised = need.prompt_tokens + need.answer_tokens
+        prompt_tokens, answer_tokens = tokens_of(ask, target)
+        promised = prompt_tokens + answer_tokens
         capacity = target.load.kv_capacity_tokens if target.load else math.inf
         flight = Flight(
             id=uuid.uuid4().hex,
             target=target,
             streams=ask.stream,
             prompt_bytes=ask.prompt_bytes,
-            prompt_tokens=need.prompt_tokens,
+            prompt_tokens=prompt_tokens,
             promised_tokens=promised,
-            queued_tokens=before.unstarted_tokens + need.prompt_tokens,
+            queued_tokens=before.unstarted_tokens + prompt_tokens,
             was_full=before.promised_tokens + promised > capacity,
             sent_at_s=now_s,
         )
@@ -160,9 +165,12 @@ class Watch:
     def failed(self, flight: Flight, cause: str, retry_after_s: float | None, now_s: float) -> None:
         """Rest a target that failed: as long as it asks for, else longer with each failure in a row."""
         name = flight.target.name
-        failures = self._rests[name].failures + 1 if name in self._rests else 1
-        rest_s = retry_after_s or REST_S * 2 ** (failures - 1)
-        self._rests[name] = _Rest(failures, now_s + min(rest_s, LONGEST_REST_S), cause)
+        old = self._rests.get(name, _Rest(0, -math.inf, ""))
+        if now_s < old.until_s and retry_after_s is None:
+            # Requests that were under way together fail together: that is one failure.
+            return
+        rest_s = min(retry_after_s or old.next_s, LONGEST_REST_S)
+        self._rests[name] = _Rest(old.failures + 1, max(old.until_s, now_s + rest_s), cause)
 
     def reconfigure(self, rules: Rules) -> None:
         self.rules = rules

@@ -7,52 +7,22 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from engines.door import read_status
-from engines.engine import free_port
 from engines.feed import follow
 from engines.home import running_supervisor
 from engines.orphans import mapped_segments, session_members, start_ticks
 from engines.process import read_records
-from engines.snapshot import EngineState, EngineView
-from engines.stack import default_config
+from engines.snapshot import EngineState
+from tests.stacks import SPILLWAY, Place, place_in
 
-SPILLWAY = str(Path(sys.executable).with_name("spillway"))
 SECOND_UP_S = 10.0
 RESTART_S = 180.0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A home and a stack.toml of its own, on a port that is free."""
-
-    home: Path
-    config: Path
-    port: int
-
-    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "SPILLWAY_HOME": str(self.home), **variables}
-        return subprocess.run([SPILLWAY, *words], env=env, capture_output=True, text=True, check=False)
-
-    def up(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self.run("up", "--profile", "cpu", "--config", str(self.config), *words)
-
-    def engine(self) -> EngineView:
-        return next(follow(self.home)).engines[0]
-
-
-def place_in(folder: Path) -> Place:
-    port = free_port()
-    config = folder / "stack.toml"
-    config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", default_config().read_text()))
-    return Place(folder / "home", config, port)
 
 
 @pytest.fixture

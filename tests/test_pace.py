@@ -108,7 +108,7 @@ def test_an_idle_engine_does_not_teach_how_fast_it_frees() -> None:
     assert freed_tokens_per_s(pace, 10_000) == 2000.0
 
 
-@given(gap_s=st.floats(0.01, 10.0))
+@given(gap_s=st.floats(0.01, 6.0))
 def test_the_freed_rate_of_a_full_engine_is_learned(gap_s: float) -> None:
     full = replace(DONE, was_full=True, since_last_s=gap_s)
     pace = after(*[full] * (1 + round(50 / gap_s)))

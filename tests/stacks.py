@@ -1,0 +1,46 @@
+"""Whole stacks for tests: the console script in a home of its own, on a free port, with real vLLM behind it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engines.engine import free_port
+from engines.feed import follow
+from engines.snapshot import EngineView
+from engines.stack import default_config
+
+SPILLWAY = str(Path(sys.executable).with_name("spillway"))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A home and a stack.toml of its own, on a port that is free. No cloud key of the user's reaches it."""
+
+    home: Path
+    config: Path
+    port: int
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
+        env = {**inherited, "SPILLWAY_HOME": str(self.home), **self.variables, **variables}
+        return subprocess.run([SPILLWAY, *words], env=env, capture_output=True, text=True, check=False)
+
+    def up(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.run("up", "--profile", "cpu", "--config", str(self.config), *words)
+
+    def engine(self) -> EngineView:
+        return next(follow(self.home)).engines[0]
+
+
+def place_in(folder: Path, variables: dict[str, str] | None = None) -> Place:
+    """The shipped stack.toml on a port of its own."""
+    port = free_port()
+    config = folder / "stack.toml"
+    config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", default_config().read_text()))
+    return Place(folder / "home", config, port, variables or {})

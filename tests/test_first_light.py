@@ -1,0 +1,166 @@
+"""First light: OpenAI's own SDK, the real router, supervisor and vLLM, with a stand-in for the cloud alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageParam
+
+from engines.feed import follow
+from engines.snapshot import EngineState, Load
+from tests.routers import KEY, cloud_table, until
+from tests.stacks import Place, place_in
+from tests.stand_ins import StandIn
+
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Where does the water go?"}]
+
+
+@pytest.fixture(scope="module")
+def stack(fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    place = place_in(tmp_path_factory.mktemp("stack"), {"STAND_IN_KEY": KEY})
+    shipped = place.config.read_text()
+    before, table, after = shipped.partition("[clouds.openai-nano]")
+    assert table
+    limits = "[limits]" + after.partition("[limits]")[2]
+    place.config.write_text(before + cloud_table(fast_cloud.url, serves="smoke") + limits)
+    said = place.up()
+    try:
+        assert said.returncode == 0, said.stdout + said.stderr
+        yield place
+    finally:
+        place.run("down")
+
+
+@pytest.fixture
+def client(stack: Place) -> Iterator[openai.OpenAI]:
+    url = f"http://127.0.0.1:{stack.port}/v1"
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60) as made:
+        yield made
+
+
+@pytest.mark.parametrize("content", ["Where does the water go?", "def f(x):", "¿Quién eres?", "x" * 300])
+def test_the_smoke_model_says_in_english_what_it_is_and_stops(client: openai.OpenAI, content: str) -> None:
+    answer = client.chat.completions.create(
+        model="smoke", messages=[{"role": "user", "content": content}], temperature=0, max_tokens=300
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    text = answer.choices[0].message.content or ""
+    assert "smoke" in text
+    assert "make up" in text
+
+
+def test_a_stream_from_vllm_arrives_token_by_token(client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="auto", messages=QUESTION, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(raw.parse())
+    assert raw.headers["x-spillway-target"] == "local/smoke"
+    usage = chunks[-1].usage
+    assert usage is not None
+    spoken = [chunk for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]
+    assert len(spoken) == pytest.approx(usage.completion_tokens, abs=3)
+
+
+def test_plain_completions_stream_and_do_not(client: openai.OpenAI) -> None:
+    assert "smoke" in client.completions.create(model="smoke", prompt="Water", max_tokens=200).choices[0].text
+    pieces = list(client.completions.create(model="smoke", prompt="Water", max_tokens=20, stream=True))
+    assert pieces[-1].choices[0].finish_reason in {"length", "stop"}
+
+
+def test_a_prompt_over_the_context_is_counted_by_vllm_and_states_the_sizes(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(
+            model="smoke",
+            messages=[{"role": "user", "content": "water " * 5000}],
+            extra_headers={"x-spillway-privacy": "local-only"},
+        )
+    assert refused.value.code == "context_length_exceeded"
+    assert "4096" in refused.value.message
+
+
+def test_a_prompt_over_the_context_goes_to_the_twin_if_it_may(client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="smoke", messages=[{"role": "user", "content": "water " * 5000}], max_tokens=5
+    )
+    assert raw.headers["x-spillway-target"] == "cloud/stand-in"
+    assert raw.headers["x-spillway-reason"] in {"fallback:context", "spill:ttft"}
+
+
+def test_what_vllm_refuses_reaches_the_client_as_its_own_mistake(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="top_p"):
+        client.chat.completions.create(model="smoke", messages=QUESTION, top_p=7)
+
+
+def test_a_client_that_leaves_frees_vllm(stack: Place, client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model="smoke", messages=QUESTION, stream=True, max_tokens=3000, extra_body={"ignore_eos": True}
+    )
+    before = load(stack).generation_tokens_total
+    tokens = iter(stream)
+    next(tokens)
+    stream.close()
+    until(lambda: load(stack).running == 0 and load(stack).generation_tokens_total > before)
+    assert load(stack).generation_tokens_total - before < 2500
+
+
+def load(stack: Place) -> Load:
+    """A figure read after this call, not the newest one from before it."""
+    heard = follow(stack.home)
+    first = next(heard).sequence
+    newer = next(each for each in heard if each.sequence > first + 2)
+    assert newer.engines[0].load is not None
+    return newer.engines[0].load
+
+
+def test_many_streams_at_once_all_arrive_whole(client: openai.OpenAI) -> None:
+    def ask(number: int) -> str | None:
+        chunks = client.chat.completions.create(
+            model="tier/bulk", messages=[{"role": "user", "content": f"Question {number}?"}], stream=True
+        )
+        return list(chunks)[-1].choices[0].finish_reason
+
+    with ThreadPoolExecutor(32) as users:
+        assert set(users.map(ask, range(64))) == {"stop"}
+
+
+def test_a_killed_engine_breaks_its_streams_loudly_while_others_spill_until_it_is_back(
+    stack: Place, client: openai.OpenAI
+) -> None:
+    stream = client.chat.completions.create(
+        model="smoke", messages=QUESTION, stream=True, max_tokens=3000, extra_body={"ignore_eos": True}
+    )
+    tokens = iter(stream)
+    next(tokens)
+    pid = stack.engine().pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(openai.APIError, match="middle of the answer"):
+        list(tokens)
+    until(lambda: stack.engine().state is not EngineState.READY)
+    raw = client.chat.completions.with_raw_response.create(model="smoke", messages=QUESTION, max_tokens=5)
+    assert raw.headers["x-spillway-target"] == "cloud/stand-in"
+    assert raw.headers["x-spillway-reason"].startswith(("spill:starting", "fallback:"))
+    next(each for each in follow(stack.home) if each.engines[0].state is EngineState.READY)
+    until(lambda: place_of(client) == "local/smoke")
+
+
+def place_of(client: openai.OpenAI) -> str:
+    raw = client.chat.completions.with_raw_response.create(model="smoke", messages=QUESTION, max_tokens=1)
+    return raw.headers["x-spillway-target"]
+
+
+def test_the_demo_shows_the_spill_on_real_vllm(tmp_path: Path) -> None:
+    figures = tmp_path / "demo.json"
+    command = [sys.executable, "-m", "benchmarks", "demo", "--seconds", "20", "--json", str(figures)]
+    environment = {**os.environ, "SPILLWAY_HOME": str(tmp_path / "home")}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert figures.exists()
