@@ -5,6 +5,7 @@ Turns values into rich renderables; it must not know where they come from.
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -54,7 +55,7 @@ class Screen:
 
 def print_verdict(console: Console, verdict: Verdict, peak: Pressure, billed_usd: float | None) -> None:
     """Everything that was found."""
-    console.print(requests_table(verdict), phases_table(verdict))
+    console.print("", requests_table(verdict), phases_table(verdict))
     for fact in verdict.facts:
         mark, style = ("yes", "bold green") if fact.shown else ("NO", "bold red")
         console.print(Text.assemble((f"{mark:>3}  ", style), f"{fact.claim}: {fact.figures}"))
@@ -69,11 +70,9 @@ def print_verdict(console: Console, verdict: Verdict, peak: Pressure, billed_usd
 
 def requests_table(verdict: Verdict) -> Table:
     """Where requests ran and why."""
-    table = Table(title="Where requests ran, and why", title_justify="left")
-    for name in ("target", "reason"):
-        table.add_column(name)
-    for name in ("requests", "share", "TTFT p50", "TTFT p95", "tokens", "dollars"):
-        table.add_column(name, justify="right")
+    table = _table("Where requests ran, and why (TTFT in seconds)", ("target", "reason"))
+    for name in ("count", "share", "TTFT p50", "p95", "tokens", "dollars"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in verdict.rows:
         figures = (f"{row.requests}", f"{row.share:.0%}", *_ttft(row.ttft_s), f"{row.tokens}", f"{row.usd:.5f}")
         table.add_row(row.target, row.reason, *figures)
@@ -82,10 +81,9 @@ def requests_table(verdict: Verdict) -> Table:
 
 def phases_table(verdict: Verdict) -> Table:
     """Where the requests of each phase ran."""
-    table = Table(title="Phase by phase", title_justify="left")
-    table.add_column("phase")
-    for name in ("streams", "seconds", "local", "cloud", "refused", "failed", "local share"):
-        table.add_column(name, justify="right")
+    table = _table("Phase by phase", ("phase",))
+    for name in ("streams", "seconds", "local", "cloud", "refused", "failed", "% local"):
+        table.add_column(name, justify="right", no_wrap=True)
     for split in verdict.splits:
         phase = split.phase
         counts = (split.local, split.cloud, split.refused, split.failed)
@@ -94,5 +92,15 @@ def phases_table(verdict: Verdict) -> Table:
     return table
 
 
+def _table(title: str, names: tuple[str, ...]) -> Table:
+    """Narrow enough for a terminal of 80 columns."""
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False
+    )
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
 def _ttft(found: Spread | None) -> tuple[str, str]:
-    return ("", "") if found is None else (f"{found.p50:.2f} s", f"{found.p95:.2f} s")
+    return ("", "") if found is None else (f"{found.p50:.2f}", f"{found.p95:.2f}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -142,16 +143,24 @@ def _bodies(case: Case, model: str) -> Iterator[dict[str, Any]]:
         yield body
 
 
-def table(rows: list[Row]) -> Table:
-    """The figures, in milliseconds."""
-    made = Table(title="Latency in ms: direct to the engine, through the router, and added (difference of medians)")
-    for name in ("connections", "request", "", "p50", "p95", "p99", "TTFT p50", "TTFT p95", "TTFT p99", "requests/s"):
-        made.add_column(name, justify="left" if name in ("request", "") else "right")
+def tables(rows: list[Row]) -> list[Table]:
+    """The figures in milliseconds, a table for each kind of request."""
+    labels = dict.fromkeys(row.case.label for row in rows)
+    return [_table(label, [row for row in rows if row.case.label == label]) for label in labels]
+
+
+def _table(label: str, rows: list[Row]) -> Table:
+    title = f"{label} (ms)"
+    made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    made.add_column("conns", justify="right", no_wrap=True)
+    made.add_column("", no_wrap=True)
+    for name in ("p50", "p95", "p99", "TTFT p50", "p95", "p99", "req/s"):
+        made.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        made.add_row(str(row.case.connections), row.case.label, "direct", *_cells(row.direct))
-        made.add_row("", "", "router", *_cells(row.router))
+        made.add_row(str(row.case.connections), "direct", *_cells(row.direct))
+        made.add_row("", "router", *_cells(row.router))
         ttft = [] if row.added_ttft_s is None or not row.case.streamed else ["", "", _ms(row.added_ttft_s)]
-        made.add_row("", "", "[bold]added", _ms(row.added_e2e_s), *ttft, end_section=True)
+        made.add_row("", "[bold]added", _ms(row.added_e2e_s), *ttft, end_section=True)
     return made
 
 
@@ -162,7 +171,7 @@ def _cells(side: Side) -> list[str]:
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.2f}"
+    return f"{seconds * 1000:.1f}"
 
 
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:
@@ -194,7 +203,8 @@ def main(options: argparse.Namespace) -> int:
         case = Case(connections, streamed)
         with console.status(f"{case.label}, {connections} connections"):
             rows.append(asyncio.run(measured(urls, case, options.model, options.requests, options.key)))
-    console.print(table(rows))
+    console.print("Straight to the engine, through the router; added is the difference of medians.\n")
+    console.print(*tables(rows))
     if options.json:
         options.json.write_text(json.dumps(as_json(rows), indent=1) + "\n")
     return 0

@@ -13,7 +13,9 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
-PLAIN_EVERY_S = 10.0
+# Without a terminal: a line for what is new, but not a flood of them, and a sign of life where nothing is new.
+PLAIN_LEAST_S = 2.0
+PLAIN_MOST_S = 10.0
 
 
 class Show:
@@ -24,7 +26,8 @@ class Show:
         self._live = Status("", console=console) if sys.stdout.isatty() else None
         self._text = ""
         self._since_s = time.monotonic()
-        self._printed_s = 0.0
+        self._printed = ""
+        self._printed_s = -PLAIN_MOST_S
 
     def __enter__(self) -> Self:
         if self._live:
@@ -38,14 +41,13 @@ class Show:
     def say(self, text: str, elapsed_s: float | None = None) -> None:
         """Say what happens now; called often. `elapsed_s` counts from the text's first time if it is not given."""
         now_s = time.monotonic()
-        is_new = text != self._text
-        if is_new:
+        if text != self._text:
             self._text, self._since_s = text, now_s
         line = f"{text} ({now_s - self._since_s if elapsed_s is None else elapsed_s:.0f} s)"
         if self._live:
             self._live.update(line)
-        elif is_new or now_s - self._printed_s >= PLAIN_EVERY_S:
-            self._printed_s = now_s
+        elif now_s - self._printed_s >= (PLAIN_MOST_S if text == self._printed else PLAIN_LEAST_S):
+            self._printed, self._printed_s = text, now_s
             self._console.print(line, highlight=False, markup=False)
 
     def note(self, text: str) -> None:

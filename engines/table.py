@@ -34,7 +34,7 @@ def render_stack(snapshot: Snapshot, status: dict[str, Any] | None, host: str, p
         parts.append(Text(f"spent today  ${spend['today_usd']:.4f} of ${spend['cloud_usd_per_day']:.2f}"))
     failed = [engine for engine in snapshot.engines if engine.last_error and engine.state != "ready"]
     parts += [Text(f"{engine.name}: {engine.last_error}") for engine in failed]
-    return Group(*parts)
+    return Group(*(each for part in parts for each in (part, "")))
 
 
 def _table(*columns: str) -> Table:
@@ -45,9 +45,7 @@ def _table(*columns: str) -> Table:
 
 
 def _engines(snapshot: Snapshot) -> Table:
-    table = _table(
-        "ENGINE", "STATE", "DEVICE", "MODEL", "CONTEXT", "KV TOKENS", "RUNNING", "WAITING", "RESTARTS", "PID"
-    )
+    table = _table("ENGINE", "STATE", "DEVICE", "MODEL", "CONTEXT", "KV TOKENS", "RUNNING", "WAITING", "RESTARTS")
     for engine in snapshot.engines:
         load = engine.load
         numbers = (f"{load.kv_capacity_tokens:,}", str(load.running), str(load.waiting)) if load else ("-", "-", "-")
@@ -59,7 +57,6 @@ def _engines(snapshot: Snapshot) -> Table:
             f"{engine.context_tokens:,}",
             *numbers,
             str(engine.restarts),
-            str(engine.pid or "-"),
         )
     return table
 
