@@ -79,11 +79,13 @@ def _tiers(tiers: Sequence[dict[str, Any]]) -> Table:
 
 
 def _clouds(clouds: Sequence[dict[str, Any]]) -> Table:
-    table = _table("CLOUD", "MODEL", "STATE", "$ PER M TOKENS IN", "OUT", "")
+    table = _table("CLOUD", "MODEL", "$/M IN", "OUT")
+    table.add_column("STATE")
     for cloud in clouds:
         prices = (cloud.get("input_usd_per_mtok"), cloud.get("output_usd_per_mtok"))
         words = ("?" if price is None else f"{price:g}" for price in prices)
-        table.add_row(f"cloud/{cloud['name']}", cloud["model"], cloud["state"], *words, cloud["why"])
+        state = f"{cloud['state']}: {cloud['why']}" if cloud["why"] else cloud["state"]
+        table.add_row(f"cloud/{cloud['name']}", cloud["model"], *words, state)
     return table
 
 
