@@ -45,7 +45,7 @@ def _table(*columns: str) -> Table:
 
 
 def _engines(snapshot: Snapshot) -> Table:
-    table = _table("ENGINE", "STATE", "DEVICE", "MODEL", "CONTEXT", "KV TOKENS", "RUNNING", "WAITING", "RESTARTS")
+    table = _table("ENGINE", "STATE", "DEVICE", "MODEL", "CONTEXT", "KV TOKENS", "RUN", "WAIT")
     for engine in snapshot.engines:
         load = engine.load
         numbers = (f"{load.kv_capacity_tokens:,}", str(load.running), str(load.waiting)) if load else ("-", "-", "-")
@@ -56,13 +56,14 @@ def _engines(snapshot: Snapshot) -> Table:
             engine.model,
             f"{engine.context_tokens:,}",
             *numbers,
-            str(engine.restarts),
         )
     return table
 
 
 def _state(engine: EngineView) -> str:
-    return f"{engine.state} {engine.in_state_s:.0f} s" + (f" ({engine.progress})" if engine.progress else "")
+    notes = [engine.progress] if engine.progress else []
+    notes += [f"restarts {engine.restarts}"] if engine.restarts else []
+    return f"{engine.state} {engine.in_state_s:.0f} s" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _device(device: str, gpus: Sequence[GpuView]) -> str:

@@ -68,7 +68,8 @@ def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money
     affordable = [target for target in ranked if _affordable(ask, target, money)]
     decision = _decide(ask, ranked, affordable, rules, spilling)
     # Before the engines have been heard of, a tier that prefers them is served elsewhere because they start.
-    unheard = not fleet.complete and bool(decision.targets) and tier.order[0].startswith(Place.LOCAL)
+    elsewhere = bool(decision.targets) and decision.targets[0].place is Place.CLOUD
+    unheard = not fleet.complete and elsewhere and tier.order[0].startswith(Place.LOCAL)
     reason = _started_without(tier) if unheard else decision.reason
     return replace(decision, reason=reason, considered=tuple(seen))
 
