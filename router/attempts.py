@@ -13,13 +13,13 @@ from router.ask import Ask
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
 from router.fleet import Place, Target
 from router.ledger import LedgerError
-from router.policy import Decision, reserved_usd
+from router.policy import BUDGET, Decision, reserved_usd
 from router.reply import Reply
 from router.served import Doors, Served
 from router.watch import Flight
 
 # The client's own limit, or money that cannot be set aside: nothing that the target did.
-NOT_ITS_FAULT = frozenset({"deadline", "ledger"})
+NOT_ITS_FAULT = frozenset({"deadline", "ledger", BUDGET})
 # We stopped waiting for a cloud that had the request: it may bill the prompt.
 LEFT = frozenset({"timeout", "deadline", "gone"})
 
@@ -28,7 +28,7 @@ async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: floa
     """The first target that yields a first token. Raises ApiError when none does."""
     failures: list[TargetUnavailable | ContextExceeded] = []
     for attempt, target in enumerate(decision.targets, start=1):
-        reason = f"fallback:{_cause(failures[0])}" if failures else decision.reason
+        reason = _reason(failures[0]) if failures else decision.reason
         try:
             return await _try(doors, ask, target, reason, attempt, arrived_s)
         except RequestRefused as refused:
@@ -36,6 +36,11 @@ async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: floa
         except (TargetUnavailable, ContextExceeded) as failure:
             failures.append(failure)
     raise _none_left(ask, decision.targets, failures)
+
+
+def _reason(failure: Exception) -> str:
+    cause = _cause(failure)
+    return cause if cause == BUDGET else f"fallback:{cause}"
 
 
 async def _try(doors: Doors, ask: Ask, target: Target, reason: str, attempt: int, arrived_s: float) -> Served:
@@ -70,8 +75,12 @@ def _patience(doors: Doors, ask: Ask, target: Target, arrived_s: float) -> tuple
 async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight) -> None:
     if target.place is Place.LOCAL:
         return
+    usd = reserved_usd(ask, target)
+    if usd > doors.money().left_usd:
+        # Others have set money aside since the decision; from this look to the reservation nobody else can.
+        raise TargetUnavailable(target.name, BUDGET, "the day's budget is set aside for others", saturated=True)
     try:
-        await doors.ledger.reserve(flight.id, target.name, reserved_usd(ask, target))
+        await doors.ledger.reserve(flight.id, target.name, usd)
     except LedgerError as error:
         raise TargetUnavailable(target.name, "ledger", f"no money can be set aside: {error}", saturated=True) from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import urllib.request
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +210,15 @@ def test_a_deadline_that_passes_is_answered_in_time(tiny_engine: StandIn, tmp_pa
         tiny_engine.switch("hang")
         status, _, answer = post(router, asked(stream=True), x_spillway_deadline_ms="300")
     assert (status, answer["error"]["code"]) == (504, "no_target")
+
+
+def test_a_budget_holds_however_many_ask_at_once(tiny_engine: StandIn, fast_cloud: StandIn, tmp_path: Path) -> None:
+    each_usd = (len(HELLO[0]["role"] + str(HELLO[0]["content"])) / 1.5 * 0.15 + 4 * 0.60) / 1e6
+    config = TIERS + cloud_table(fast_cloud.url) + f"[limits]\ncloud_usd_per_day = {each_usd * 3.5:.9f}\n"
+    with running_router(tmp_path, config, {"tiny": tiny_engine.url}) as router, ThreadPoolExecutor(16) as users:
+        answers = list(users.map(lambda _: post(router, asked("tier/premium")), range(16)))
+        spent_usd = router.get("/spillway/status")["spend"]["today_usd"]
+    reasons = Counter(headers["x-spillway-reason"] for status, headers, _ in answers if status == 200)
+    assert reasons["tier"] >= 1
+    assert reasons["tier"] + reasons["budget"] == 16
+    assert spent_usd <= each_usd * 3.5
