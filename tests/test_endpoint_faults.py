@@ -102,3 +102,15 @@ def test_a_client_that_leaves_frees_the_engine(tiny_engine: StandIn, router: Rou
     connection.close()
     until(lambda: tiny_engine.stats()["aborted"] == before + 1)
     until(lambda: router.target("local/tiny")["in_flight"]["requests"] == 0)
+
+
+def test_a_client_that_leaves_hangs_up_on_the_cloud_too(
+    router: Router, client: openai.OpenAI, fast_cloud: StandIn
+) -> None:
+    before = fast_cloud.stats()["aborted"]
+    stream = client.chat.completions.create(model="tier/premium", messages=HELLO, max_tokens=4000, stream=True)
+    words = iter(stream)
+    next(words)
+    stream.close()
+    until(lambda: fast_cloud.stats()["aborted"] == before + 1)
+    until(lambda: router.target("cloud/stand-in")["in_flight"]["requests"] == 0)
