@@ -94,9 +94,7 @@ def phases_table(verdict: Verdict) -> Table:
 
 def _table(title: str, names: tuple[str, ...]) -> Table:
     """Narrow enough for a terminal of 80 columns."""
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for name in names:
         table.add_column(name, no_wrap=True)
     return table
