@@ -28,7 +28,7 @@ from engines.pip import PipError
 from engines.plan import PlanError, RouterPlan
 from engines.progress import Show
 from engines.relock import resolved, stale, to_toml
-from engines.snapshot import state_home
+from engines.snapshot import models_to_json, state_home
 from engines.table import render_plan, render_stack
 from engines.tables import TableError
 
@@ -182,7 +182,9 @@ def runtime_list() -> None:
 @app.command(context_settings=PASS_ON)
 def router(context: typer.Context) -> None:
     """The router alone, for engines that run elsewhere: `spillway router --help`."""
-    _become("router", context.args)
+    with _our_errors(_console()):
+        models = models_to_json(stack.locked_models(stack.default_lock()))
+    _become("router", [*context.args, "--models", models])
 
 
 @app.command(context_settings=PASS_ON)

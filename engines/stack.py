@@ -21,6 +21,7 @@ from engines.gpu import Gpus, read_gpus
 from engines.host import usable_cores
 from engines.lock import Lock, LockedModel, locked_model, model_folder, model_view, read_lock, verify
 from engines.plan import Facts, Plan, RouterPlan, Runtime, place
+from engines.snapshot import ModelView
 from engines.tables import TableError, read_toml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,6 +72,12 @@ def read_stack(asked: Asked) -> Stack:
     _check_pin(lock, runtime, asked.lock)
     usable = Gpus((), "the profile cpu was asked for") if runtime.name == "vllm-cpu" and gpus.seen else gpus
     return Stack(asked, wanted, lock, runtime, usable, _fingerprint(asked, runtime.name))
+
+
+def locked_models(path: Path) -> tuple[ModelView, ...]:
+    """What a router alone may know of every locked model; nothing where there is no lock. Raises TableError."""
+    models = read_lock(path).models if path.is_file() else {}
+    return tuple(model_view(name, model, model.architecture.context_tokens) for name, model in models.items())
 
 
 def _check_pin(lock: Lock, runtime: runtimes.Runtime, path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from engines.snapshot import SnapshotError, models_from_json
 from router.config import ConfigError, Rules, Tier, load_rules, read_keys
 
 USAGE_ERROR = 2
@@ -24,18 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         engines = dict(_engine(text) for text in options.engine)
+        models = models_from_json(options.models)
         rules = _rules(options)
         keys = read_keys(rules.endpoint)
-    except ConfigError as error:
+    except (ConfigError, SnapshotError) as error:
         print(error, file=sys.stderr)
         return USAGE_ERROR
     if options.check:
         print(json.dumps(rules.model_dump(mode="json") | {"host": rules.endpoint.host, "port": rules.endpoint.port}))
         return 0
     # Imported only now, so that --check answers in a fraction of a second.
-    from router.serve import serve  # noqa: PLC0415
+    from router.serve import Alone, serve  # noqa: PLC0415
 
-    return serve(rules, keys, engines, options.home)
+    return serve(rules, keys, Alone(engines, models), options.home)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="overrides [endpoint] host")
     parser.add_argument("--port", type=int, help="overrides [endpoint] port")
     parser.add_argument("--check", action="store_true", help="validate the configuration, print it as JSON and stop")
+    parser.add_argument(
+        "--models", default="[]", help="locked facts as JSON; `spillway router` takes them from models.lock"
+    )
     home = os.environ.get("SPILLWAY_HOME", ".spillway")
     parser.add_argument(
         "--home", type=Path, default=Path(home).absolute(), help="where the state lives (SPILLWAY_HOME)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -153,9 +153,16 @@ def _chunk(chunk: Any) -> dict[str, Any]:
 def _status_of(error: Any) -> str:
     if type(error).__name__ in {"Timeout", "APITimeoutError"}:
         return "timeout"
-    if type(error).__name__ == "APIConnectionError":
+    if any(isinstance(each, OSError) for each in _causes(error)):
         return "connect"
     return str(getattr(error, "status_code", None) or "error")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from: litellm calls a refused connection an InternalServerError."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _message(error: Any) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from engines.snapshot import EngineState, EngineView, HostView, Snapshot, connect_feed, from_json
+from engines.snapshot import EngineState, EngineView, HostView, ModelView, Snapshot, connect_feed, from_json
 from router.errors import TargetUnavailable
 from router.fleet import EXTERNAL
 from router.upstream import ServedModel, Upstream
@@ -52,8 +52,13 @@ async def _read_feed(home: Path, watch: Watch) -> None:
         writer.close()
 
 
-async def poll_engines(engines: Mapping[str, str], upstream: Upstream, watch: Watch) -> None:
-    """Ask each engine (name -> URL) what it serves, once a second: its names, its context and that it is there."""
+async def poll_engines(
+    engines: Mapping[str, str], models: tuple[ModelView, ...], upstream: Upstream, watch: Watch
+) -> None:
+    """Ask each engine (name -> URL) what it serves, once a second: its names, its context and that it is there.
+
+    `models` are locked facts, for the twins of what the engines serve.
+    """
     served: dict[str, tuple[ServedModel, ...]] = {name: (ServedModel(name, None),) for name in engines}
     for sequence in count(1):
         errors = await asyncio.gather(*(_ask_engine(name, url, upstream, served) for name, url in engines.items()))
@@ -62,7 +67,7 @@ async def poll_engines(engines: Mapping[str, str], upstream: Upstream, watch: Wa
             for (name, url), error in zip(engines.items(), errors, strict=True)
             for model in served[name]
         ]
-        watch.heard(Snapshot(sequence, 0, tuple(views), (), (), NO_HOST), time.monotonic())
+        watch.heard(Snapshot(sequence, 0, tuple(views), models, (), NO_HOST), time.monotonic())
         await asyncio.sleep(POLL_S)
 
 

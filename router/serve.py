@@ -10,11 +10,13 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
+from engines.snapshot import ModelView
 from router.app import create_app
 from router.cloud import Clouds
 from router.config import Endpoint, Keys, Rules
@@ -31,8 +33,16 @@ DRAIN_S = 10
 IDLE_S = 120
 
 
-def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> int:
-    """Serve until TERM or INT; returns the exit code. Without `engines` the supervisor of `home` tells them."""
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Engines that run elsewhere (name -> URL), and locked facts of models, for a router without a supervisor."""
+
+    engines: Mapping[str, str]
+    models: tuple[ModelView, ...]
+
+
+def serve(rules: Rules, keys: Keys, alone: Alone, home: Path) -> int:
+    """Serve until TERM or INT; returns the exit code. Without engines in `alone`, `home` has a supervisor."""
     try:
         listening = _listen(rules.endpoint)
         ledger = Ledger(home / "ledger.sqlite3")
@@ -50,8 +60,7 @@ def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> i
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         doors = Doors(watch, Upstream(rules.limits.silence_s), clouds, ledger, metrics)
         app.state.doors = doors
-        feed = poll_engines(engines, doors.upstream, watch) if engines else follow_supervisor(home, watch)
-        tasks = [asyncio.create_task(feed), asyncio.create_task(_warm(clouds, watch))]
+        tasks = [asyncio.create_task(_feed(alone, home, doors)), asyncio.create_task(_warm(clouds, watch))]
         yield
         for task in tasks:
             task.cancel()
@@ -75,6 +84,13 @@ def serve(rules: Rules, keys: Keys, engines: Mapping[str, str], home: Path) -> i
     )
     uvicorn.Server(config).run(sockets=[listening])
     return 0
+
+
+async def _feed(alone: Alone, home: Path, doors: Doors) -> None:
+    if alone.engines:
+        await poll_engines(alone.engines, alone.models, doors.upstream, doors.watch)
+    else:
+        await follow_supervisor(home, doors.watch)
 
 
 async def _warm(clouds: Clouds, watch: Watch) -> None:

