@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +48,7 @@ class Router:
         return next(each for each in self.get("/spillway/status")["targets"] if each["name"] == name)
 
 
+LONGEST_WAIT_S = 60.0
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Where does the water go?"}]
 CHAT = "/v1/chat/completions"
 
@@ -68,8 +70,9 @@ def post(router: Router, body: bytes, path: str = CHAT, **headers: str) -> tuple
 
 def until(holds: Callable[[], bool]) -> None:
     """Ask until it holds. Every question is a request to a process, so this waits for that process, not for a clock."""
+    deadline_s = time.monotonic() + LONGEST_WAIT_S
     while not holds():
-        pass
+        assert time.monotonic() < deadline_s, "it never came true"
 
 
 def cloud_table(url: str, serves: str = "tiny", name: str = "stand-in") -> str:
