@@ -30,6 +30,7 @@ from benchmarks.demo_stack import (
     fetched,
     make_stack,
     new_key,
+    only_demo,
     price_in,
     spillway_up,
     stand_in_cloud,
@@ -133,6 +134,7 @@ def _demonstrate(options: argparse.Namespace, console: Console) -> int:
     phases = plan(options.seconds, options.streams)
     key = new_key()
     with ExitStack() as stopping:
+        stopping.enter_context(only_demo(state_home() / "demo"))
         console.print("[bold]1.[/] The stand-in cloud: an OpenAI-compatible process with a price and no model.")
         cloud = stopping.enter_context(stand_in_cloud(key, price, keep=options.keep))
         console.print(

@@ -5,6 +5,7 @@ The one door to processes for the demo. It must not know phases, users or figure
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
@@ -49,6 +50,18 @@ class CloudProcess:
 
     url: str
     pid: int
+
+
+@contextmanager
+def only_demo(home: Path) -> Iterator[None]:
+    """Two demos of one checkout would take each other's stack down. Raises DemoFailed for the second."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoFailed(f"Another demo runs in {home}; wait for its end, or set another SPILLWAY_HOME.") from error
+        yield
 
 
 @contextmanager

@@ -133,11 +133,28 @@ def place(models: Sequence[Facts], runtime: Runtime, gpus: Sequence[GpuView], co
     return _place_on_gpus(models, runtime, gpus) if gpus else [_place_on_cpu(each, runtime, cores) for each in models]
 
 
+def require_memory(models: Sequence[Facts], total_bytes: int) -> None:
+    """Raises PlanError when CPU engines would take more memory than the whole machine has."""
+    wanted = {
+        model.name: model.cpu_kv_cache_gib * GIB * model.tensor_parallel + model.weights_bytes for model in models
+    }
+    if sum(wanted.values()) > total_bytes:
+        parts = " + ".join(f"[models.{name}] {size / GIB:.1f} GiB" for name, size in wanted.items())
+        raise PlanError(
+            f"{parts} for KV cache and weights is more than the {total_bytes / GIB:.1f} GiB of this machine. "
+            "Lower cpu_kv_cache_gib."
+        )
+
+
 def _place_on_cpu(model: Facts, runtime: Runtime, cores: Sequence[int]) -> EnginePlan:
     if model.tensor_parallel > len(cores):
         raise PlanError(
             f"[models.{model.name}] tensor_parallel = {model.tensor_parallel} needs as many processor cores and "
             f"there are {len(cores)}. Lower it."
+        )
+    if model.quantization is not None:
+        raise PlanError(
+            f"[models.{model.name}] quantization = {model.quantization!r} needs a GPU and none is used here. Remove it."
         )
     return EnginePlan(model.name, "vllm", runtime, model, CPU, (), None, tuple(cores))
 

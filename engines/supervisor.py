@@ -26,7 +26,7 @@ from engines.keeper import PR_SET_CHILD_SUBREAPER, Orders
 from engines.lifecycle import failures_after, wait_s
 from engines.plan import Plan, PlanError, RouterPlan, from_json
 from engines.process import Kept, how_ended, records_folder, sweep_orphans
-from engines.snapshot import EngineState, EngineView, GpuView, Snapshot, state_home
+from engines.snapshot import FEED_NAME, EngineState, EngineView, GpuView, Snapshot, state_home
 from engines.vllm_http import EngineHttp
 
 TICK_S = 0.25
@@ -71,6 +71,9 @@ class Supervisor:
     async def _publish_until(self, feed: Feed, engines: list[Engine], tasks: set[asyncio.Task[None]]) -> None:
         """Tick until asked to stop, or until a task of ours breaks: a fault that must not pass in silence."""
         while not self._stopping.is_set() and not any(task.done() for task in tasks):
+            if not (self._home / FEED_NAME).exists():
+                # Somebody removed the state folder: nobody can find us any more, so nothing of ours may stay.
+                return
             self._tick(feed, engines)
             await pause(self._stopping, TICK_S)
 

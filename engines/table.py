@@ -32,6 +32,8 @@ def render_stack(snapshot: Snapshot, status: dict[str, Any] | None, host: str, p
         parts.append(_clouds(clouds))
     if spend := said.get("spend"):
         parts.append(Text(f"spent today  ${spend['today_usd']:.4f} of ${spend['cloud_usd_per_day']:.2f}"))
+        if lost := spend.get("lost_outcomes"):
+            parts.append(Text(f"{lost} requests could not be written to the ledger: is the disk full?", style="red"))
     failed = [engine for engine in snapshot.engines if engine.last_error and engine.state != "ready"]
     parts += [Text(f"{engine.name}: {engine.last_error}") for engine in failed]
     return Group(*(each for part in parts for each in (part, "")))

@@ -85,19 +85,29 @@ def _start_anew(stack: Stack, at: Path, show: Show, is_running: bool) -> tuple[P
     if is_running:
         show.note("stack.toml, models.lock, a key or the profile changed since the start: restarting everything.")
     show.say("stopping what ran before" if is_running else "looking for leftovers")
+    before = home.plan_path(at).read_text(encoding="utf-8") if is_running else None
     home.end_all(at)
-    door.require_free(router.host, router.port)
-    install(stack.runtime, show)
-    # Planned again: only now is the memory of the stack that ran before free.
-    plan = make_plan(stack, router)
-    home.plan_path(at).write_text(plan.to_json(), encoding="utf-8")
     try:
+        door.require_free(router.host, router.port)
+        install(stack.runtime, show)
+        # Planned again: only now is the memory of the stack that ran before free.
+        plan = make_plan(stack, router)
+        home.plan_path(at).write_text(plan.to_json(), encoding="utf-8")
         _start_supervisor(at)
         return plan, wait_until_served(plan, at, show)
     except BaseException:
         show.say("stopping what was started")
         home.end_all(at)
+        if before is not None:
+            _start_again(before, at, show)
         raise
+
+
+def _start_again(before: str, at: Path, show: Show) -> None:
+    """What could not be replaced runs on: with the plan it had, and without waiting for it."""
+    home.plan_path(at).write_text(before, encoding="utf-8")
+    _start_supervisor(at)
+    show.note("The change cannot run; the stack from before it is being started again (`spillway status`).")
 
 
 def install(runtime: runtimes.Runtime, show: Show) -> None:
@@ -177,6 +187,8 @@ def _raise_failure(snapshot: Snapshot, at: Path) -> None:
 
 def _raise_router_end(log: LogTail, at: Path) -> None:
     for line in log.new_lines():
+        if line.endswith(" stopping"):
+            raise UpError("it was told to stop, by `spillway down` or by a signal.", _log_of(at, "supervisor"))
         if " router ended: " in line or " router cannot be started: " in line:
             raise UpError(f"the router does not stay up: {line.partition('router ')[2]}.", _log_of(at, "router"))
 

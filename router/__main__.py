@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from engines.snapshot import SnapshotError, models_from_json
-from router.config import ConfigError, Rules, Tier, load_rules, read_keys
+from router.config import ConfigError, Rules, Tier, load_rules, parse_rules, read_keys
 
 USAGE_ERROR = 2
 ALONE_TIERS = {
@@ -24,7 +24,7 @@ ALONE_TIERS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        engines = dict(_engine(text) for text in options.engine)
+        engines = _engines(options.engine)
         models = models_from_json(options.models)
         rules = _rules(options)
         keys = read_keys(rules.endpoint)
@@ -59,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _engines(texts: Sequence[str]) -> dict[str, str]:
+    named = [_engine(text) for text in texts]
+    engines = dict(named)
+    if len(engines) < len(named):
+        raise ConfigError("--engine: two engines have the same name; give each its own, as in --engine other=URL")
+    return engines
+
+
 def _engine(text: str) -> tuple[str, str]:
     """(name, URL) of `NAME=URL` or of a bare URL, which names itself by host and port."""
     name, separator, url = text.partition("=")
@@ -78,8 +86,7 @@ def _rules(options: argparse.Namespace) -> Rules:
     else:
         rules = load_rules(Path("compose/stack.toml"))
     given = {key: value for key, value in (("host", options.host), ("port", options.port)) if value is not None}
-    endpoint = type(rules.endpoint).model_validate(rules.endpoint.model_dump() | given)
-    return rules.model_copy(update={"endpoint": endpoint})
+    return parse_rules(rules.model_dump() | {"endpoint": rules.endpoint.model_dump() | given}, "--host and --port")
 
 
 if __name__ == "__main__":

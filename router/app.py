@@ -30,7 +30,14 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 def create_app(keys: Keys, lifespan: Lifespan[FastAPI]) -> FastAPI:
     """The application. `lifespan` opens `app.state.doors`, where all state lives; no `keys`: an open endpoint."""
-    app = FastAPI(title="Spillway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Spillway",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
 
     def add(path: str, method: str, respond: Callable[[Doors, Request], Awaitable[Response]]) -> None:
         async def guarded(request: Request) -> Response:
@@ -59,10 +66,11 @@ async def answer(doors: Doors, request: Request, endpoint: Endpoint) -> Response
             raise decision.refusal
         served = await unless_gone(request, open_first(doors, ask, decision, arrived_s))
     except ApiError as error:
-        doors.watch.decisions.append(decision_row(ask, decision, None))
+        doors.watch.decisions.append(decision_row(ask, decision, None, error.message))
         refused(doors, ask, decision, arrived_s, error)
         return _error(error, _why(ask, decision))
     if served is None:
+        doors.watch.decisions.append(decision_row(ask, decision, None, "the client left"))
         refused(doors, ask, decision, arrived_s, ApiError(CLIENT_GONE, "client_gone", "the client left"))
         return Response(status_code=CLIENT_GONE)
     doors.watch.decisions.append(decision_row(ask, decision, served))
@@ -97,6 +105,16 @@ async def _models(doors: Doors, _request: Request) -> Response:
     return _json(model_list(doors.watch.view(time.monotonic()), doors.watch.rules))
 
 
+async def _model(doors: Doors, request: Request) -> Response:
+    name = request.path_params["name"]
+    models = model_list(doors.watch.view(time.monotonic()), doors.watch.rules)["data"]
+    found = next((model for model in models if model["id"] == name), None)
+    if found is None:
+        there = ", ".join(model["id"] for model in models)
+        raise ApiError(404, "model_not_found", f"the model {name!r} does not exist; there are: {there}", "model")
+    return _json(found)
+
+
 async def _healthz(_doors: Doors, _request: Request) -> Response:
     return _json({"status": "alive"})
 
@@ -122,6 +140,7 @@ ROUTES: tuple[tuple[str, str, Callable[[Doors, Request], Coroutine[Any, Any, Res
     (Endpoint.CHAT, "POST", _chat),
     (Endpoint.COMPLETION, "POST", _completion),
     ("/v1/models", "GET", _models),
+    ("/v1/models/{name:path}", "GET", _model),
     ("/healthz", "GET", _healthz),
     ("/readyz", "GET", _readyz),
     ("/metrics", "GET", _metrics),
@@ -133,6 +152,9 @@ ROUTES: tuple[tuple[str, str, Callable[[Doors, Request], Coroutine[Any, Any, Res
 async def _body(request: Request, most_bytes: int) -> bytes:
     """The request body. Refused as soon as it is known to be too long, not after it was read."""
     too_long = ApiError(413, "body_too_large", f"the body is longer than {most_bytes} bytes ([limits] body_bytes)")
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise ApiError(415, "unsupported_encoding", f"the body is encoded as {encoding}; send it as it is")
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and int(stated) > most_bytes:
         raise too_long
@@ -173,7 +195,7 @@ async def _render_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     paths = ", ".join(path for path, _, _ in ROUTES)
     message = f"{request.method} {request.scope['path']}: {error.detail}; there are: {paths}"
-    return _error(ApiError(error.status_code, "unknown_url", message))
+    return _error(ApiError(error.status_code, "unknown_url", message), dict(error.headers or {}))
 
 
 async def _render_nothing(_request: Request, _gone: Exception) -> Response:

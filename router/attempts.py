@@ -99,7 +99,7 @@ async def _open(doors: Doors, ask: Ask, target: Target, patience: tuple[float, s
     except TimeoutError as error:
         await _close(reply)
         what = "first token" if ask.stream else "answer"
-        raise TargetUnavailable(target.name, cause, f"no {what} within {patience_s:.1f} s") from error
+        raise TargetUnavailable(target.name, cause, f"no {what} within {patience_s:.3g} s") from error
     except BaseException:
         await _close(reply)
         raise

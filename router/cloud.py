@@ -130,6 +130,9 @@ async def _nothing() -> None:
 def _arguments(ask: Ask, cloud: Cloud, key: str, timeout_s: float) -> dict[str, Any]:
     arguments = {field: value for field, value in ask.body.items() if field in FORWARDED}
     arguments |= {"model": cloud.model, "api_key": key, "timeout": timeout_s, "max_retries": 0, "num_retries": 0}
+    if ask.body.get("tools"):
+        # Else litellm looks for tools of its proxy in them, with a package that only the proxy installs.
+        arguments["_skip_mcp_handler"] = True
     if cloud.base_url is not None:
         arguments["api_base"] = cloud.base_url
     if ask.stream:

@@ -186,8 +186,11 @@ def _sentence(source: str, error: Any) -> str:
         return f"{source}: {_where(location[:-1])}unknown key {location[-1]!r}{_meant(location)}"
     if error["type"] == "value_error":
         return f"{source}: {_where(location)}{error['msg'].removeprefix('Value error, ')}"
-    message = "is missing" if error["type"] == "missing" else error["msg"]
+    message = MESSAGES.get(error["type"], error["msg"])
     return f"{source}: {_where(location[:-1])}{location[-1]}: {message}"
+
+
+MESSAGES = {"missing": "is missing", "too_short": "is empty; name at least one"}
 
 
 def _where(location: list[str]) -> str:

@@ -155,7 +155,8 @@ STARTING = frozenset({EngineState.PLANNED, EngineState.LAUNCHING, EngineState.LO
 def _why_off(engine: EngineView) -> str | None:
     if engine.state is EngineState.READY:
         return None
-    return f"{engine.state}" + (f": {engine.last_error}" if engine.last_error else "")
+    again = "" if engine.state is EngineState.FAILED else " again after"
+    return f"{engine.state}" + (f"{again}: {engine.last_error}" if engine.last_error else "")
 
 
 def _cloud(name: str, cloud: Cloud, models: Sequence[ModelView], counts: Counts) -> Target:

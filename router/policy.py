@@ -98,7 +98,7 @@ def _decide(ask: Ask, ranked: Sequence[Target], affordable: Sequence[Target], ru
     able = [target for target in affordable if target.off is None]
     usable = sorted(able, key=lambda target: target.resting is not None)
     if not usable:
-        return Decision((), ask.how, _nobody(ranked, affordable))
+        return Decision((), ask.how, _nobody(ask, ranked, affordable))
     first = usable[0]
     if first.place is Place.CLOUD:
         return Decision(tuple(usable), _detour(ask, ranked, first, rules.tiers[ask.tier]))
@@ -247,8 +247,9 @@ def _outside_tier(ask: Ask, fleet: Fleet, candidates: Sequence[Target]) -> ApiEr
     return ApiError(503, "no_target", f"the tier {ask.tier!r} does not use {names}; see its order in stack.toml")
 
 
-def _nobody(ranked: Sequence[Target], affordable: Sequence[Target]) -> ApiError:
-    why = "; ".join(f"{target.name}: {target.off or 'over the budget'}" for target in ranked)
+def _nobody(ask: Ask, ranked: Sequence[Target], affordable: Sequence[Target]) -> ApiError:
+    needs = f"the request needs {', '.join(sorted(ask.needs))}, which only these can: " if ask.needs else ""
+    why = needs + "; ".join(f"{target.name}: {target.off or 'over the budget'}" for target in ranked)
     if any(target.off is None for target in ranked) and not any(target.off is None for target in affordable):
         return ApiError(429, "budget_exceeded", f"no target within the budget ({why})", retry_after_s=60.0)
     return ApiError(503, "no_target", f"no target can serve this now ({why})", retry_after_s=RETRY_STARTING_S)

@@ -23,8 +23,9 @@ def model_list(fleet: Fleet, rules: Rules) -> dict[str, Any]:
 
 
 def _model(name: str, fleet: Fleet) -> dict[str, Any]:
-    contexts = [target.context_tokens for target in fleet.targets if name in target.models]
-    return _listed(name) | {"max_model_len": max(contexts)}
+    serving = [target for target in fleet.targets if name in target.models]
+    able = [target for target in serving if target.off is None] or serving
+    return _listed(name) | {"max_model_len": max(target.context_tokens for target in able)}
 
 
 def _listed(name: str) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _cloud(target: Target) -> dict[str, Any]:
     }
 
 
-def decision_row(ask: Ask, decision: Decision, served: Served | None) -> dict[str, Any]:
+def decision_row(ask: Ask, decision: Decision, served: Served | None, refusal: str | None = None) -> dict[str, Any]:
     """One row of `GET /spillway/decisions`."""
     return {
         "request_id": ask.request_id,
@@ -101,5 +102,5 @@ def decision_row(ask: Ask, decision: Decision, served: Served | None) -> dict[st
         "reason": served.reason if served else decision.reason,
         "target": served.target.name if served else None,
         "attempts": served.attempts if served else len(decision.targets),
-        "refused": decision.refusal.message if decision.refusal else None,
+        "refused": refusal,
     }

@@ -154,7 +154,8 @@ def _refused(target: str, status: int, body: bytes) -> Exception:
     if status >= INTERNAL_ERROR or status in NOT_THE_CLIENT:
         return TargetUnavailable(target, str(status), message)
     param = error.get("param")
-    return RequestRefused(target, ApiError(status, "invalid_value", message, param if isinstance(param, str) else None))
+    field = param.removeprefix("body.") if isinstance(param, str) else None
+    return RequestRefused(target, ApiError(status, "invalid_value", message, field))
 
 
 def _error_of(body: bytes) -> Mapping[str, Any]:

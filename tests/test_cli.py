@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -108,6 +109,17 @@ def test_an_unknown_log_is_refused_with_those_that_exist(running: tuple[Place, s
     said = running[0].run("logs", "nobody")
     assert said.returncode == 1
     assert "there are: router, smoke, supervisor" in said.stdout
+
+
+def test_a_change_that_does_not_start_gives_way_to_what_ran_before(running: tuple[Place, str]) -> None:
+    place, _ = running
+    good = place.config.read_text()
+    place.config.write_text(good.replace("tensor_parallel = 1", 'tensor_parallel = 1\nextra_args = ["--no-such-flag"]'))
+    said = place.up()
+    place.config.write_text(good)
+    assert (said.returncode, "started again" in said.stdout) == (1, True)
+    assert place.up().returncode == 0
+    assert complete(place)["choices"]
 
 
 def test_a_killed_api_server_leaves_no_engine_core_and_comes_back(running: tuple[Place, str]) -> None:
@@ -249,3 +261,12 @@ def test_the_router_alone_knows_the_locked_twins(place: Place) -> None:
             finally:
                 process.terminate()
     assert clouds[0]["why"] == "the variable OPENAI_API_KEY is not set"
+
+
+def test_a_supervisor_whose_home_is_removed_leaves_nothing(place: Place) -> None:
+    assert place.up().returncode == 0
+    sessions = [record.keeper.pid for record in read_records(place.home)]
+    shutil.rmtree(place.home)
+    deadline_s = time.monotonic() + RESTART_S
+    while any(session_members(session) for session in sessions):
+        assert time.monotonic() < deadline_s

