@@ -172,9 +172,6 @@ class Watch:
         rest_s = min(retry_after_s or old.next_s, LONGEST_REST_S)
         self._rests[name] = _Rest(old.failures + 1, max(old.until_s, now_s + rest_s), cause)
 
-    def reconfigure(self, rules: Rules) -> None:
-        self.rules = rules
-
 
 def _in_flight(flights: Collection[Flight], now_s: float) -> InFlight:
     """Answers that do not stream show no first token, so they count as promised work but never as a queue."""

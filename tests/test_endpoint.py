@@ -10,6 +10,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionToolParam
 
 from tests.routers import HELLO, KEY, TIERS, Router, asked, cloud_table, post, running_router
 from tests.stand_ins import StandIn
@@ -229,7 +230,10 @@ def test_a_call_with_tools_goes_where_tools_are_known(
     tiny_engine: StandIn, fast_cloud: StandIn, tmp_path: Path, stream: bool
 ) -> None:
     config = TIERS + cloud_table(fast_cloud.url) + 'capabilities = ["chat", "completion", "tools"]\n'
-    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    tool: ChatCompletionToolParam = {
+        "type": "function",
+        "function": {"name": "look", "parameters": {"type": "object", "properties": {}}},
+    }
     with (
         running_router(tmp_path, config, {"tiny": tiny_engine.url}) as router,
         openai.OpenAI(base_url=f"{router.url}/v1", api_key="none", max_retries=0) as client,
@@ -239,6 +243,6 @@ def test_a_call_with_tools_goes_where_tools_are_known(
             messages=HELLO,
             max_tokens=4,
             stream=stream,
-            tools=[tool],  # type: ignore[list-item]
+            tools=[tool],
         )
         assert raw.headers["x-spillway-target"] == "cloud/stand-in"

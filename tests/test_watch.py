@@ -217,7 +217,7 @@ def test_an_engine_that_is_gone_leaves_no_trouble() -> None:
 def test_a_tier_that_an_edit_removed_does_not_break_the_requests_that_have_it() -> None:
     watch = watching()
     target = engine_in(watch.view(0.0))
-    watch.reconfigure(RULES.model_copy(update={"tiers": {"bulk": RULES.tiers["bulk"]}}))
+    watch.rules = RULES.model_copy(update={"tiers": {"bulk": RULES.tiers["bulk"]}})
     watch.finish(watch.start(ask(tier="standard"), target, 1.0), None, 2.0)
     assert engine_in(watch.view(3.0)).in_flight == InFlight()
 
