@@ -16,7 +16,7 @@ import orjson
 
 from router.ask import Ask, Endpoint
 from router.config import Cloud
-from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
+from router.errors import ContextExceeded, StreamBroken, TargetUnavailable, error_answer
 from router.fleet import Target
 from router.reply import Reply
 from router.sse import DONE, read_usage
@@ -37,9 +37,6 @@ TOOLS = {"tools", "tool_choice", "parallel_tool_calls", "response_format"}
 FORWARDED = frozenset({"messages", "prompt", "suffix", "echo", "logprobs", "top_logprobs", "user"}) | (
     SAMPLING | LENGTHS | TOOLS
 )
-FULL = frozenset({429, 503})
-NOT_THE_CLIENT = frozenset({401, 403, 404, 408, 409})
-INTERNAL_ERROR = 500
 LONGEST_MESSAGE = 500
 
 
@@ -180,12 +177,7 @@ def _mapped(target: str, error: Any) -> Exception:
         return ContextExceeded(target, message)
     if not status.isdigit():
         return TargetUnavailable(target, status, message)
-    code = int(status)
-    if code in FULL:
-        return TargetUnavailable(target, status, message, _retry_after_s(error), saturated=True)
-    if code >= INTERNAL_ERROR or code in NOT_THE_CLIENT:
-        return TargetUnavailable(target, status, message)
-    return RequestRefused(target, ApiError(code, "invalid_value", message))
+    return error_answer(target, int(status), message, retry_after_s=_retry_after_s(error))
 
 
 def _retry_after_s(error: Any) -> float | None:

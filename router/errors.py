@@ -11,6 +11,9 @@ import math
 from dataclasses import dataclass
 
 INTERNAL_ERROR = 500
+# Busy, not ill. And what a client cannot mend: a key, an address, a time limit of ours.
+FULL = frozenset({429, 503})
+NOT_THE_CLIENT = frozenset({401, 403, 404, 408, 409})
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -73,3 +76,14 @@ class StreamBroken(Exception):
     target: str
     cause: str
     message: str
+
+
+def error_answer(
+    target: str, status: int, message: str, param: str | None = None, retry_after_s: float | None = None
+) -> TargetUnavailable | RequestRefused:
+    """An error status of a target in our words: full, broken, or else the request's own fault."""
+    if status in FULL:
+        return TargetUnavailable(target, str(status), message, retry_after_s, saturated=True)
+    if status >= INTERNAL_ERROR or status in NOT_THE_CLIENT:
+        return TargetUnavailable(target, str(status), message)
+    return RequestRefused(target, ApiError(status, "invalid_value", message, param))

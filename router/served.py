@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from router.ask import Ask
 from router.cloud import Clouds
@@ -67,31 +67,32 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
     if served.target.place is Place.CLOUD:
         doors.ledger.settle(served.flight.id, usd)
     prompt_tokens, completion_tokens = _tokens(served)
-    outcome = Outcome(
-        request_id=served.ask.request_id,
-        at_unix_s=time.time(),
-        target=served.target.name,
-        model=served.target.served_name,
-        tier=served.ask.tier,
-        task=served.ask.task,
-        tenant=served.ask.tenant,
-        feature=served.ask.feature,
-        reason=served.reason,
-        attempts=served.attempts,
-        status=status,
-        error=error,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        usd=usd,
-        ttft_s=served.ttft_s,
-        e2e_s=now_s - arrived_s,
+    outcome = _unserved(served.ask, served.reason, served.attempts, now_s - arrived_s)
+    note(
+        doors,
+        replace(
+            outcome,
+            target=served.target.name,
+            model=served.target.served_name,
+            status=status,
+            error=error,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            usd=usd,
+            ttft_s=served.ttft_s,
+        ),
     )
-    note(doors, outcome)
 
 
 def refused(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, error: ApiError) -> None:
     """The end of a request that no target served."""
-    outcome = Outcome(
+    outcome = _unserved(ask, decision.reason, len(decision.targets), time.monotonic() - arrived_s)
+    note(doors, replace(outcome, status=error.status, error=error.message))
+
+
+def _unserved(ask: Ask, reason: str, attempts: int, e2e_s: float) -> Outcome:
+    """What is known of every request, whether a target served it or none did."""
+    return Outcome(
         request_id=ask.request_id,
         at_unix_s=time.time(),
         target="none",
@@ -100,17 +101,16 @@ def refused(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, error:
         task=ask.task,
         tenant=ask.tenant,
         feature=ask.feature,
-        reason=decision.reason,
-        attempts=len(decision.targets),
-        status=error.status,
-        error=error.message,
+        reason=reason,
+        attempts=attempts,
+        status=0,
+        error=None,
         prompt_tokens=0,
         completion_tokens=0,
         usd=0.0,
         ttft_s=None,
-        e2e_s=time.monotonic() - arrived_s,
+        e2e_s=e2e_s,
     )
-    note(doors, outcome)
 
 
 def note(doors: Doors, outcome: Outcome) -> None:

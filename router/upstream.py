@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 
 from router.ask import Ask
-from router.errors import INTERNAL_ERROR, ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
+from router.errors import ContextExceeded, StreamBroken, TargetUnavailable, error_answer
 from router.fleet import Target
 from router.reply import ABORTED, Reply
 from router.sse import Cutter, read_usage
@@ -26,8 +26,6 @@ CONNECT_S = 2.0
 IDLE_S = 2.0
 OK = 200
 BAD_REQUEST = 400
-FULL = frozenset({429, 503})
-NOT_THE_CLIENT = frozenset({401, 403, 404, 408})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +134,7 @@ def _whole(target: str, content_type: str, body: bytes, release: Callable[[], Aw
         data = orjson.loads(body)
         reasons = [choice.get("finish_reason") for choice in data["choices"]]
         usage = read_usage(data)
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TargetUnavailable(target, "malformed", "the answer is not an OpenAI answer") from error
     if ABORTED in reasons:
         raise TargetUnavailable(target, ABORTED, "the engine aborted the request")
@@ -144,18 +142,13 @@ def _whole(target: str, content_type: str, body: bytes, release: Callable[[], Aw
 
 
 def _refused(target: str, status: int, body: bytes) -> Exception:
-    """An error answer in our words: 4xx is the client's, 503 and 429 are a full engine, the rest a broken one."""
     error = _error_of(body)
     message = str(error.get("message") or f"answered {status}")
-    if status in FULL:
-        return TargetUnavailable(target, str(status), message, saturated=True)
     if status == BAD_REQUEST and CONTEXT_TEXT in message:
         return ContextExceeded(target, message)
-    if status >= INTERNAL_ERROR or status in NOT_THE_CLIENT:
-        return TargetUnavailable(target, str(status), message)
     param = error.get("param")
     field = param.removeprefix("body.") if isinstance(param, str) else None
-    return RequestRefused(target, ApiError(status, "invalid_value", message, field))
+    return error_answer(target, status, message, field)
 
 
 def _error_of(body: bytes) -> Mapping[str, Any]:

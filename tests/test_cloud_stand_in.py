@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
-from typing import Any
 
 import openai
 import pytest
@@ -33,16 +30,6 @@ def cloud() -> Iterator[StandIn]:
 def client(cloud: StandIn) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{cloud.url}/v1", api_key="sk-test", max_retries=0, timeout=10) as made:
         yield made
-
-
-def switch(cloud: StandIn, **wanted: Any) -> None:
-    body = json.dumps({"for_requests": 1} | wanted).encode()
-    urllib.request.urlopen(f"{cloud.url}/_switch", data=body, timeout=10).close()
-
-
-def stats(cloud: StandIn) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{cloud.url}/_stats", timeout=10) as response:
-        return dict(json.load(response))
 
 
 def test_a_whole_answer_has_openai_s_shape_and_says_what_it_is(client: openai.OpenAI) -> None:
@@ -115,7 +102,7 @@ def test_an_unknown_model_and_a_bad_body_name_what_is_wrong(client: openai.OpenA
 def test_a_switched_status_reaches_the_client_once(
     cloud: StandIn, client: openai.OpenAI, mode: str, error: type[openai.APIStatusError]
 ) -> None:
-    switch(cloud, mode=mode, seconds=2)
+    cloud.switch(mode, seconds=2)
     with pytest.raises(error) as caught:
         client.chat.completions.create(model="stand-in", messages=HELLO)
     assert caught.value.response.headers.get("retry-after") == ("2" if mode == "429" else None)
@@ -123,17 +110,17 @@ def test_a_switched_status_reaches_the_client_once(
 
 
 def test_a_silent_cloud_times_the_client_out_and_counts_it_as_gone(cloud: StandIn, client: openai.OpenAI) -> None:
-    switch(cloud, mode="timeout")
-    before = stats(cloud)["aborted"]
+    cloud.switch("timeout")
+    before = cloud.stats()["aborted"]
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.2).chat.completions.create(model="stand-in", messages=HELLO)
     # The next answer on the same process proves that the first was let go.
     client.chat.completions.create(model="stand-in", messages=HELLO, max_tokens=1)
-    assert stats(cloud)["aborted"] == before + 1
+    assert cloud.stats()["aborted"] == before + 1
 
 
 def test_a_slow_first_byte_holds_the_headers_back(cloud: StandIn, client: openai.OpenAI) -> None:
-    switch(cloud, mode="slow_first_byte", seconds=5)
+    cloud.switch("slow_first_byte", seconds=5)
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.3).chat.completions.create(model="stand-in", messages=HELLO, stream=True)
 
@@ -145,7 +132,7 @@ def test_a_broken_answer_never_looks_complete(cloud: StandIn, client: openai.Ope
         answer = client.chat.completions.create(model="stand-in", messages=HELLO, stream=streamed)
         return list(answer) if isinstance(answer, openai.Stream) else answer.choices[0]
 
-    switch(cloud, mode=mode, after=3)
+    cloud.switch(mode, after=3)
     # OpenAI's client lets the errors of its HTTP library and of its JSON parser through unchanged.
     with pytest.raises(Exception, match=r"closed|parse|Unterminated|Expecting|server had an error|Connection"):
         ask()
@@ -158,9 +145,9 @@ def test_a_mode_in_the_model_name_holds_for_this_request_only(client: openai.Ope
 
 
 def test_tokens_and_dollars_are_counted(cloud: StandIn, client: openai.OpenAI) -> None:
-    before = stats(cloud)
+    before = cloud.stats()
     usage = client.chat.completions.create(model="stand-in", messages=HELLO, max_tokens=9).usage
-    after = stats(cloud)
+    after = cloud.stats()
     assert usage is not None
     assert after["requests"] == before["requests"] + 1
     assert after["completion_tokens"] == before["completion_tokens"] + 9
@@ -177,7 +164,7 @@ def test_a_client_that_leaves_a_stream_is_counted_and_pays_only_what_was_sent() 
         next(iter(stream))
         stream.close()
         client.models.list()
-        counted = stats(slow)
+        counted = slow.stats()
     assert counted["aborted"] == 1
     assert counted["completion_tokens"] < 5
 
