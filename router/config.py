@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 ENGINE_TABLES = frozenset({"models"})
+MOST_WORKERS = 64
 
 
 class ConfigError(ValueError):
@@ -38,16 +39,20 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Usd = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class Endpoint(Table):
-    """Where applications find the router; port 0 takes a free one. `keys_env` names the variable with the API keys."""
+    """Where applications find the router; port 0 takes a free one. `keys_env` names the variable with the API keys.
+
+    `workers` router processes share the port, each with a CPU core to fill; one is a router without a parent process.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(4000, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=MOST_WORKERS)
     keys_env: str | None = None
 
     @model_validator(mode="after")
@@ -93,13 +98,29 @@ class Cloud(Table):
 
 
 class Limits(Table):
-    """Bounds that hold for every request."""
+    """Bounds that hold for every request. Times, in seconds, each with an error of its own:
+
+    receive_s       a client's request from its first byte to the end of its headers, and between two pieces of its body
+    max_wait_s      longest wait for local room, before 429 with retry-after
+    connect_s       until an engine has accepted a connection
+    first_token_s   from sending a stream's request to an engine to its first token
+    silence_s       between two chunks of a stream after that
+    whole_answer_s  a whole request from its arrival, streaming or not
+    drain_s         what may run on after TERM
+
+    Every bound belongs to one request and is kept by the worker that serves it, but for `cloud_usd_per_day`: that
+    is one sum for all workers, kept exactly by the ledger's transactions.
+    """
 
     default_tier: str = "standard"
     body_bytes: int = Field(20 * 1024 * 1024, gt=0)
+    receive_s: Seconds = 30.0
     max_wait_s: Seconds = 60.0
+    connect_s: Seconds = 2.0
+    first_token_s: Seconds = 120.0
     silence_s: Seconds = 120.0
     whole_answer_s: Seconds = 600.0
+    drain_s: Seconds = 10.0
     cloud_usd_per_day: Usd = 10.0
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from router.config import ConfigError, Endpoint, is_loopback, load_rules, read_keys
+from router.config import ConfigError, Endpoint, Limits, is_loopback, load_rules, read_keys
 
 SHIPPED = Path(__file__).parents[1] / "compose" / "stack.toml"
 TIER = "[tiers.standard]\nttft_target_s = 2.0\n"
@@ -41,6 +42,43 @@ def test_one_tier_is_enough_and_the_rest_has_defaults(tmp_path: Path) -> None:
     assert rules.tiers["standard"].order == ("local", "cloud")
     assert rules.limits.body_bytes == 20 * 1024 * 1024
     assert not rules.clouds
+
+
+TIMES_S = {
+    "receive_s": 30.0,
+    "max_wait_s": 60.0,
+    "connect_s": 2.0,
+    "first_token_s": 120.0,
+    "silence_s": 120.0,
+    "whole_answer_s": 600.0,
+    "drain_s": 10.0,
+}
+
+
+def test_the_shipped_file_shows_every_time_limit_with_its_default() -> None:
+    shown = tomllib.loads(SHIPPED.read_text())["limits"]
+    assert {key: value for key, value in shown.items() if key.endswith("_s")} == TIMES_S
+    assert {key: getattr(Limits(), key) for key in TIMES_S} == TIMES_S
+
+
+@pytest.mark.parametrize("key", TIMES_S)
+@pytest.mark.parametrize("value", ["0", "-1.0", "nan", "inf", '"2"', "true"])
+def test_a_time_limit_is_a_positive_number_of_seconds(tmp_path: Path, key: str, value: str) -> None:
+    assert f"[limits]: {key}: " in refusal(tmp_path, TIER + f"[limits]\n{key} = {value}")
+
+
+@pytest.mark.parametrize("workers", [1, 3, 64])
+def test_a_router_may_have_up_to_64_workers(tmp_path: Path, workers: int) -> None:
+    path = tmp_path / "stack.toml"
+    path.write_text(f"[endpoint]\nworkers = {workers}\n" + TIER)
+    assert load_rules(path).endpoint.workers == workers
+    path.write_text(TIER)
+    assert load_rules(path).endpoint.workers == 1
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "-1", '"auto"', "1.5"])
+def test_any_other_number_of_workers_is_refused(tmp_path: Path, workers: str) -> None:
+    assert "[endpoint]: workers: " in refusal(tmp_path, f"[endpoint]\nworkers = {workers}\n" + TIER)
 
 
 @pytest.mark.parametrize(
