@@ -7,6 +7,7 @@ crash leaves unsettled counts as spent when the ledger is opened again, so no cr
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import sqlite3
 import threading
@@ -19,6 +20,10 @@ from pathlib import Path
 
 class LedgerError(Exception):
     """The ledger cannot be written: no money can be set aside, so nothing may go to a cloud."""
+
+
+class BudgetSpent(LedgerError):
+    """What is spent and set aside today, by all routers on this ledger, leaves no room for this call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,9 @@ class _Write:
 class Ledger:
     """The open ledger. `spent_today_usd` includes what is set aside for calls under way."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time, worker: int = 0) -> None:
         self._path = path
+        self._worker = worker
         self._clock = clock
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._held: dict[str, float] = {}
@@ -88,9 +94,10 @@ class Ledger:
         self._turn_day()
         return self._settled_usd + sum(self._held.values())
 
-    async def reserve(self, reservation: str, target: str, usd: float) -> None:
-        """Set money aside, on disk before it returns. Raises LedgerError."""
-        self._turn_day()
+    async def reserve(self, reservation: str, target: str, usd: float, limit_usd: float = math.inf) -> None:
+        """Set money aside, on disk before it returns. Raises BudgetSpent or another LedgerError."""
+        if self.spent_today_usd + usd > limit_usd:
+            raise BudgetSpent(f"{usd:.6f} more than {limit_usd:.6f} dollars a day")
         self._held[reservation] = usd
         done = asyncio.get_running_loop().create_future()
         self._writes.put(_Write(RESERVE, (reservation, self._clock(), target, usd), done))

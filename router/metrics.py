@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -37,7 +37,12 @@ class Metrics:
         if outcome.ttft_s is not None:
             self._ttft.labels(*labels).observe(outcome.ttft_s)
 
-    def text(self) -> bytes:
+    def export(self) -> bytes:
+        """The tally of this worker, for the `text` of another one."""
+        return b"[]"
+
+    def text(self, others: Sequence[bytes] = ()) -> bytes:
+        """The metrics page: this worker and, added to it, what the others have exported."""
         return generate_latest(self._registry)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:

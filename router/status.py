@@ -5,11 +5,13 @@ Pure but for the Doors it reads. Everything here is plain JSON values.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
+
+from msgspec import to_builtins
 
 from router.ask import AUTO, Ask
 from router.config import Rules
+from router.decided import answered, row, turned_away
 from router.fleet import Fleet, Place, Target
 from router.policy import Decision
 from router.served import Doors, Served
@@ -47,9 +49,9 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "endpoint": f"http://{rules.endpoint.host}:{rules.endpoint.port}/v1",
         "ready": ready(fleet)[0],
         "snapshot_age_s": round(watch.snapshot_age_s(now_s), 3) if snapshot else None,
-        "engines": [asdict(engine) for engine in snapshot.engines] if snapshot else [],
-        "gpus": [asdict(gpu) for gpu in snapshot.gpus] if snapshot else [],
-        "host": asdict(snapshot.host) if snapshot else None,
+        "engines": [to_builtins(engine) for engine in snapshot.engines] if snapshot else [],
+        "gpus": [to_builtins(gpu) for gpu in snapshot.gpus] if snapshot else [],
+        "host": to_builtins(snapshot.host) if snapshot else None,
         "targets": [_target(target) for target in fleet.targets],
         "tiers": [{"name": name} | tier.model_dump() for name, tier in rules.tiers.items()],
         "clouds": [_cloud(target) for target in fleet.targets if target.place is Place.CLOUD],
@@ -69,9 +71,9 @@ def _target(target: Target) -> dict[str, Any]:
         "state": "ready" if target.off is None else target.off,
         "resting": target.resting,
         "context_tokens": target.context_tokens,
-        "in_flight": asdict(target.in_flight),
-        "pace": asdict(target.pace),
-        "load": asdict(target.load) if target.load else None,
+        "in_flight": to_builtins(target.in_flight),
+        "pace": to_builtins(target.pace),
+        "load": to_builtins(target.load) if target.load else None,
         "stale": target.stale,
     }
 
@@ -91,16 +93,6 @@ def _cloud(target: Target) -> dict[str, Any]:
 
 def decision_row(ask: Ask, decision: Decision, served: Served | None, refusal: str | None = None) -> dict[str, Any]:
     """One row of `GET /spillway/decisions`."""
-    return {
-        "request_id": ask.request_id,
-        "asked": ask.requested,
-        "tier": ask.tier,
-        "task": ask.task,
-        "local_only": ask.local_only,
-        "order": [target.name for target in decision.targets],
-        "dropped": list(decision.considered),
-        "reason": served.reason if served else decision.reason,
-        "target": served.target.name if served else None,
-        "attempts": served.attempts if served else len(decision.targets),
-        "refused": refusal,
-    }
+    if served is None:
+        return row(turned_away(ask, decision, refusal or ""))
+    return row(answered(ask, decision, served.target.name, served.reason, served.attempts))

@@ -1,0 +1,90 @@
+"""What became of one request's Decision: the latest of these are what `GET /spillway/decisions` shows.
+
+Made on the way of every request, so it only refers to values that are there already; text is made when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct
+
+from router.ask import Ask
+from router.fleet import Target
+from router.policy import Decision
+
+
+class Decided(Struct, frozen=True, gc=False):
+    """Where a request went and why, or why it was refused.
+
+    Holds neither the Ask, whose body may be megabytes, nor the Decision, whose refusal remembers the frames that it
+    was raised through.
+    """
+
+    request_id: str
+    asked: str
+    tier: str
+    task: str | None
+    local_only: bool
+    targets: tuple[Target, ...]
+    dropped: tuple[str, ...]
+    reason: str
+    target: str | None
+    attempts: int
+    refused: str | None
+
+
+def answered(ask: Ask, decision: Decision, target: str, reason: str, attempts: int) -> Decided:
+    """The target of this name gave the first token, at this attempt, for this reason."""
+    return Decided(
+        ask.request_id,
+        ask.requested,
+        ask.tier,
+        ask.task,
+        ask.local_only,
+        decision.targets,
+        decision.considered,
+        reason,
+        target,
+        attempts,
+        None,
+    )
+
+
+def turned_away(ask: Ask, decision: Decision, why: str) -> Decided:
+    """Nobody answered: refused by us or by every target, or the client left before."""
+    return Decided(
+        ask.request_id,
+        ask.requested,
+        ask.tier,
+        ask.task,
+        ask.local_only,
+        decision.targets,
+        decision.considered,
+        decision.reason,
+        None,
+        len(decision.targets),
+        why,
+    )
+
+
+def rows(decisions: Iterable[Decided]) -> list[dict[str, Any]]:
+    """The JSON rows of `GET /spillway/decisions`, the latest first."""
+    return [row(each) for each in reversed(list(decisions))]
+
+
+def row(decided: Decided) -> dict[str, Any]:
+    return {
+        "request_id": decided.request_id,
+        "asked": decided.asked,
+        "tier": decided.tier,
+        "task": decided.task,
+        "local_only": decided.local_only,
+        "order": [target.name for target in decided.targets],
+        "dropped": list(decided.dropped),
+        "reason": decided.reason,
+        "target": decided.target,
+        "attempts": decided.attempts,
+        "refused": decided.refused,
+    }
