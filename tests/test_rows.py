@@ -95,7 +95,7 @@ def test_a_cleared_worker_has_nothing_in_flight_and_its_successor_begins_with_no
             assert [list(reader.others(target)) for target in ("local/a", "local/b")] == [[], []]
             # It meets its targets in another order, so they lie elsewhere than before.
             successor.publish("local/b", Row(requests=6))
-            assert [list(reader.others(target)) for target in ("local/a", "local/b")] == [[], [Row(requests=6)]]
+            assert [list(reader.others(target)) for target in ("local/b", "local/a")] == [[Row(requests=6)], []]
 
 
 def test_a_successor_clears_what_nobody_cleared_before_it() -> None:
