@@ -1,11 +1,7 @@
-"""The endpoint: every URL, and `answer`, the whole path of one request.
-
-Read the Ask, view the Fleet and choose, open the first target that yields a token, relay, settle.
-"""
+"""Every URL but the hot ones: what the router says about itself. The completion endpoints are `router.front`'s."""
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -13,23 +9,22 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import Lifespan
 
-from router.ask import Ask, Endpoint, read_ask
-from router.attempts import open_first
-from router.config import Keys
+from router.answer import check_key
+from router.ask import Endpoint
+from router.decided import rows
 from router.errors import ApiError
-from router.policy import Decision
-from router.relay import Relayed, unless_gone
-from router.served import CLIENT_GONE, Doors, Served, refused, settle
-from router.status import decision_row, model_list, ready, status
+from router.exchange import FAULT
+from router.served import Doors
+from router.status import model_list, ready, status
 
+NOT_ALLOWED = 405
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
-def create_app(keys: Keys, lifespan: Lifespan[FastAPI]) -> FastAPI:
-    """The application. `lifespan` opens `app.state.doors`, where all state lives; no `keys`: an open endpoint."""
+def create_app(lifespan: Lifespan[FastAPI]) -> FastAPI:
+    """The application. `lifespan` yields {"doors": Doors}, where all state lives."""
     app = FastAPI(
         title="Spillway",
         docs_url=None,
@@ -39,66 +34,24 @@ def create_app(keys: Keys, lifespan: Lifespan[FastAPI]) -> FastAPI:
         lifespan=lifespan,
     )
 
-    def add(path: str, method: str, respond: Callable[[Doors, Request], Awaitable[Response]]) -> None:
+    def add(path: str, respond: Callable[[Doors, Request], Awaitable[Response]]) -> None:
         async def guarded(request: Request) -> Response:
-            _check_key(request, keys)
-            return await respond(request.app.state.doors, request)
+            doors: Doors = request.state.doors
+            # The path comes from the scope, never from a header.
+            if request.scope["path"] not in OPEN_PATHS:
+                check_key(request.headers, doors.keys)
+            return await respond(doors, request)
 
-        app.add_route(path, guarded, methods=[method])
+        app.add_route(path, guarded, methods=["GET"])
 
-    for path, method, respond in ROUTES:
-        add(path, method, respond)
+    for path, respond in ROUTES:
+        add(path, respond)
+    for endpoint in Endpoint:
+        app.add_route(endpoint, _only_post, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
     app.add_exception_handler(ApiError, _render)
     app.add_exception_handler(HTTPException, _render_http)
-    app.add_exception_handler(ClientDisconnect, _render_nothing)
     app.add_exception_handler(Exception, _render_fault)
     return app
-
-
-async def answer(doors: Doors, request: Request, endpoint: Endpoint) -> Response:
-    """One request from its first byte to the ledger."""
-    arrived_s = time.monotonic()
-    raw = await _body(request, doors.watch.rules.limits.body_bytes)
-    ask = read_ask(raw, request.headers, endpoint, doors.watch.rules)
-    decision = doors.watch.decide(ask, doors.money(), arrived_s)
-    try:
-        if decision.refusal is not None:
-            raise decision.refusal
-        served = await unless_gone(request, open_first(doors, ask, decision, arrived_s))
-    except ApiError as error:
-        doors.watch.decisions.append(decision_row(ask, decision, None, error.message))
-        refused(doors, ask, decision, arrived_s, error)
-        return _error(error, _why(ask, decision))
-    if served is None:
-        doors.watch.decisions.append(decision_row(ask, decision, None, "the client left"))
-        refused(doors, ask, decision, arrived_s, ApiError(CLIENT_GONE, "client_gone", "the client left"))
-        return Response(status_code=CLIENT_GONE)
-    doors.watch.decisions.append(decision_row(ask, decision, served))
-    return _response(doors, served, arrived_s)
-
-
-def _response(doors: Doors, served: Served, arrived_s: float) -> Response:
-    if served.reply.events is not None:
-        return Relayed(doors, served, arrived_s)
-    settle(doors, served, arrived_s, 200, None)
-    return Response(served.reply.body, headers=served.headers(), media_type=served.reply.content_type)
-
-
-def _why(ask: Ask, decision: Decision) -> dict[str, str]:
-    return {
-        "x-spillway-tier": ask.tier,
-        "x-spillway-reason": decision.reason,
-        "x-spillway-attempts": str(len(decision.targets)),
-        "x-request-id": ask.request_id,
-    }
-
-
-async def _chat(doors: Doors, request: Request) -> Response:
-    return await answer(doors, request, Endpoint.CHAT)
-
-
-async def _completion(doors: Doors, request: Request) -> Response:
-    return await answer(doors, request, Endpoint.COMPLETION)
 
 
 async def _models(doors: Doors, _request: Request) -> Response:
@@ -133,48 +86,22 @@ async def _status(doors: Doors, _request: Request) -> Response:
 
 
 async def _decisions(doors: Doors, _request: Request) -> Response:
-    return _json({"decisions": list(reversed(doors.watch.decisions))})
+    return _json({"decisions": rows(doors.watch.decisions)})
 
 
-ROUTES: tuple[tuple[str, str, Callable[[Doors, Request], Coroutine[Any, Any, Response]]], ...] = (
-    (Endpoint.CHAT, "POST", _chat),
-    (Endpoint.COMPLETION, "POST", _completion),
-    ("/v1/models", "GET", _models),
-    ("/v1/models/{name:path}", "GET", _model),
-    ("/healthz", "GET", _healthz),
-    ("/readyz", "GET", _readyz),
-    ("/metrics", "GET", _metrics),
-    ("/spillway/status", "GET", _status),
-    ("/spillway/decisions", "GET", _decisions),
+async def _only_post(request: Request) -> Response:
+    raise ApiError(405, "method_not_allowed", f"{request.method} {request.scope['path']}: send a POST")
+
+
+ROUTES: tuple[tuple[str, Callable[[Doors, Request], Coroutine[Any, Any, Response]]], ...] = (
+    ("/v1/models", _models),
+    ("/v1/models/{name:path}", _model),
+    ("/healthz", _healthz),
+    ("/readyz", _readyz),
+    ("/metrics", _metrics),
+    ("/spillway/status", _status),
+    ("/spillway/decisions", _decisions),
 )
-
-
-async def _body(request: Request, most_bytes: int) -> bytes:
-    """The request body. Refused as soon as it is known to be too long, not after it was read."""
-    too_long = ApiError(413, "body_too_large", f"the body is longer than {most_bytes} bytes ([limits] body_bytes)")
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise ApiError(415, "unsupported_encoding", f"the body is encoded as {encoding}; send it as it is")
-    stated = request.headers.get("content-length", "")
-    if stated.isdigit() and int(stated) > most_bytes:
-        raise too_long
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most_bytes:
-            raise too_long
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _check_key(request: Request, keys: Keys) -> None:
-    """Constant-time comparison against every accepted key. The path comes from the scope, never from a header."""
-    if not keys.accepted or request.scope["path"] in OPEN_PATHS:
-        return
-    given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-    if not any([hmac.compare_digest(given, key.encode()) for key in keys.accepted]):
-        raise ApiError(401, "invalid_api_key", "the API key is missing or wrong; send it as a Bearer token")
 
 
 def _json(body: Any, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -182,7 +109,8 @@ def _json(body: Any, status_code: int = 200, headers: dict[str, str] | None = No
 
 
 def _error(error: ApiError, headers: dict[str, str] | None = None) -> Response:
-    return _json(error.envelope(), error.status, error.headers() | (headers or {}))
+    allow = {"allow": "POST"} if error.status == NOT_ALLOWED else {}
+    return _json(error.envelope(), error.status, error.headers() | allow | (headers or {}))
 
 
 async def _render(_request: Request, error: Exception) -> Response:
@@ -193,18 +121,11 @@ async def _render(_request: Request, error: Exception) -> Response:
 async def _render_http(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in the OpenAI envelope like everything else."""
     assert isinstance(error, HTTPException)
-    paths = ", ".join(path for path, _, _ in ROUTES)
+    paths = ", ".join((*Endpoint, *(path for path, _ in ROUTES)))
     message = f"{request.method} {request.scope['path']}: {error.detail}; there are: {paths}"
     return _error(ApiError(error.status_code, "unknown_url", message), dict(error.headers or {}))
 
 
-async def _render_nothing(_request: Request, _gone: Exception) -> Response:
-    """The client left while it was still sending its request."""
-    return Response(status_code=CLIENT_GONE)
-
-
 async def _render_fault(_request: Request, _fault: Exception) -> Response:
     """A fault of ours. The server writes the traceback into the log."""
-    return _error(
-        ApiError(500, "internal_error", "the router failed; its log has the traceback (`spillway logs router`)")
-    )
+    return _error(FAULT)

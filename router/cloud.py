@@ -15,11 +15,13 @@ from typing import Any
 import orjson
 
 from router.ask import Ask, Endpoint
+from router.cloud_reply import CloudReply
 from router.config import Cloud
 from router.errors import ContextExceeded, StreamBroken, TargetUnavailable, error_answer
 from router.fleet import Target
-from router.reply import Reply
-from router.sse import DONE, read_usage
+from router.patience import Patience
+from router.reply import Reading
+from router.sse import DONE, usage_of
 
 SAMPLING = {
     "temperature",
@@ -81,21 +83,35 @@ class Clouds:
         asyncio.run(_rehearse(sdk))
         self._sdk = sdk
 
-    async def open(self, ask: Ask, target: Target, timeout_s: float) -> Reply:
-        """Send the Ask. Raises TargetUnavailable, RequestRefused or ContextExceeded."""
+    async def open(self, ask: Ask, target: Target, patience: Patience) -> CloudReply:
+        """Send the Ask and wait for its first token. Raises TargetUnavailable, RequestRefused or ContextExceeded."""
         name = target.name.removeprefix("cloud/")
         call = self._sdk.acompletion if ask.endpoint is Endpoint.CHAT else self._sdk.atext_completion
+        reply: CloudReply | None = None
         try:
-            answer = await call(**_arguments(ask, self._clouds[name], self._keys[name], timeout_s))
-        except (self._errors.APIError, self._errors.APIConnectionError) as error:
-            raise _mapped(target.name, error) from error
+            async with asyncio.timeout(patience.first_s):
+                answer = await call(**_arguments(ask, self._clouds[name], self._keys[name], patience.first_s))
+                reply = self._reply(ask, target, answer, patience)
+                await reply.until_first_token()
+        except BaseException as error:
+            if reply is not None:
+                await reply.close()
+            if isinstance(error, TimeoutError):
+                message = f"no {'first token' if ask.stream else 'answer'} within {patience.first_s:.3g} s"
+                raise TargetUnavailable(target.name, patience.cause, message) from error
+            if isinstance(error, self._errors.APIError | self._errors.APIConnectionError):
+                raise _mapped(target.name, error) from error
+            raise
+        return reply
+
+    def _reply(self, ask: Ask, target: Target, answer: Any, patience: Patience) -> CloudReply:
+        reading = Reading(target.name, ask.wants_usage)
         if ask.stream:
-            events = self._events(target, answer)
-            return Reply(target.name, "text/event-stream; charset=utf-8", _closer(answer), events=events)
+            return CloudReply(reading, patience, None, self._events(target, answer), _closer(answer))
         data = answer.model_dump(exclude_none=True)
-        finish = next((choice.get("finish_reason") for choice in data.get("choices", ())), None)
-        body = orjson.dumps(data)
-        return Reply(target.name, "application/json", _nothing, body, usage=read_usage(data), finish_reason=finish)
+        reading.usage = usage_of(data)
+        reading.finish_reason = next((choice.get("finish_reason") for choice in data.get("choices", ())), None)
+        return CloudReply(reading, patience, orjson.dumps(data), None, _nothing)
 
     async def _events(self, target: Target, answer: Any) -> AsyncGenerator[bytes, None]:
         try:
@@ -125,9 +141,10 @@ async def _nothing() -> None:
 
 
 def _arguments(ask: Ask, cloud: Cloud, key: str, timeout_s: float) -> dict[str, Any]:
-    arguments = {field: value for field, value in ask.body.items() if field in FORWARDED}
+    body = ask.body
+    arguments = {field: value for field, value in body.items() if field in FORWARDED}
     arguments |= {"model": cloud.model, "api_key": key, "timeout": timeout_s, "max_retries": 0, "num_retries": 0}
-    if ask.body.get("tools"):
+    if body.get("tools"):
         # Else litellm looks for tools of its proxy in them, with a package that only the proxy installs.
         arguments["_skip_mcp_handler"] = True
     if cloud.base_url is not None:

@@ -52,8 +52,8 @@ def answered(ask: Ask, decision: Decision, target: str, reason: str, attempts: i
     )
 
 
-def turned_away(ask: Ask, decision: Decision, why: str) -> Decided:
-    """Nobody answered: refused by us or by every target, or the client left before."""
+def turned_away(ask: Ask, decision: Decision, why: str, attempts: int) -> Decided:
+    """Nobody answered: refused by us or by every target, or the client left before; after so many tries."""
     return Decided(
         ask.request_id,
         ask.requested,
@@ -64,7 +64,7 @@ def turned_away(ask: Ask, decision: Decision, why: str) -> Decided:
         decision.considered,
         decision.reason,
         None,
-        len(decision.targets),
+        attempts,
         why,
     )
 

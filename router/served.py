@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import msgspec
 
 from router.ask import Ask
 from router.cloud import Clouds
+from router.config import Keys
+from router.decided import turned_away
 from router.errors import ApiError
 from router.fleet import Place, Target
 from router.ledger import Ledger, Outcome
@@ -17,12 +22,14 @@ from router.upstream import Upstream
 from router.watch import Flight, Usage, Watch
 
 CLIENT_GONE = 499
+# Names come from engines and configurations, and must not become header lines of their own.
+UNPRINTABLE = re.compile(r"[^ -~]")
 
 
-@dataclass(frozen=True, slots=True)
-class Doors:
-    """Everything the request handler reaches: one door per foreign thing, one Watch."""
+class Doors(msgspec.Struct, frozen=True):
+    """Everything that answering a request reaches: one door per foreign thing, one Watch."""
 
+    keys: Keys
     watch: Watch
     upstream: Upstream
     clouds: Clouds
@@ -33,8 +40,7 @@ class Doors:
         return Money(left_usd=self.watch.rules.limits.cloud_usd_per_day - self.ledger.spent_today_usd)
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """An answer under way: the target that gave the first token, and why it runs there."""
 
     ask: Ask
@@ -45,54 +51,80 @@ class Served:
     flight: Flight
     ttft_s: float | None
 
-    def headers(self) -> dict[str, str]:
-        usd = _usd(self) if self.reply.events is None or self.target.place is Place.LOCAL else None
-        return {
-            "x-spillway-target": self.target.name,
-            "x-spillway-model": self.target.served_name,
-            "x-spillway-tier": self.ask.tier,
-            "x-spillway-reason": self.reason,
-            "x-spillway-attempts": str(self.attempts),
-            "x-request-id": self.ask.request_id,
-        } | ({} if usd is None else {"x-spillway-usd": f"{usd:.8f}".rstrip("0").rstrip(".")})
+    def lines(self) -> bytes:
+        """The header lines of the response, each with its line end, but for its length and its framing."""
+        known = self.reply.body is not None or self.target.place is Place.LOCAL
+        usd = f"x-spillway-usd: {_decimal(_usd(self))}\r\n" if known else ""
+        why = _why(self.ask.tier, self.reason, self.attempts)
+        where = _where(self.reply.content_type, self.target.name, self.target.served_name, self.reply.body is None)
+        return b"%b%b%bx-request-id: %b\r\n" % (where, why, usd.encode(), self.ask.request_id.encode())
+
+
+def refusal_lines(ask: Ask, decision: Decision, attempts: int) -> bytes:
+    """The header lines of a refusal, each with its line end."""
+    why = _why(ask.tier, decision.reason, attempts)
+    return b"%bx-request-id: %b\r\n" % (why, ask.request_id.encode())
+
+
+@lru_cache(maxsize=4096)
+def _where(content_type: str, target: str, model: str, streams: bool) -> bytes:
+    cache = "cache-control: no-cache\r\n" if streams else ""
+    lines = f"content-type: {_line(content_type)}\r\n{cache}x-spillway-target: {_line(target)}\r\n"
+    return f"{lines}x-spillway-model: {_line(model)}\r\n".encode()
+
+
+@lru_cache(maxsize=4096)
+def _why(tier: str, reason: str, attempts: int) -> bytes:
+    lines = f"x-spillway-tier: {_line(tier)}\r\nx-spillway-reason: {_line(reason)}\r\n"
+    return f"{lines}x-spillway-attempts: {attempts}\r\n".encode()
+
+
+def _line(value: str) -> str:
+    return UNPRINTABLE.sub("?", value)
+
+
+def _decimal(usd: float) -> str:
+    """Dollars without an exponent: `0`, `0.00000042`."""
+    return f"{usd:.8f}".rstrip("0").rstrip(".") if usd else "0"
 
 
 def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: str | None) -> None:
     """The end of an answer, whole or not: counts, money, ledger row, metrics."""
     now_s = time.monotonic()
-    reply = served.reply
-    whole = Usage(*reply.usage) if reply.usage and status < CLIENT_GONE else None
+    ask, target, reading = served.ask, served.target, served.reply.reading
+    whole = Usage(*reading.usage) if reading.usage and status < CLIENT_GONE else None
     doors.watch.finish(served.flight, whole, now_s)
     usd = _usd(served)
-    if served.target.place is Place.CLOUD:
+    if target.place is Place.CLOUD:
         doors.ledger.settle(served.flight.id, usd)
     prompt_tokens, completion_tokens = _tokens(served)
-    outcome = _unserved(served.ask, served.reason, served.attempts, now_s - arrived_s)
-    note(
-        doors,
-        replace(
-            outcome,
-            target=served.target.name,
-            model=served.target.served_name,
-            status=status,
-            error=error,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            usd=usd,
-            ttft_s=served.ttft_s,
-        ),
+    outcome = Outcome(
+        request_id=ask.request_id,
+        at_unix_s=time.time(),
+        target=target.name,
+        model=target.served_name,
+        tier=ask.tier,
+        task=ask.task,
+        tenant=ask.tenant,
+        feature=ask.feature,
+        reason=served.reason,
+        attempts=served.attempts,
+        status=status,
+        error=error,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        usd=usd,
+        ttft_s=served.ttft_s,
+        e2e_s=now_s - arrived_s,
     )
+    doors.ledger.record(outcome)
+    doors.metrics.observe(outcome)
 
 
-def refused(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, error: ApiError) -> None:
-    """The end of a request that no target served."""
-    outcome = _unserved(ask, decision.reason, len(decision.targets), time.monotonic() - arrived_s)
-    note(doors, replace(outcome, status=error.status, error=error.message))
-
-
-def _unserved(ask: Ask, reason: str, attempts: int, e2e_s: float) -> Outcome:
-    """What is known of every request, whether a target served it or none did."""
-    return Outcome(
+def refused(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, error: ApiError, attempts: int) -> None:
+    """The end of a request that no target served, after so many tries."""
+    doors.watch.decisions.append(turned_away(ask, decision, error.message, attempts))
+    outcome = Outcome(
         request_id=ask.request_id,
         at_unix_s=time.time(),
         target="none",
@@ -101,27 +133,26 @@ def _unserved(ask: Ask, reason: str, attempts: int, e2e_s: float) -> Outcome:
         task=ask.task,
         tenant=ask.tenant,
         feature=ask.feature,
-        reason=reason,
+        reason=decision.reason,
         attempts=attempts,
-        status=0,
-        error=None,
+        status=error.status,
+        error=error.message,
         prompt_tokens=0,
         completion_tokens=0,
         usd=0.0,
         ttft_s=None,
-        e2e_s=e2e_s,
+        e2e_s=time.monotonic() - arrived_s,
     )
-
-
-def note(doors: Doors, outcome: Outcome) -> None:
     doors.ledger.record(outcome)
     doors.metrics.observe(outcome)
 
 
 def _tokens(served: Served) -> tuple[int, int]:
     """As the target counted them; of an answer that broke off, the prompt as estimated and the tokens that came."""
-    return served.reply.usage or (round(served.flight.prompt_tokens), served.reply.spoken)
+    reading = served.reply.reading
+    return reading.usage or (round(served.flight.prompt_tokens), reading.spoken)
 
 
 def _usd(served: Served) -> float:
-    return served.target.price.usd(*_tokens(served)) if served.target.price else 0.0
+    target = served.target
+    return 0.0 if target.place is Place.LOCAL or target.price is None else target.price.usd(*_tokens(served))

@@ -5,9 +5,9 @@ Pure. An event keeps its bytes: what is relayed is what came.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
 from router.errors import ApiError
@@ -23,8 +23,7 @@ class BadEvent(ValueError):
     """An event that is not JSON where an OpenAI stream has JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One event. `speaks` means that it carries a token; `usage` is (prompt tokens, completion tokens)."""
 
     raw: bytes
@@ -37,13 +36,15 @@ class Event:
 
 
 class Cutter:
-    """Cuts a byte stream into events at blank lines, whatever the chunks were."""
+    """Cuts a byte stream into events at blank lines, whatever the chunks were. `rest` is a part of the next event."""
+
+    __slots__ = ("rest",)
 
     def __init__(self) -> None:
-        self._rest = b""
+        self.rest = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        *events, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
+        *events, self.rest = (self.rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
         return [event + b"\n\n" for event in events if event]
 
 
@@ -67,7 +68,7 @@ def _read(raw: bytes, data: dict[str, Any]) -> Event:
         error = data["error"]
         return Event(raw, error=str(error.get("message", error)) if isinstance(error, dict) else str(error))
     choices = data.get("choices") or []
-    usage = read_usage(data)
+    usage = usage_of(data)
     return Event(
         raw,
         speaks=any(_speaks(choice) for choice in choices),
@@ -82,14 +83,18 @@ def _speaks(choice: dict[str, Any]) -> bool:
     return bool(choice.get("text")) or any(delta.get(part) for part in SPOKEN)
 
 
-def read_usage(data: dict[str, Any]) -> tuple[int, int] | None:
-    """(prompt tokens, completion tokens) of an answer or a chunk that has them."""
+def usage_of(data: dict[str, Any]) -> tuple[int, int] | None:
+    """(prompt tokens, completion tokens) of a chunk or an answer that has them."""
     usage = data.get("usage")
-    return (_count(usage["prompt_tokens"]), _count(usage.get("completion_tokens"))) if usage else None
+    return read_usage(usage["prompt_tokens"], usage.get("completion_tokens")) if usage else None
+
+
+def read_usage(prompt_tokens: Any, completion_tokens: Any) -> tuple[int, int]:
+    """Numbers of tokens that can be added up and stored, whatever a target claims."""
+    return _count(prompt_tokens), _count(completion_tokens)
 
 
 def _count(tokens: Any) -> int:
-    """A number of tokens that can be added up and stored, whatever a target claims."""
     return min(max(int(tokens or 0), 0), MOST_TOKENS)
 
 

@@ -9,12 +9,10 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from router.ask import AUTO, Ask
+from router.ask import AUTO
 from router.config import Rules
-from router.decided import answered, row, turned_away
 from router.fleet import Fleet, Place, Target
-from router.policy import Decision
-from router.served import Doors, Served
+from router.served import Doors
 
 
 def model_list(fleet: Fleet, rules: Rules) -> dict[str, Any]:
@@ -89,10 +87,3 @@ def _cloud(target: Target) -> dict[str, Any]:
         "input_usd_per_mtok": price.input_usd_per_mtok if price else None,
         "output_usd_per_mtok": price.output_usd_per_mtok if price else None,
     }
-
-
-def decision_row(ask: Ask, decision: Decision, served: Served | None, refusal: str | None = None) -> dict[str, Any]:
-    """One row of `GET /spillway/decisions`."""
-    if served is None:
-        return row(turned_away(ask, decision, refusal or ""))
-    return row(answered(ask, decision, served.target.name, served.reason, served.attempts))

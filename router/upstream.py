@@ -1,35 +1,37 @@
 """The one door from the router to engines over HTTP. Maps every foreign error to ours; knows no rule.
 
-The body travels on as it came, with the engine's own model name, usage asked for, and without the fields with which a
-client could steer the engine's scheduler.
+Our own client on asyncio and httptools, because the fastest library of the kind takes longer for a token than all else
+that is done for it here (see benchmarks/results/choices.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from functools import cache, lru_cache
+from urllib.parse import urlsplit
 
-import aiohttp
+import msgspec
 import orjson
 
 from router.ask import Ask
-from router.errors import ContextExceeded, StreamBroken, TargetUnavailable, error_answer
+from router.config import Limits
+from router.connection import Connection, Origin
+from router.engine_reply import EngineReply, Stale
+from router.errors import TargetUnavailable
 from router.fleet import Target
-from router.reply import ABORTED, Reply
-from router.sse import Cutter, read_usage
+from router.forward import engine_body
+from router.patience import Patience
+from router.whole import OK
 
-# Scheduling is the router's business (engine-facts: priority, KV transfer and extra arguments are taken from bodies).
-STEERING = frozenset({"priority", "kv_transfer_params", "vllm_xargs", "cache_salt"})
-CONTEXT_TEXT = "maximum context length"
-CONNECT_S = 2.0
+# vLLM closes idle connections after 5 s; we must be first, or a request meets a closed one.
 IDLE_S = 2.0
-OK = 200
-BAD_REQUEST = 400
 
 
-@dataclass(frozen=True, slots=True)
-class ServedModel:
+class ServedModel(msgspec.Struct, frozen=True):
     """A model as an engine lists it; the context is None where the engine does not say."""
 
     name: str
@@ -37,127 +39,161 @@ class ServedModel:
 
 
 class Upstream:
-    """HTTP to engines through one connection pool. `silence_s` bounds how long a stream may send nothing."""
+    """HTTP to engines, with connections kept alive for a while. Belongs to one event loop."""
 
-    def __init__(self, silence_s: float) -> None:
-        self._streamed = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
-        self._whole = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
-        self._session = aiohttp.ClientSession(
-            # vLLM closes idle connections after 5 s; we must be first, or a request meets a closed one.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
-            auto_decompress=False,
-            read_bufsize=2**18,
-        )
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._open: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def close(self) -> None:
-        await self._session.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self._open):
+            connection.hang_up()
+        self._idle.clear()
 
-    async def open(self, ask: Ask, target: Target) -> Reply:
-        """Send the Ask. Raises TargetUnavailable, RequestRefused or ContextExceeded instead of an error answer."""
-        headers = {"content-type": "application/json", "x-request-id": ask.request_id}
-        url = f"{target.url}{ask.endpoint}"
-        body = orjson.dumps(_body(ask, target))
-        timeout = self._streamed if ask.stream else self._whole
-        try:
-            response = await self._session.post(url, data=body, headers=headers, timeout=timeout)
-            return await self._reply(ask, target, response)
-        except TimeoutError as error:
-            raise TargetUnavailable(target.name, "timeout", f"no answer in time ({error})") from error
-        except aiohttp.ClientError as error:
-            raise TargetUnavailable(target.name, "connect", _words(error)) from error
+    async def open(self, ask: Ask, target: Target, patience: Patience) -> EngineReply:
+        """Send the Ask and wait for its first token, or for all of an answer that does not stream.
+
+        Raises TargetUnavailable, RequestRefused or ContextExceeded. Cancelling it hangs up.
+        """
+        origin = origin_of(target.url or "")
+        request = _request(origin, ask, engine_body(ask, target.served_name))
+        while True:
+            connection = self._kept(origin) or await self._dial(origin, target.name, patience.first_s)
+            reply = EngineReply(ask, target, patience, connection)
+            connection.send(request, reply)
+            try:
+                await reply.opened
+            except Stale:
+                continue
+            except BaseException:
+                await reply.close()
+                raise
+            return reply
 
     async def models(self, url: str) -> tuple[ServedModel, ...]:
         """What the server at `url` serves. Raises TargetUnavailable."""
+        origin = origin_of(url)
+        request = f"GET {origin.path}/v1/models HTTP/1.1\r\nhost: {origin.authority}\r\n\r\n".encode()
+        page = _Page(url)
+        connection = self._kept(origin) or await self._dial(origin, url, self._limits.connect_s)
+        connection.send(request, page)
         try:
-            async with self._session.get(
-                f"{url}/v1/models", timeout=aiohttp.ClientTimeout(total=CONNECT_S)
-            ) as response:
-                if response.status != OK:
-                    raise TargetUnavailable(url, str(response.status), "GET /v1/models did not answer 200")
-                return _served(url, await response.read())
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise TargetUnavailable(url, "connect", _words(error)) from error
+            async with asyncio.timeout(self._limits.connect_s):
+                status, body = await page.read
+        except TimeoutError as error:
+            connection.hang_up()
+            raise TargetUnavailable(url, "connect", "GET /v1/models was not answered in time") from error
+        if status != OK:
+            raise TargetUnavailable(url, str(status), "GET /v1/models did not answer 200")
+        return _served(url, body)
 
-    async def _reply(self, ask: Ask, target: Target, response: aiohttp.ClientResponse) -> Reply:
-        async def release() -> None:
-            response.close()
+    def _kept(self, origin: Origin) -> Connection | None:
+        """The connection that was used last: the others may then grow old and be closed."""
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.is_open and time.monotonic() - connection.idle_since_s < IDLE_S:
+                return connection
+            connection.hang_up()
+        return None
 
+    async def _dial(self, origin: Origin, target: str, longest_s: float) -> Connection:
         try:
-            if response.status != OK:
-                raise _refused(target.name, response.status, await response.read())
-            content_type = response.headers.get("content-type", "application/json")
-            if ask.stream:
-                return Reply(target.name, content_type, release, events=self._events(target.name, response))
-            return _whole(target.name, content_type, await response.read(), release)
-        except BaseException:
-            # Cancellation included: a closed connection is how the engine learns that nobody waits any more.
-            response.close()
-            raise
+            async with asyncio.timeout(min(self._limits.connect_s, longest_s)):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(origin, self._put_back, self._open.discard),
+                    origin.host,
+                    origin.port,
+                    ssl=_tls() if origin.tls else None,
+                )
+        except TimeoutError as error:
+            raise TargetUnavailable(target, "connect", "no connection within the time limit") from error
+        except OSError as error:
+            raise TargetUnavailable(target, "connect", _words(error)) from error
+        self._open.add(connection)
+        return connection
 
-    async def _events(self, target: str, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-        cutter = Cutter()
-        try:
-            async for chunk in response.content.iter_any():
-                for event in cutter.feed(chunk):
-                    yield event
-        except (aiohttp.ClientError, TimeoutError) as error:
-            cause = "timeout" if isinstance(error, TimeoutError) else "cut"
-            raise StreamBroken(target, cause, _words(error)) from error
-        finally:
-            response.close()
+    def _put_back(self, connection: Connection) -> None:
+        connection.idle_since_s = time.monotonic()
+        self._idle.setdefault(connection.origin, []).append(connection)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(IDLE_S, self._close_old)
 
-
-def _words(error: Exception) -> str:
-    known = (text for kind, text in WORDS if isinstance(error, kind))
-    return next(known, f"{type(error).__name__}: {error}")
-
-
-WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (aiohttp.ClientConnectorError, "nothing listens at its address"),
-    (aiohttp.ClientPayloadError, "the connection was closed in the middle of the answer"),
-    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer"),
-    (aiohttp.ClientOSError, "the connection was reset"),
-    (TimeoutError, "nothing was sent for too long"),
-)
+    def _close_old(self) -> None:
+        """Close what nobody used for a while. Runs only while there is something to close."""
+        oldest_s = time.monotonic() - IDLE_S
+        for idle in self._idle.values():
+            for connection in [each for each in idle if each.idle_since_s <= oldest_s or not each.is_open]:
+                idle.remove(connection)
+                connection.hang_up()
+        again = any(self._idle.values())
+        self._sweep = asyncio.get_running_loop().call_later(IDLE_S, self._close_old) if again else None
 
 
-def _body(ask: Ask, target: Target) -> dict[str, Any]:
-    body = {key: value for key, value in ask.body.items() if key not in STEERING}
-    body["model"] = target.served_name
-    if ask.stream:
-        body["stream_options"] = {**(ask.body.get("stream_options") or {}), "include_usage": True}
-    return body
+class _Page:
+    """Collects a small answer: `read` gives (status, body)."""
+
+    def __init__(self, url: str) -> None:
+        self.wire: Callable[[bytes], None] | None = None
+        self.read: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self._url = url
+        self._status = 0
+        self._body = b""
+
+    def head(self, status: int, _content_type: str, _retry_after: str | None) -> None:
+        self._status = status
+
+    def piece(self, body: bytes) -> None:
+        self._body += body
+
+    def passed(self, _events: int) -> None:
+        raise AssertionError("nothing passes a page by")
+
+    def whole(self) -> None:
+        if not self.read.done():
+            self.read.set_result((self._status, self._body))
+
+    def lost(self, _began: bool, why: str) -> None:
+        if not self.read.done():
+            self.read.set_exception(TargetUnavailable(self._url, "connect", why))
 
 
-def _whole(target: str, content_type: str, body: bytes, release: Callable[[], Awaitable[None]]) -> Reply:
-    try:
-        data = orjson.loads(body)
-        reasons = [choice.get("finish_reason") for choice in data["choices"]]
-        usage = read_usage(data)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TargetUnavailable(target, "malformed", "the answer is not an OpenAI answer") from error
-    if ABORTED in reasons:
-        raise TargetUnavailable(target, ABORTED, "the engine aborted the request")
-    return Reply(target, content_type, release, body=body, usage=usage, finish_reason=reasons[0] if reasons else None)
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
-def _refused(target: str, status: int, body: bytes) -> Exception:
-    error = _error_of(body)
-    message = str(error.get("message") or f"answered {status}")
-    if status == BAD_REQUEST and CONTEXT_TEXT in message:
-        return ContextExceeded(target, message)
-    param = error.get("param")
-    field = param.removeprefix("body.") if isinstance(param, str) else None
-    return error_answer(target, status, message, field)
+@lru_cache(maxsize=1024)
+def origin_of(url: str) -> Origin:
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    return Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls, parts.netloc, parts.path.rstrip("/"))
 
 
-def _error_of(body: bytes) -> Mapping[str, Any]:
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {"message": body[:200].decode(errors="replace")}
-    error = data.get("error", data) if isinstance(data, dict) else data
-    return error if isinstance(error, dict) else {"message": str(error)}
+@lru_cache(maxsize=1024)
+def _request_line(origin: Origin, endpoint: str) -> bytes:
+    head = f"POST {origin.path}{endpoint} HTTP/1.1\r\nhost: {origin.authority}\r\n"
+    return f"{head}accept: */*\r\ncontent-type: application/json\r\nx-request-id: ".encode()
+
+
+def _request(origin: Origin, ask: Ask, body: bytes) -> bytes:
+    trace = "".join(f"\r\n{name}: {value}" for name, value in ask.trace) if ask.trace else ""
+    rest = f"{ask.request_id}{trace}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return b"%b%b%b" % (_request_line(origin, ask.endpoint), rest.encode("latin-1"), body)
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens at its address"
+    if isinstance(error, socket.gaierror):
+        return "the name of its host is unknown"
+    if isinstance(error, ssl.SSLError):
+        return f"its certificate or its TLS is not accepted: {error}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _served(url: str, body: bytes) -> tuple[ServedModel, ...]:

@@ -1,0 +1,179 @@
+"""The client's connection: uvicorn's HTTP protocol, with a way of its own for the hot route.
+
+A POST to one of the completion endpoints becomes an Exchange; every other URL goes to the ASGI application. Requests
+that do not come to an end, and heads without one, are refused here: no application has seen them yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import orjson
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from router.answer import answer
+from router.ask import HINT_PREFIX, Endpoint
+from router.errors import ApiError
+from router.exchange import STATUS_LINES, Exchange
+from router.served import Doors
+
+HOT = {endpoint.value.encode(): endpoint for endpoint in Endpoint}
+# What is read of a request's headers; the others are not even decoded.
+READ = frozenset(
+    {b"authorization", b"content-encoding", b"content-length", b"x-request-id", b"traceparent", b"tracestate"}
+)
+HINTS = HINT_PREFIX.encode()
+MOST_HEAD_BYTES = 64 * 1024
+
+
+class Front(HttpToolsProtocol):
+    """One client connection. `app_state["doors"]` is set by the application's lifespan."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        doors: Doors = app_state["doors"]
+        self._answer = partial(answer, doors)
+        self._receive_s = doors.watch.rules.limits.receive_s
+        self._running: Exchange | None = None
+        # A request that has begun and is not whole: in its head, or in its body.
+        self._in_head = self._in_body = False
+        self._head_bytes = 0
+        self._receive_timer: asyncio.TimerHandle | None = None
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # Who connects and says nothing may stay no longer than who has been answered.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head or self._in_body:
+            self._wait_for_the_rest(len(data))
+        elif self._receive_timer is not None:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        running, self._running = self._running, None
+        if running is not None:
+            running.leave()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._running is not None:
+            self._running.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._running is not None:
+            self._running.resume()
+
+    # What httptools calls.
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._in_body = False, True
+        endpoint = HOT.get(self.url.partition(b"?")[0])
+        if endpoint is None or self.parser.get_method() != b"POST":
+            super().on_headers_complete()
+            return
+        before, self.cycle = self.cycle, self._exchange(endpoint)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            # Sent before the last answer was whole: its turn comes after that.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
+
+    # What uvicorn calls.
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle if isinstance(cycle, Exchange) else None
+        super()._start_asgi_task(cycle, app)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP, or could be read in two ways (two lengths, a length and chunks), is answered and closed."""
+        self._refuse(ApiError(400, "invalid_http", f"{msg} Nothing of it was read; send HTTP/1.1"))
+
+    def _exchange(self, endpoint: Endpoint) -> Exchange:
+        version = self.parser.get_http_version()
+        self.scope["http_version"] = version
+        headers = {
+            name.decode(): value.decode("latin-1")
+            for name, value in self.headers
+            if name in READ or name.startswith(HINTS)
+        }
+        return Exchange(
+            endpoint,
+            headers,
+            self._answer,
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+
+    # Requests that do not come to an end.
+
+    def _wait_for_the_rest(self, size_bytes: int) -> None:
+        """A head has one limit for all of it, however it trickles; a body has it between two pieces."""
+        if self._in_head:
+            self._head_bytes += size_bytes
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self._refuse(ApiError(431, "head_too_large", f"the head is longer than {MOST_HEAD_BYTES} bytes"))
+                return
+        else:
+            self._stop_waiting()
+        if self._receive_timer is None:
+            self._receive_timer = self.loop.call_later(self._receive_s, self._waited_too_long)
+
+    def _stop_waiting(self) -> None:
+        if self._receive_timer is not None:
+            self._receive_timer.cancel()
+            self._receive_timer = None
+
+    def _waited_too_long(self) -> None:
+        self._receive_timer = None
+        if self.flow.read_paused:
+            # It is we who do not read: the next request waits for its turn.
+            self._wait_for_the_rest(0)
+            return
+        message = f"the request did not come to an end within {self._receive_s:.3g} s ([limits] receive_s)"
+        self._refuse(ApiError(408, "request_timeout", message))
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer, unless another answer is under way on this connection, and close."""
+        cycle = self.cycle
+        self._stop_waiting()
+        if not self.transport.is_closing() and (cycle is None or not cycle.response_started or cycle.response_complete):
+            body = orjson.dumps(error.envelope())
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            self.transport.write(STATUS_LINES[error.status] + head + body)
+        self.transport.close()

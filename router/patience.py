@@ -1,0 +1,41 @@
+"""How long a request may take, and whose limit it is that ends it. Pure: limits and clock readings in, value out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from router.ask import Ask
+from router.config import Limits
+
+# The causes of the limits of time, and what the client finds as the error's code. `deadline` is his own limit.
+CODES = {
+    "connect": "connect_timeout",
+    "first_token": "first_token_timeout",
+    "silence": "silence_timeout",
+    "whole_answer": "answer_timeout",
+    "deadline": "deadline_exceeded",
+}
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """`first_s`: until the first token of a stream or the whole of another answer; `cause` names that limit.
+
+    `silence_s`: between two chunks after that. `whole_until_s`: when everything must be over, by `time.monotonic()`.
+    """
+
+    first_s: float
+    cause: str
+    silence_s: float
+    whole_until_s: float
+
+
+def patience_for(ask: Ask, limits: Limits, arrived_s: float, now_s: float) -> Patience:
+    """What is left at `now_s` for one try. `first_s` is 0 or less when there is no time left at all."""
+    whole_until_s = arrived_s + limits.whole_answer_s
+    bounds = [(whole_until_s - now_s, "whole_answer")]
+    if ask.stream:
+        bounds.append((limits.first_token_s, "first_token"))
+    if ask.deadline_s is not None:
+        bounds.append((arrived_s + ask.deadline_s - now_s, "deadline"))
+    first_s, cause = min(bounds)
+    return Patience(first_s, cause, limits.silence_s, whole_until_s)

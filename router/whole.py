@@ -1,0 +1,80 @@
+"""Whole answers of an engine, and its error answers, in our words. Pure: status and bytes in, a verdict out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import orjson
+
+from router.errors import ContextExceeded, TargetUnavailable, error_answer
+from router.reply import ABORTED, Reading
+from router.sse import read_usage
+
+# What vLLM says of a prompt that is too long (engine-facts 4.1).
+CONTEXT_TEXT = "maximum context length"
+OK = 200
+BAD_REQUEST = 400
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int | None = None
+
+
+class _Answer(msgspec.Struct):
+    """The little that we read of an answer; the rest is skipped, not decoded."""
+
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def read_whole(reading: Reading, status: int, body: bytes, retry_after: str | None) -> Exception | None:
+    """Note in `reading` what the answer says of itself. What comes back says why it is none, for `raise`."""
+    return _read(reading, body) if status == OK else _refused(reading.target, status, body, retry_after)
+
+
+def _read(reading: Reading, body: bytes) -> TargetUnavailable | None:
+    try:
+        answer = ANSWER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return TargetUnavailable(reading.target, "malformed", f"the answer is not an OpenAI answer: {error}")
+    reasons = [choice.finish_reason for choice in answer.choices]
+    if ABORTED in reasons:
+        return TargetUnavailable(reading.target, ABORTED, "the engine aborted the request")
+    if answer.usage is not None:
+        reading.usage = read_usage(answer.usage.prompt_tokens, answer.usage.completion_tokens)
+    reading.finish_reason = reasons[0] if reasons else None
+    return None
+
+
+def _refused(target: str, status: int, body: bytes, retry_after: str | None) -> Exception:
+    error = _error_of(body)
+    message = str(error.get("message") or f"answered {status}")
+    if status == BAD_REQUEST and CONTEXT_TEXT in message:
+        return ContextExceeded(target, message)
+    param = error.get("param")
+    field = param.removeprefix("body.") if isinstance(param, str) else None
+    return error_answer(target, status, message, field, _seconds(retry_after))
+
+
+def _error_of(body: bytes) -> Mapping[str, Any]:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {"message": body[:200].decode(errors="replace")}
+    error = data.get("error", data) if isinstance(data, dict) else data
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """The header as seconds; a date, its other form, is used by no engine."""
+    return float(retry_after) if retry_after is not None and retry_after.isascii() and retry_after.isdigit() else None
