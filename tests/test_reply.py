@@ -2,159 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from router.errors import StreamBroken, TargetUnavailable
-from router.reply import Reply
+from router.reply import MOST_HELD_BYTES, Reading
 from router.sse import DONE
-from tests.test_sse import ROLE, USAGE, chunk
+from tests.test_sse import ROLE, USAGE, chunk, in_pieces
 
 HI, THERE, STOP = chunk(content="Hi"), chunk(content=" there"), chunk(finish="stop")
 ERROR = b'data: {"error":{"message":"EngineCore died"}}\n\n'
 ABORT = chunk(finish="abort")
 GARBAGE = b"data: {half\n\n"
+TELLING_GARBAGE = b'data: {"usage":{]\n\n'
 PING = b": ping\n\n"
 
 
-class Source:
-    """A stream of events that ends, or breaks, after the last one; remembers whether it was let go."""
-
-    def __init__(self, *events: bytes, breaks: bool = False) -> None:
-        self.closed: list[str] = []
-        self.reply = Reply("local/smoke", "text/event-stream", self._release, events=self._send(events, breaks))
-
-    async def _send(self, events: tuple[bytes, ...], breaks: bool) -> AsyncGenerator[bytes, None]:
-        try:
-            for event in events:
-                yield event
-            if breaks:
-                raise StreamBroken("local/smoke", "cut", "the connection was closed in the middle of the answer")
-        finally:
-            self.closed.append("events")
-
-    async def _release(self) -> None:
-        self.closed.append("target")
+def read(*pieces: bytes, show_usage: bool = False, over: bool = True) -> tuple[Reading, bytes]:
+    """(the reading, what it let through) of a stream that came in these pieces and then ended."""
+    reading = Reading("local/smoke", show_usage)
+    passed = b"".join([reading.feed(piece) for piece in pieces])
+    if over:
+        reading.over()
+    return reading, passed
 
 
-async def relay(source: Source, show_usage: bool = False) -> list[bytes]:
-    await source.reply.until_first_token(show_usage)
-    return [raw async for raw in source.reply.rest(show_usage)]
+def test_a_whole_stream_is_relayed_as_it_came() -> None:
+    events = [ROLE, PING, HI, THERE, STOP, USAGE, DONE]
+    reading, passed = read(*events, show_usage=True)
+    assert passed == b"".join(events)
+    assert (reading.usage, reading.finish_reason, reading.spoken) == ((7, 3), "stop", 2)
+    assert (reading.ended, reading.failure) == (True, None)
 
 
-async def relay_until_broken(source: Source) -> tuple[list[bytes], StreamBroken]:
-    sent: list[bytes] = []
-
-    async def send() -> None:
-        await source.reply.until_first_token(False)
-        async for raw in source.reply.rest(False):
-            sent.append(raw)
-
-    with pytest.raises(StreamBroken) as caught:
-        await send()
-    return sent, caught.value
+@given(borders=st.lists(st.integers(0, 10_000), max_size=20))
+def test_the_pieces_it_comes_in_make_no_difference(borders: list[int]) -> None:
+    whole = b"".join([ROLE, PING, HI, THERE, STOP, USAGE, DONE])
+    reading, passed = read(*in_pieces(whole, borders))
+    assert passed == whole.replace(USAGE, b"")
+    assert (reading.usage, reading.spoken, reading.ended, reading.failure) == ((7, 3), 2, True, None)
 
 
-async def test_a_whole_stream_is_relayed_as_it_came() -> None:
-    source = Source(ROLE, PING, HI, THERE, STOP, USAGE, DONE)
-    assert await relay(source, show_usage=True) == [ROLE, PING, HI, THERE, STOP, USAGE, DONE]
-    assert (source.reply.usage, source.reply.finish_reason, source.reply.spoken) == ((7, 3), "stop", 2)
+def test_usage_is_hidden_from_clients_that_did_not_ask() -> None:
+    reading, passed = read(ROLE, HI, STOP, USAGE, DONE)
+    assert passed == ROLE + HI + STOP + DONE
+    assert reading.usage == (7, 3)
 
 
-async def test_usage_is_hidden_from_clients_that_did_not_ask() -> None:
-    source = Source(ROLE, HI, STOP, USAGE, DONE)
-    assert await relay(source) == [ROLE, HI, STOP, DONE]
-    assert source.reply.usage == (7, 3)
-
-
-async def test_usage_beside_a_token_is_not_lost() -> None:
+def test_usage_beside_a_token_is_not_lost() -> None:
     both = chunk(content="Hi", usage={"prompt_tokens": 1, "completion_tokens": 1})
-    source = Source(both, STOP, DONE)
-    assert await relay(source) == [both, STOP, DONE]
-    assert source.reply.usage == (1, 1)
+    reading, passed = read(both, STOP, DONE)
+    assert passed == both + STOP + DONE
+    assert reading.usage == (1, 1)
 
 
 @pytest.mark.parametrize(
-    ("source", "cause"),
+    ("events", "cause"),
     [
-        pytest.param(Source(), "empty", id="nothing came"),
-        pytest.param(Source(ROLE), "empty", id="the role alone, then the end"),
-        pytest.param(Source(ROLE, DONE), "empty", id="the role alone, then DONE"),
-        pytest.param(Source(ROLE, breaks=True), "cut", id="the role alone, then a cut"),
-        pytest.param(Source(ERROR), "stream_error", id="an error at once"),
-        pytest.param(Source(ROLE, ERROR), "stream_error", id="an error after the role"),
-        pytest.param(Source(ABORT, DONE), "abort", id="an engine that is shutting down"),
-        pytest.param(Source(ROLE, GARBAGE), "malformed", id="no JSON"),
-        pytest.param(Source(PING, USAGE, DONE), "empty", id="usage without an answer"),
+        pytest.param([], "empty", id="nothing came"),
+        pytest.param([ROLE], "empty", id="the role alone, then the end"),
+        pytest.param([ROLE, DONE], "empty", id="the role alone, then DONE"),
+        pytest.param([ERROR], "stream_error", id="an error at once"),
+        pytest.param([ROLE, ERROR], "stream_error", id="an error after the role"),
+        pytest.param([ABORT, DONE], "abort", id="an engine that is shutting down"),
+        pytest.param([ROLE, GARBAGE], "malformed", id="no JSON"),
+        pytest.param([PING, USAGE, DONE], "empty", id="usage without an answer"),
     ],
 )
-async def test_before_the_first_token_another_target_may_be_tried(source: Source, cause: str) -> None:
-    with pytest.raises(TargetUnavailable) as caught:
-        await source.reply.until_first_token(False)
-    assert (caught.value.target, caught.value.cause, caught.value.saturated) == ("local/smoke", cause, False)
+def test_before_the_first_token_nothing_is_let_through(events: list[bytes], cause: str) -> None:
+    reading, passed = read(*events)
+    assert (passed, reading.started) == (b"", False)
+    assert reading.failure is not None
+    assert (reading.failure.target, reading.failure.cause) == ("local/smoke", cause)
 
 
 @pytest.mark.parametrize(
-    ("source", "sent", "cause"),
+    ("events", "sent", "cause"),
     [
-        pytest.param(Source(HI, THERE, ERROR), [HI, THERE], "stream_error", id="an error"),
-        pytest.param(Source(HI, THERE), [HI, THERE], "cut", id="an end without DONE"),
-        pytest.param(Source(HI, STOP), [HI, STOP], "cut", id="a finish without DONE"),
-        pytest.param(Source(HI, breaks=True), [HI], "cut", id="a connection that broke"),
-        pytest.param(Source(HI, DONE), [HI], "cut", id="DONE without a finish reason"),
-        pytest.param(Source(HI, ABORT, DONE), [HI], "abort", id="an abort"),
-        pytest.param(Source(HI, b'data: {"usage":{]\n\n'), [HI], "malformed", id="telling garbage"),
+        pytest.param([HI, THERE, ERROR], [HI, THERE], "stream_error", id="an error"),
+        pytest.param([HI, THERE, ERROR, DONE], [HI, THERE], "stream_error", id="an error and still DONE"),
+        pytest.param([HI, THERE], [HI, THERE], "cut", id="an end without DONE"),
+        pytest.param([HI, STOP], [HI, STOP], "cut", id="a finish without DONE"),
+        pytest.param([HI, DONE], [HI], "cut", id="DONE without a finish reason"),
+        pytest.param([HI, ABORT, DONE], [HI], "abort", id="an abort"),
+        pytest.param([HI, TELLING_GARBAGE], [HI], "malformed", id="telling garbage"),
     ],
 )
-async def test_after_the_first_token_it_is_broken(source: Source, sent: list[bytes], cause: str) -> None:
-    relayed, error = await relay_until_broken(source)
-    assert (error.target, error.cause) == ("local/smoke", cause)
-    assert relayed == sent
+def test_after_the_first_token_all_before_the_break_is_let_through(
+    events: list[bytes], sent: list[bytes], cause: str
+) -> None:
+    for pieces in (events, [HI, b"".join(events[1:])]):
+        reading, passed = read(*pieces)
+        assert reading.failure is not None
+        assert (passed, reading.failure.cause, reading.ended) == (b"".join(sent), cause, False)
 
 
-async def test_nothing_is_relayed_before_the_first_token() -> None:
-    source = Source(ROLE, HI, STOP, DONE)
-    await source.reply.until_first_token(False)
-    assert source.reply.held_back == [ROLE, HI]
+def test_a_target_that_is_lost_after_its_last_word_has_answered() -> None:
+    reading, _ = read(HI, STOP, DONE, over=False)
+    reading.cut("cut", "the connection was reset")
+    assert (reading.ended, reading.failure) == (True, None)
 
 
-async def test_an_answer_without_text_is_an_answer_when_it_has_a_finish_reason() -> None:
-    assert await relay(Source(ROLE, STOP, DONE)) == [ROLE, STOP, DONE]
+def test_a_target_that_is_lost_before_its_last_word_has_not() -> None:
+    reading, _ = read(HI, STOP, over=False)
+    reading.cut("silence", "nothing was sent for 2 s")
+    assert reading.failure is not None
+    assert reading.failure.cause == "silence"
 
 
-async def test_a_whole_body_passes_the_gate() -> None:
-    source = Source()
-    reply = Reply("local/smoke", "application/json", source._release, body=b"{}")
-    await reply.until_first_token(False)
-    assert [raw async for raw in reply.rest(False)] == []
-    await reply.close()
-    assert source.closed == ["target"]
+def test_the_first_token_brings_what_was_held_back() -> None:
+    reading = Reading("local/smoke", show_usage=False)
+    assert [reading.feed(event) for event in (ROLE, PING, HI, THERE)] == [b"", b"", ROLE + PING + HI, THERE]
 
 
-@pytest.mark.parametrize("read", [0, 1, 2], ids=["before a token", "after the first", "in the middle"])
-async def test_closing_lets_go_of_the_target_at_once(read: int) -> None:
-    source = Source(HI, THERE, STOP, DONE)
-    if read > 0:
-        await source.reply.until_first_token(False)
-    if read > 1:
-        await anext(source.reply.rest(False))
-    await source.reply.close()
-    assert source.closed[-1] == "target"
-    assert read == 0 or source.closed == ["events", "target"]
+def test_an_answer_without_text_is_an_answer_when_it_has_a_finish_reason() -> None:
+    assert read(ROLE, STOP, DONE)[1] == ROLE + STOP + DONE
 
 
-async def test_the_target_is_let_go_even_if_closing_its_stream_fails() -> None:
-    source = Source()
+def test_only_between_two_events_past_the_first_token_does_it_flow() -> None:
+    reading = Reading("local/smoke", show_usage=False)
+    half = len(THERE) // 2
+    states = [(reading.feed(piece), reading.flows)[1] for piece in (ROLE, HI, THERE[:half], THERE[half:], STOP, DONE)]
+    assert states == [False, True, False, True, True, False]
 
-    async def stubborn() -> AsyncGenerator[bytes, None]:
-        try:
-            yield HI
-        finally:
-            raise OSError("the socket is gone")
 
-    reply = Reply("local/smoke", "text/event-stream", source._release, events=stubborn())
-    await reply.until_first_token(False)
-    with pytest.raises(OSError, match="gone"):
-        await reply.close()
-    assert source.closed == ["target"]
+@pytest.mark.parametrize("before", [b"", HI], ids=["before the first token", "after it"])
+def test_an_event_without_end_is_given_up(before: bytes) -> None:
+    reading = Reading("local/smoke", show_usage=False)
+    reading.feed(before + b"data: ")
+    piece = b"x" * 65536
+    for _ in range(MOST_HELD_BYTES // len(piece) + 1):
+        reading.feed(piece)
+    assert reading.failure is not None
+    assert reading.failure.cause == "malformed"
