@@ -1,7 +1,8 @@
-"""What every request cost and why it ran where it ran, in SQLite; and the money that may still be spent today.
+"""What every request cost and why it ran where it ran; and the money that may still be spent today.
 
-The only importer of sqlite3. One thread owns the connection. Money is set aside on disk before a cloud call; what a
-crash leaves unsettled counts as spent when the ledger is opened again, so no crash makes money come back.
+The event loop never waits for the disk: one thread owns the file (`router.books`). Rows gather for a moment and are
+written together. Money is set aside on disk before a cloud call; what a crash leaves unsettled counts as spent when
+the same worker opens the ledger again, so no crash makes money come back.
 """
 
 from __future__ import annotations
@@ -9,190 +10,211 @@ from __future__ import annotations
 import asyncio
 import math
 import queue
-import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 
+from msgspec import Struct
 
-class LedgerError(Exception):
-    """The ledger cannot be written: no money can be set aside, so nothing may go to a cloud."""
+from router.books import DAY_S, Books, BudgetSpent, LedgerBusy, LedgerError, Reserve, Settle
+from router.outcome import Outcome
 
+__all__ = ["BudgetSpent", "Ledger", "LedgerError", "Outcome"]
 
-class BudgetSpent(LedgerError):
-    """What is spent and set aside today, by all routers on this ledger, leaves no room for this call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What happened to one request. `usd` is what it cost, 0 for local targets. Times in seconds from arrival."""
-
-    request_id: str
-    at_unix_s: float
-    target: str
-    model: str
-    tier: str
-    task: str | None
-    tenant: str | None
-    feature: str | None
-    reason: str
-    attempts: int
-    status: int
-    error: str | None
-    prompt_tokens: int
-    completion_tokens: int
-    usd: float
-    ttft_s: float | None
-    e2e_s: float
+# Rows wait this long for others: one transaction for all of them is what makes a row cheap. A longer wait would only
+# lengthen the writer's bursts, and what a killed process loses.
+GATHER_S = 0.05
+# Settlements that a full disk refused are tried again; until then the whole reservation counts.
+RETRY_S = 1.0
+# When somebody asks and the others' sum is older than this, it is looked up again for the next one who asks.
+FRESH_S = 0.5
+CLOSING_TRIES = 3
+# So many rows wait at most when the disk does not answer; further ones are lost and counted.
+MOST_WAITING = 100_000
 
 
-LARGEST_BATCH = 500
-COLUMNS = tuple(field.name for field in fields(Outcome))
-SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS outcome ({", ".join(COLUMNS)});
-CREATE INDEX IF NOT EXISTS outcome_at ON outcome (at_unix_s);
-CREATE TABLE IF NOT EXISTS reservation (id TEXT PRIMARY KEY, at_unix_s REAL, target TEXT, usd REAL, state TEXT);
-"""
-INSERT = f"INSERT INTO outcome VALUES ({', '.join('?' * len(COLUMNS))})"
-RESERVE = "INSERT INTO reservation VALUES (?, ?, ?, ?, 'held')"
-SETTLE = "UPDATE reservation SET state = 'settled', usd = ? WHERE id = ?"
-EXPIRE = "UPDATE reservation SET state = 'expired' WHERE state = 'held'"
-SPENT = "SELECT coalesce(sum(usd), 0) FROM reservation WHERE at_unix_s >= ?"
+class _Sign(Enum):
+    """Rows have come; somebody wants to know what the others have spent; write what waits and end."""
+
+    ROWS = 1
+    LOOK = 2
+    STOP = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Write:
-    statement: str
-    values: tuple[object, ...]
-    done: asyncio.Future[None] | None = None
+class _Waiting(Struct, frozen=True):
+    """Somebody waits for the money to be set aside, or with None for a look at what the others have spent."""
+
+    reserve: Reserve | None
+    done: asyncio.Future[None]
+
+
+_Call = _Sign | _Waiting | Settle
 
 
 class Ledger:
-    """The open ledger. `spent_today_usd` includes what is set aside for calls under way."""
+    """The open ledger of one router process. Several may have the same file open, each with its own `worker`."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time, worker: int = 0) -> None:
-        self._path = path
-        self._worker = worker
+        """Raises LedgerError."""
         self._clock = clock
-        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._held: dict[str, float] = {}
-        self._lost = 0
-        self._day, self._settled_usd = self._open()
+        self._rows: list[Outcome] = []
+        self._dropped = 0
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        # By reservation: dollars, and the day they were set aside.
+        self._held: dict[str, tuple[float, int]] = {}
+        self._late: list[Settle] = []
+        now_unix_s = clock()
+        self._books = Books(path, worker, now_unix_s)
+        self._spent = self._books.spent(now_unix_s)
+        self._looked_unix_s = now_unix_s
+        self._day, self._own_usd = self._spent.day, self._spent.own_usd
         self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
         self._thread.start()
 
     @property
     def lost_outcomes(self) -> int:
         """Outcomes that could not be written; the requests themselves were served."""
-        return self._lost
+        return self._dropped + self._books.lost_rows
 
     @property
     def spent_today_usd(self) -> float:
-        self._turn_day()
-        return self._settled_usd + sum(self._held.values())
+        """With what is set aside for calls under way. This worker's part is exact, the others' about a second old."""
+        now_unix_s = self._clock()
+        if abs(now_unix_s - self._looked_unix_s) > FRESH_S:
+            self._looked_unix_s = now_unix_s
+            self._calls.put(_Sign.LOOK)
+        self._turn_day(now_unix_s)
+        others_usd = self._spent.others_usd if self._spent.day == self._day else 0.0
+        return self._own_usd + others_usd
+
+    async def refresh(self) -> None:
+        """Look up what the others have spent: for a reader that asks seldom."""
+        done = asyncio.get_running_loop().create_future()
+        self._calls.put(_Waiting(None, done))
+        await done
 
     async def reserve(self, reservation: str, target: str, usd: float, limit_usd: float = math.inf) -> None:
-        """Set money aside, on disk before it returns. Raises BudgetSpent or another LedgerError."""
-        if self.spent_today_usd + usd > limit_usd:
-            raise BudgetSpent(f"{usd:.6f} more than {limit_usd:.6f} dollars a day")
-        self._held[reservation] = usd
+        """Set money aside, on disk before it returns. Raises BudgetSpent or another LedgerError.
+
+        What all workers have spent and set aside on this day stays within `limit_usd`, whoever asks at the same time.
+        """
+        now_unix_s = self._clock()
+        self._turn_day(now_unix_s)
+        self._held[reservation] = (usd, self._day)
+        self._own_usd += usd
         done = asyncio.get_running_loop().create_future()
-        self._writes.put(_Write(RESERVE, (reservation, self._clock(), target, usd), done))
+        self._calls.put(_Waiting(Reserve(reservation, now_unix_s, target, usd, limit_usd), done))
         try:
             await asyncio.shield(done)
         except BaseException:
+            # It may be on disk all the same: when the caller gave up, or the disk failed after it had written.
             self.settle(reservation, 0.0)
             raise
 
     def settle(self, reservation: str, usd: float) -> None:
-        """Replace what was set aside by what it cost."""
-        self._turn_day()
-        self._held.pop(reservation, None)
-        self._settled_usd += usd
-        self._writes.put(_Write(SETTLE, (usd, reservation)))
+        """Replace what was set aside by what it cost. It counts on the day on which it was set aside."""
+        self._turn_day(self._clock())
+        held_usd, day = self._held.pop(reservation, (0.0, self._day))
+        self._own_usd += (usd if day == self._day else 0.0) - held_usd
+        self._calls.put(Settle(reservation, usd))
 
     def record(self, outcome: Outcome) -> None:
-        self._writes.put(_Write(INSERT, astuple(outcome)))
+        """Have it written within a moment. Costs the event loop next to nothing."""
+        rows = self._rows
+        if len(rows) >= MOST_WAITING:
+            self._dropped += 1
+            return
+        rows.append(outcome)
+        if len(rows) == 1:
+            self._calls.put(_Sign.ROWS)
 
     def close(self) -> None:
         """Write what is waiting and stop."""
-        self._writes.put(None)
+        self._calls.put(_Sign.STOP)
         self._thread.join()
 
-    def _turn_day(self) -> None:
-        today = _day_start(self._clock())
-        if today != self._day:
-            self._day, self._settled_usd = today, 0.0
+    def _turn_day(self, now_unix_s: float) -> None:
+        day = int(now_unix_s // DAY_S)
+        if day != self._day:
+            # What is still held counts on every day until it is settled.
+            self._day, self._own_usd = day, sum(usd for usd, _ in self._held.values())
 
-    def _open(self) -> tuple[float, float]:
-        today = _day_start(self._clock())
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.executescript(SCHEMA)
-                connection.execute(EXPIRE)
-                spent = float(connection.execute(SPENT, (today,)).fetchone()[0])
-        except (sqlite3.Error, OSError) as error:
-            raise LedgerError(
-                f"{self._path}: {error}; free space there or remove the file to start a new one"
-            ) from error
-        return today, spent
+    # From here on: the writer's thread. It shares with the loop's only `_calls`, `_rows`, to whose end the loop
+    # appends, and what it replaces as a whole: `_spent`.
 
     def _write_all(self) -> None:
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        # Money that was set aside survives a power cut too; what waits is written together, so it costs little.
-        connection.execute("PRAGMA synchronous=FULL")
-        while (first := self._writes.get()) is not None:
-            self._write([first, *self._waiting()], connection)
-        connection.close()
+        calls: list[_Call] = []
+        while _Sign.STOP not in calls:
+            calls = self._next_calls()
+            self._do_money(calls)
+            self._write_rows()
+        for _ in range(CLOSING_TRIES):
+            if self._late or self._rows:
+                self._do_money([])
+                self._write_rows()
+        self._books.lost_rows += len(self._rows)
+        self._books.close()
 
-    def _waiting(self) -> list[_Write]:
-        waiting: list[_Write] = []
+    def _next_calls(self) -> list[_Call]:
+        """Sleep until something is asked, then wait for more, unless somebody waits for an answer."""
+        calls: list[_Call] = []
         with suppress(queue.Empty):
-            while len(waiting) < LARGEST_BATCH:
-                write = self._writes.get_nowait()
-                if write is None:
-                    self._writes.put(None)
-                    break
-                waiting.append(write)
-        return waiting
+            calls.append(self._calls.get(timeout=RETRY_S if self._late else None))
+            until_s = time.monotonic() + GATHER_S
+            while not (isinstance(calls[-1], _Waiting) or calls[-1] is _Sign.STOP):
+                calls.append(self._calls.get(timeout=max(0.0, until_s - time.monotonic())))
+        with suppress(queue.Empty):
+            while True:
+                calls.append(self._calls.get_nowait())
+        return calls
 
-    def _write(self, batch: list[_Write], connection: sqlite3.Connection) -> None:
-        errors: list[LedgerError | None]
-        try:
-            connection.execute("BEGIN")
-            errors = [self._execute(write, connection) for write in batch]
-            connection.execute("COMMIT")
-        except sqlite3.Error as cause:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            errors = [LedgerError(f"{self._path}: {cause}")] * len(batch)
-        for write, error in zip(batch, errors, strict=True):
-            self._lost += error is not None and write.statement == INSERT
-            if write.done is not None:
-                write.done.get_loop().call_soon_threadsafe(_resolve, write.done, error)
+    def _do_money(self, calls: Sequence[_Call]) -> None:
+        """Settlements that could not be written before, then all calls in the order in which they came."""
+        asked = [call for call in calls if not isinstance(call, _Sign)]
+        steps = [*self._late, *(call.reserve if isinstance(call, _Waiting) else call for call in asked)]
+        errors = self._carry_out([step for step in steps if step is not None])
+        if steps or _Sign.LOOK in calls:
+            # A look that fails leaves the last one standing.
+            with suppress(LedgerError):
+                self._spent = self._books.spent(self._clock())
+        for call in asked:
+            if isinstance(call, _Waiting):
+                _resolve(call.done, errors.get(call.reserve.id) if call.reserve else None)
 
-    def _execute(self, write: _Write, connection: sqlite3.Connection) -> LedgerError | None:
+    def _carry_out(self, moves: Sequence[Reserve | Settle]) -> dict[str, LedgerError]:
+        """Why which reservations were not made."""
+        self._late = []
         try:
-            connection.execute(write.statement, write.values)
-        except (sqlite3.Error, OverflowError, UnicodeError) as cause:
-            return LedgerError(f"{self._path}: {cause}")
-        return None
+            return self._books.carry_out(moves) if moves else {}
+        except LedgerError as error:
+            self._late = [move for move in moves if isinstance(move, Settle)]
+            return {move.id: error for move in moves if isinstance(move, Reserve)}
+
+    def _write_rows(self) -> None:
+        rows = self._rows
+        batch = rows[:]
+        if not batch:
+            return
+        # While another program keeps the file locked they go on waiting.
+        with suppress(LedgerBusy):
+            self._books.write(batch)
+            del rows[: len(batch)]
+        if rows:
+            self._calls.put(_Sign.ROWS)
 
 
 def _resolve(done: asyncio.Future[None], error: LedgerError | None) -> None:
-    if done.done():
-        return
-    if error is None:
-        done.set_result(None)
-    else:
-        done.set_exception(error)
+    def resolve() -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
 
-
-def _day_start(now_unix_s: float) -> float:
-    """Midnight UTC: one border for all, whatever the host's time zone."""
-    return now_unix_s - now_unix_s % 86400
+    # A loop that has ended has nobody left who waits.
+    with suppress(RuntimeError):
+        done.get_loop().call_soon_threadsafe(resolve)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import structs
 
 from engines.snapshot import EngineState, EngineView, HostView, Load, ModelView, Snapshot, Twin
 from router.ask import Ask, Endpoint, read_ask
@@ -143,7 +144,7 @@ def snapshot(*engines: EngineView, models: tuple[ModelView, ...] = (MODEL,)) -> 
 
 
 def outcome(**changes: Any) -> Outcome:
-    return replace(OUTCOME, **changes)
+    return structs.replace(OUTCOME, **changes)
 
 
 MAYBE_CAUSE = st.sampled_from([None, None, None, "429", "connect"])

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.ledger import COLUMNS, Ledger, LedgerError
+from router.ledger import Ledger, LedgerError
+from router.outcome import COLUMNS
 from tests.specimens import outcome
 
 ROOT = Path(__file__).parents[1]
@@ -239,4 +240,4 @@ async def test_an_outcome_that_cannot_be_written_is_counted_and_stops_nothing(tm
     with opened(tmp_path / "ledger") as ledger:
         ledger.record(outcome(prompt_tokens=2**70))
         await asyncio.wait_for(ledger.reserve("after", "cloud/nano", 0.5), timeout=5)
-        assert ledger.lost_outcomes == 1
+    assert ledger.lost_outcomes == 1

@@ -1,0 +1,247 @@
+"""The ledger's file: a row for each request, and the day's money. The only importer of sqlite3.
+
+Synchronous, for one thread; several processes may have the same file open. Each change of money is one transaction
+that keeps the others out from its first look to its end, so that all of them together keep a limit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import astuple
+
+from router.outcome import COLUMNS, Outcome
+
+DAY_S = 86400
+# How long one process waits for another one that writes; they hold the file for some ten milliseconds.
+PATIENCE_S = 2.0
+AGAIN_S = 0.02
+# SQLite lets go of Python's lock in each statement, and getting it back from a busy event loop takes up to 5 ms: so
+# few statements with many rows each, yet not so many that filling one in keeps the loop waiting.
+MOST_ROWS = 256
+SCHEMA = (
+    f"CREATE TABLE IF NOT EXISTS outcome ({', '.join(COLUMNS)})",
+    "CREATE INDEX IF NOT EXISTS outcome_at ON outcome (at_unix_s)",
+    "CREATE TABLE IF NOT EXISTS reservation (id TEXT PRIMARY KEY, at_unix_s REAL, target TEXT, usd REAL, state TEXT)",
+)
+HAS_OWNER = "SELECT count(*) FROM pragma_table_info('reservation') WHERE name = 'owner'"
+ADD_OWNER = "ALTER TABLE reservation ADD COLUMN owner INTEGER NOT NULL DEFAULT 0"
+# The sum of each day is kept beside the reservations: a look at it takes as long in the evening as in the morning.
+SUMS = (
+    "CREATE INDEX IF NOT EXISTS reservation_at ON reservation (at_unix_s)",
+    "CREATE INDEX IF NOT EXISTS reservation_held ON reservation (at_unix_s) WHERE state = 'held'",
+    "CREATE TABLE IF NOT EXISTS spend (day INTEGER, owner INTEGER, usd REAL, PRIMARY KEY (day, owner))",
+    """CREATE TRIGGER IF NOT EXISTS reserved AFTER INSERT ON reservation BEGIN
+    INSERT INTO spend VALUES (CAST(new.at_unix_s / 86400 AS INTEGER), new.owner, new.usd)
+    ON CONFLICT DO UPDATE SET usd = usd + excluded.usd; END""",
+    """CREATE TRIGGER IF NOT EXISTS settled AFTER UPDATE OF usd ON reservation BEGIN
+    UPDATE spend SET usd = usd + new.usd - old.usd
+    WHERE day = CAST(new.at_unix_s / 86400 AS INTEGER) AND owner = new.owner; END""",
+)
+FORGET_SUMS = "DELETE FROM spend WHERE day = ?"
+SUM_UP = "INSERT INTO spend SELECT ?, owner, sum(usd) FROM reservation WHERE at_unix_s >= ? GROUP BY owner"
+# Nobody else expires what belongs to a worker that was never started again; after a day no call still runs.
+EXPIRE = "UPDATE reservation SET state = 'expired' WHERE state = 'held' AND (owner = ? OR at_unix_s < ?)"
+RESERVE = "INSERT INTO reservation (id, at_unix_s, target, usd, state, owner) VALUES (?, ?, ?, ?, 'held', ?)"
+SETTLE = "UPDATE reservation SET state = 'settled', usd = ? WHERE id = ?"
+# What began yesterday and still runs counts today too: nobody knows yet what it costs.
+SPENT = "SELECT owner = ?, usd FROM spend WHERE day = ?"
+HELD_OVER = "SELECT owner = ?, usd FROM reservation WHERE state = 'held' AND at_unix_s >= ? AND at_unix_s < ?"
+INSERT = {
+    1 << power: f"INSERT INTO outcome VALUES {', '.join(['(' + ', '.join('?' * len(COLUMNS)) + ')'] * (1 << power))}"
+    for power in range(MOST_ROWS.bit_length())
+}
+BAD_VALUE = (OverflowError, UnicodeError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
+
+
+class LedgerError(Exception):
+    """The ledger cannot be written: no money can be set aside, so nothing may go to a cloud."""
+
+
+class BudgetSpent(LedgerError):
+    """What is spent and set aside today, by all workers together, leaves no room for this call."""
+
+
+class LedgerBusy(LedgerError):
+    """Another program keeps the file locked. Nothing was written; it may be written later."""
+
+
+class Reserve(Struct, frozen=True):
+    """Set `usd` aside, unless the day's money would pass `limit_usd`."""
+
+    id: str
+    at_unix_s: float
+    target: str
+    usd: float
+    limit_usd: float
+
+
+class Settle(Struct, frozen=True):
+    """Replace what was set aside by what it cost."""
+
+    id: str
+    usd: float
+
+
+class Spent(Struct, frozen=True):
+    """Dollars spent or set aside on one day (counted from 1970, UTC), by this worker and by the others."""
+
+    day: int
+    own_usd: float
+    others_usd: float
+
+
+class Books:
+    """The open file, for the worker of this number. What that worker's last life left unsettled counts as spent."""
+
+    def __init__(self, path: Path, worker: int, now_unix_s: float) -> None:
+        self._path = path
+        self._worker = worker
+        self.lost_rows = 0
+        with self._our_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Money that was set aside survives a power cut; rows survive only the end of the process, which spares
+            # a wait for the disk each time.
+            self._money = self._connected("FULL")
+            self._rows = self._connected("NORMAL")
+        with self._transaction(self._money):
+            self._prepare(now_unix_s)
+
+    def close(self) -> None:
+        for connection in (self._rows, self._money):
+            connection.close()
+
+    def spent(self, now_unix_s: float) -> Spent:
+        with self._our_errors():
+            return self._spent(int(now_unix_s // DAY_S))
+
+    def carry_out(self, moves: Sequence[Reserve | Settle]) -> dict[str, LedgerError]:
+        """All in one transaction, on disk when it returns: which could not be done and why. Raises LedgerError."""
+        with self._transaction(self._money):
+            errors = [(move.id, self._carry_out(move)) for move in moves]
+        return {name: error for name, error in errors if error is not None}
+
+    def write(self, rows: Sequence[Outcome]) -> None:
+        """Write them, or count them as lost. Raises LedgerBusy."""
+        lost = 0
+        try:
+            with self._transaction(self._rows):
+                for some in _portions(rows):
+                    lost += self._insert(some)
+        except LedgerBusy:
+            raise
+        except LedgerError:
+            lost = len(rows)
+        self.lost_rows += lost
+
+    def _connected(self, synchronous: str) -> sqlite3.Connection:
+        # Opened by one thread and then used by another one, never by two at once.
+        connection = sqlite3.connect(self._path, PATIENCE_S, isolation_level=None, check_same_thread=False)
+        _enter_wal(connection)
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        return connection
+
+    def _prepare(self, now_unix_s: float) -> None:
+        day = int(now_unix_s // DAY_S)
+        connection = self._money
+        for statement in SCHEMA:
+            connection.execute(statement)
+        if connection.execute(HAS_OWNER).fetchone() == (0,):
+            connection.execute(ADD_OWNER)
+        for statement in SUMS:
+            connection.execute(statement)
+        connection.execute(EXPIRE, (self._worker, (day - 1) * DAY_S))
+        connection.execute(FORGET_SUMS, (day,))
+        connection.execute(SUM_UP, (day, day * DAY_S))
+
+    def _spent(self, day: int) -> Spent:
+        usd = [0.0, 0.0]
+        for statement, when in ((SPENT, (day,)), (HELD_OVER, ((day - 1) * DAY_S, day * DAY_S))):
+            for own, part in self._money.execute(statement, (self._worker, *when)):
+                usd[own] += part
+        return Spent(day, own_usd=usd[True], others_usd=usd[False])
+
+    def _carry_out(self, move: Reserve | Settle) -> LedgerError | None:
+        try:
+            if isinstance(move, Reserve):
+                return self._reserve(move)
+            self._money.execute(SETTLE, (move.usd, move.id))
+        except (*BAD_VALUE, sqlite3.IntegrityError) as cause:
+            return LedgerError(f"{self._path}: {cause}")
+        return None
+
+    def _reserve(self, wish: Reserve) -> LedgerError | None:
+        spent = self._spent(int(wish.at_unix_s // DAY_S))
+        spent_usd = spent.own_usd + spent.others_usd
+        # Written so that a sum that is no number is refused.
+        if not spent_usd + wish.usd <= wish.limit_usd:
+            return BudgetSpent(
+                f"{wish.target} may cost {wish.usd:.6f} dollars, and {spent_usd:.6f} of today's {wish.limit_usd:.2f}"
+                f" are spent or set aside"
+            )
+        self._money.execute(RESERVE, (wish.id, wish.at_unix_s, wish.target, wish.usd, self._worker))
+        return None
+
+    def _insert(self, rows: Sequence[Outcome]) -> int:
+        """How many could not be written. A row with a value that SQLite does not take is left out alone."""
+        try:
+            self._rows.execute(INSERT[len(rows)], list(chain.from_iterable(map(astuple, rows))))
+        except BAD_VALUE:
+            return 1 if len(rows) == 1 else sum(self._insert((row,)) for row in rows)
+        return 0
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Nobody else writes from its beginning to its end."""
+        with self._our_errors():
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _our_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if _is_busy(error):
+                raise LedgerBusy(f"{self._path}: another program keeps it locked; end that program") from error
+            advice = "free space there or remove the file to start a new one"
+            raise LedgerError(f"{self._path}: {error}; {advice}") from error
+
+
+def _portions(rows: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
+    """Cut into lengths that there is a statement for: powers of two, so that the rest takes few statements too."""
+    start = 0
+    while left := len(rows) - start:
+        size = min(MOST_ROWS, 1 << (left.bit_length() - 1))
+        yield rows[start : start + size]
+        start += size
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait for its turn here when several processes open a new file together, so this does."""
+    until_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > until_s:
+                raise
+        time.sleep(AGAIN_S)
+
+
+def _is_busy(error: Exception) -> bool:
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))

@@ -1,0 +1,33 @@
+"""What happened to one request: a row of the ledger, and what the metrics count."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Outcome(Struct, frozen=True, gc=False):
+    """`usd` is what it cost, 0 for local targets. Times in seconds from arrival.
+
+    Only texts and numbers, so that thousands of them can wait for the disk without work for the garbage collector.
+    """
+
+    request_id: str
+    at_unix_s: float
+    target: str
+    model: str
+    tier: str
+    task: str | None
+    tenant: str | None
+    feature: str | None
+    reason: str
+    attempts: int
+    status: int
+    error: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
+    ttft_s: float | None
+    e2e_s: float
+
+
+COLUMNS: tuple[str, ...] = Outcome.__struct_fields__
