@@ -11,7 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from engines.snapshot import SnapshotError, models_from_json
-from router.config import ConfigError, Rules, Tier, load_rules, parse_rules, read_keys
+from router.config import ConfigError, Rules, Tier, keep_rules, kept_rules, load_rules, parse_rules, read_keys
+from router.seat import ALONE, Place, take
+from router.workers import Orders, become_parent
 
 USAGE_ERROR = 2
 ALONE_TIERS = {
@@ -26,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         engines = _engines(options.engine)
         models = models_from_json(options.models)
-        rules = _rules(options)
+        place = Place(**json.loads(options.seat)) if options.seat else None
+        rules = _rules(options) if place is None else kept_rules(place.rules_fd)
         keys = read_keys(rules.endpoint)
     except (ConfigError, SnapshotError) as error:
         print(error, file=sys.stderr)
@@ -34,10 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         print(json.dumps(rules.model_dump(mode="json") | {"host": rules.endpoint.host, "port": rules.endpoint.port}))
         return 0
+    if place is None and rules.endpoint.workers > 1:
+        become_parent(_orders(sys.argv[1:] if arguments is None else arguments, rules))
+    seat = ALONE if place is None else take(place)
     # Imported only now, so that --check answers in a fraction of a second.
     from router.serve import Alone, serve  # noqa: PLC0415
 
-    return serve(rules, keys, Alone(engines, models), options.home)
+    return serve(rules, keys, Alone(engines, models), options.home, seat)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", help="overrides [endpoint] host")
     parser.add_argument("--port", type=int, help="overrides [endpoint] port")
+    parser.add_argument("--workers", type=int, help="overrides [endpoint] workers")
     parser.add_argument("--check", action="store_true", help="validate the configuration, print it as JSON and stop")
     parser.add_argument(
         "--models", default="[]", help="locked facts as JSON; `spillway router` takes them from models.lock"
@@ -56,7 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--home", type=Path, default=Path(home).absolute(), help="where the state lives (SPILLWAY_HOME)"
     )
+    parser.add_argument("--seat", help=argparse.SUPPRESS)
     return parser
+
+
+def _orders(arguments: Sequence[str], rules: Rules) -> Orders:
+    at = rules.endpoint
+    return Orders(list(arguments), at.workers, at.host, at.port, rules.limits.drain_s, keep_rules(rules))
 
 
 def _engines(texts: Sequence[str]) -> dict[str, str]:
@@ -85,8 +98,9 @@ def _rules(options: argparse.Namespace) -> Rules:
         rules = Rules(tiers=ALONE_TIERS)
     else:
         rules = load_rules(Path("compose/stack.toml"))
-    given = {key: value for key, value in (("host", options.host), ("port", options.port)) if value is not None}
-    return parse_rules(rules.model_dump() | {"endpoint": rules.endpoint.model_dump() | given}, "--host and --port")
+    given = {key: vars(options)[key] for key in ("host", "port", "workers") if vars(options)[key] is not None}
+    endpoint = rules.endpoint.model_dump() | given
+    return parse_rules(rules.model_dump() | {"endpoint": endpoint}, "--host, --port and --workers")
 
 
 if __name__ == "__main__":

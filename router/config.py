@@ -175,6 +175,18 @@ def parse_rules(tables: Mapping[str, Any], source: str) -> Rules:
         raise ConfigError("\n".join(_sentence(source, each) for each in error.errors())) from error
 
 
+def keep_rules(rules: Rules) -> int:
+    """A file descriptor in memory with these rules, for workers that are started after stack.toml has changed."""
+    fd = os.memfd_create("spillway-rules")
+    os.write(fd, rules.model_dump_json().encode())
+    return fd
+
+
+def kept_rules(fd: int) -> Rules:
+    """What `keep_rules` wrote; any number of processes may read it."""
+    return Rules.model_validate_json(os.pread(fd, os.fstat(fd).st_size, 0))
+
+
 def read_keys(endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -> Keys:
     """The accepted keys. A named but empty variable refuses to start, because it would open the endpoint."""
     if endpoint.keys_env is None:
