@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         "_paused",
         "_pieces",
         "_spoiled",
+        "_stays_open",
         "_until_close",
         "idle_since_s",
         "origin",
@@ -86,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}
         self._began = self._is_whole = self._until_close = self._spoiled = self._paused = False
+        self._stays_open = False
         # True while the next byte is the first of a chunk's size.
         self._between_chunks = self._chunk_over = False
 
@@ -169,7 +171,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, answer: Answer) -> None:
         self._answer = None
-        if self._parser.should_keep_alive() and self.is_open and not self._spoiled:
+        if self._stays_open and self.is_open and not self._spoiled:
             self.resume()
             self.used = True
             self._on_free(self)
@@ -213,3 +215,5 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() >= INFORMATIONAL:
             self._is_whole = True
+            # The parser knows this only now: a moment later it has forgotten the message.
+            self._stays_open = self._parser.should_keep_alive()
