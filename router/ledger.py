@@ -69,7 +69,7 @@ class Ledger:
         now_unix_s = clock()
         self._books = Books(path, worker, now_unix_s)
         self._spent = self._books.spent(now_unix_s)
-        self._looked_unix_s = now_unix_s
+        self._looked_unix_s = self._fresh_until_unix_s = now_unix_s
         self._day, self._own_usd = self._spent.day, self._spent.own_usd
         self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
         self._thread.start()
@@ -83,12 +83,9 @@ class Ledger:
     def spent_today_usd(self) -> float:
         """With what is set aside for calls under way. This worker's part is exact, the others' about a second old."""
         now_unix_s = self._clock()
-        if abs(now_unix_s - self._looked_unix_s) > FRESH_S:
-            self._looked_unix_s = now_unix_s
-            self._calls.put(_Sign.LOOK)
-        self._turn_day(now_unix_s)
-        others_usd = self._spent.others_usd if self._spent.day == self._day else 0.0
-        return self._own_usd + others_usd
+        if not self._looked_unix_s <= now_unix_s < self._fresh_until_unix_s:
+            self._look_again(now_unix_s)
+        return self._own_usd + self._spent.others_usd
 
     async def refresh(self) -> None:
         """Look up what the others have spent: for a reader that asks seldom."""
@@ -135,6 +132,12 @@ class Ledger:
         """Write what is waiting and stop."""
         self._calls.put(_Sign.STOP)
         self._thread.join()
+
+    def _look_again(self, now_unix_s: float) -> None:
+        self._turn_day(now_unix_s)
+        self._looked_unix_s = now_unix_s
+        self._fresh_until_unix_s = min(now_unix_s + FRESH_S, (self._day + 1.0) * DAY_S)
+        self._calls.put(_Sign.LOOK)
 
     def _turn_day(self, now_unix_s: float) -> None:
         day = int(now_unix_s // DAY_S)

@@ -2,76 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from router.fleet import Fleet, Place
-from router.ledger import Outcome
+from router.outcome import Outcome
+from router.tally import SECONDS, Sums, Tally, from_json
 
-SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+WHERE = ("target", "tier")
+WHY = (*WHERE, "reason")
+BOUNDS = (*map(str, SECONDS), "+Inf")
 
 
 class Metrics:
     """What finished requests add up to, and what the fleet looks like now."""
 
     def __init__(self, view: Callable[[], Fleet], spent_today_usd: Callable[[], float]) -> None:
-        self._registry = CollectorRegistry()
-        labels = ("target", "tier", "reason")
-        self._requests = self._counter("requests", "Requests answered", (*labels, "status"))
-        self._tokens = self._counter("tokens", "Tokens, as targets counted them", ("target", "tier", "direction"))
-        self._usd = self._counter("usd", "Dollars spent at clouds", ("target", "tier"))
-        self._ttft = self._histogram("ttft_seconds", "Time to first token", labels)
-        self._e2e = self._histogram("request_seconds", "Time from arrival to the last byte", labels)
-        self._registry.register(_Gauges(view, spent_today_usd))
-
-    def observe(self, outcome: Outcome) -> None:
-        labels = (outcome.target, outcome.tier, outcome.reason)
-        self._requests.labels(*labels, str(outcome.status)).inc()
-        self._tokens.labels(outcome.target, outcome.tier, "prompt").inc(outcome.prompt_tokens)
-        self._tokens.labels(outcome.target, outcome.tier, "completion").inc(outcome.completion_tokens)
-        self._usd.labels(outcome.target, outcome.tier).inc(outcome.usd)
-        self._e2e.labels(*labels).observe(outcome.e2e_s)
-        if outcome.ttft_s is not None:
-            self._ttft.labels(*labels).observe(outcome.ttft_s)
-
-    def export(self) -> bytes:
-        """The tally of this worker, for the `text` of another one."""
-        return b"[]"
-
-    def text(self, others: Sequence[bytes] = ()) -> bytes:
-        """The metrics page: this worker and, added to it, what the others have exported."""
-        return generate_latest(self._registry)
-
-    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
-        return Counter(f"spillway_{name}", text, labels, registry=self._registry)
-
-    def _histogram(self, name: str, text: str, labels: tuple[str, ...]) -> Histogram:
-        return Histogram(f"spillway_{name}", text, labels, buckets=SECONDS, registry=self._registry)
-
-
-class _Gauges(Collector):
-    """Gauges are computed when they are read, so there is no second copy to keep true."""
-
-    def __init__(self, view: Callable[[], Fleet], spent_today_usd: Callable[[], float]) -> None:
         self._view = view
         self._spent_today_usd = spent_today_usd
+        self._tally = Tally()
+        self.observe: Callable[[Outcome], None] = self._tally.add
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        ready = GaugeMetricFamily("spillway_target_ready", "1 if the target can take requests", labels=["target"])
-        flying = GaugeMetricFamily("spillway_in_flight", "Requests in flight", labels=["target"])
-        promised = GaugeMetricFamily("spillway_in_flight_tokens", "Tokens promised to them", labels=["target"])
-        kv = GaugeMetricFamily("spillway_kv_used_fraction", "KV cache in use, as the engine says", labels=["target"])
-        waiting = GaugeMetricFamily("spillway_engine_waiting", "Requests waiting in the engine", labels=["target"])
-        for target in self._view().targets:
-            ready.add_metric([target.name], float(target.off is None))
-            flying.add_metric([target.name], target.in_flight.requests)
-            promised.add_metric([target.name], target.in_flight.promised_tokens)
-            if target.place is Place.LOCAL and target.load is not None:
-                kv.add_metric([target.name], target.load.kv_used_fraction)
-                waiting.add_metric([target.name], target.load.waiting)
-        spent = GaugeMetricFamily("spillway_spent_today_usd", "Dollars spent or set aside since midnight UTC")
-        spent.add_metric([], self._spent_today_usd())
-        yield from (ready, flying, promised, kv, waiting, spent)
+    def export(self) -> bytes:
+        """What this worker has counted, for the `text` of another one."""
+        return self._tally.to_json()
+
+    def text(self, others: Sequence[bytes] = ()) -> bytes:
+        """The page: this worker's counts with what other workers have exported. Raises ValueError if one is none."""
+        sums = [*self._tally.sums(), *(each for other in others for each in from_json(other))]
+        return generate_latest(_Page(sums, self._view(), self._spent_today_usd()))
+
+
+class _Page(Collector):
+    """All families of one scrape."""
+
+    def __init__(self, sums: Sequence[Sums], fleet: Fleet, spent_today_usd: float) -> None:
+        self._sums = sums
+        self._fleet = fleet
+        self._spent_today_usd = spent_today_usd
+
+    def collect(self) -> Iterator[Metric]:
+        yield _requests(self._sums)
+        yield _tokens(self._sums)
+        yield _usd(self._sums)
+        first = [(each, each.ttft_s, each.ttft_buckets) for each in self._sums if any(each.ttft_buckets)]
+        yield _histogram("ttft_seconds", "Time to first token", first)
+        whole = [(each, each.e2e_s, each.e2e_buckets) for each in self._sums]
+        yield _histogram("request_seconds", "Time from arrival to the last byte", whole)
+        yield from _gauges(self._fleet, self._spent_today_usd)
+
+
+def _requests(sums: Iterable[Sums]) -> Metric:
+    labels = (*WHY, "status")
+    family = CounterMetricFamily("spillway_requests", "Requests answered", labels=labels)
+    for values, group in _grouped(sums, labels).items():
+        family.add_metric(values, sum(each.requests for each in group), _since(group))
+    return family
+
+
+def _tokens(sums: Iterable[Sums]) -> Metric:
+    labels = (*WHERE, "direction")
+    family = CounterMetricFamily("spillway_tokens", "Tokens, as targets counted them", labels=labels)
+    for values, group in _grouped(sums, WHERE).items():
+        family.add_metric((*values, "prompt"), sum(each.prompt_tokens for each in group), _since(group))
+        family.add_metric((*values, "completion"), sum(each.completion_tokens for each in group), _since(group))
+    return family
+
+
+def _usd(sums: Iterable[Sums]) -> Metric:
+    family = CounterMetricFamily("spillway_usd", "Dollars spent at clouds", labels=WHERE)
+    for values, group in _grouped(sums, WHERE).items():
+        family.add_metric(values, sum(each.usd for each in group), _since(group))
+    return family
+
+
+def _histogram(name: str, text: str, parts: Iterable[tuple[Sums, float, list[int]]]) -> Metric:
+    """Of (labels, sum, count of each bucket by itself)."""
+    family = HistogramMetricFamily(f"spillway_{name}", text, labels=WHY)
+    groups: dict[tuple[str, ...], list[tuple[Sums, float, list[int]]]] = {}
+    for part in parts:
+        groups.setdefault(_values(part[0], WHY), []).append(part)
+    for values, group in groups.items():
+        counts = accumulate(map(sum, zip(*(buckets for _, _, buckets in group), strict=True)))
+        total_s = sum(total for _, total, _ in group)
+        family.add_metric(values, list(zip(BOUNDS, counts, strict=True)), total_s)
+        since = _since([sums for sums, _, _ in group])
+        family.add_sample(f"{family.name}_created", dict(zip(WHY, values, strict=True)), since)
+    return family
+
+
+def _grouped(sums: Iterable[Sums], names: Sequence[str]) -> dict[tuple[str, ...], list[Sums]]:
+    """By the values of these labels, in the order in which they first came."""
+    groups: dict[tuple[str, ...], list[Sums]] = {}
+    for each in sums:
+        groups.setdefault(_values(each, names), []).append(each)
+    return groups
+
+
+def _values(sums: Sums, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(getattr(sums, name)) for name in names)
+
+
+def _since(group: Sequence[Sums]) -> float:
+    return min(each.since_unix_s for each in group)
+
+
+def _gauges(fleet: Fleet, spent_today_usd: float) -> Iterator[Metric]:
+    """Gauges are computed when they are read, so there is no second copy to keep true."""
+    ready = GaugeMetricFamily("spillway_target_ready", "1 if the target can take requests", labels=["target"])
+    flying = GaugeMetricFamily("spillway_in_flight", "Requests in flight", labels=["target"])
+    promised = GaugeMetricFamily("spillway_in_flight_tokens", "Tokens promised to them", labels=["target"])
+    kv = GaugeMetricFamily("spillway_kv_used_fraction", "KV cache in use, as the engine says", labels=["target"])
+    waiting = GaugeMetricFamily("spillway_engine_waiting", "Requests waiting in the engine", labels=["target"])
+    for target in fleet.targets:
+        ready.add_metric([target.name], float(target.off is None))
+        flying.add_metric([target.name], target.in_flight.requests)
+        promised.add_metric([target.name], target.in_flight.promised_tokens)
+        if target.place is Place.LOCAL and target.load is not None:
+            kv.add_metric([target.name], target.load.kv_used_fraction)
+            waiting.add_metric([target.name], target.load.waiting)
+    spent = GaugeMetricFamily("spillway_spent_today_usd", "Dollars spent or set aside since midnight UTC")
+    spent.add_metric([], spent_today_usd)
+    yield from (ready, flying, promised, kv, waiting, spent)
