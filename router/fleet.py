@@ -7,8 +7,9 @@ immediate; what engines report corrects it and is never trusted when it is old.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
 from router.ask import BYTES_PER_TOKEN
@@ -28,8 +29,7 @@ class Place(StrEnum):
     CLOUD = "cloud"
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(msgspec.Struct, frozen=True):
     """Dollars per million tokens."""
 
     input_usd_per_mtok: float
@@ -39,23 +39,21 @@ class Price:
         return (prompt_tokens * self.input_usd_per_mtok + completion_tokens * self.output_usd_per_mtok) / 1e6
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
-    """What this router has sent to one target and not seen finished.
+class InFlight(msgspec.Struct, frozen=True):
+    """What this router, all its workers together, has sent to one target and not seen finished.
 
     `promised_tokens` counts prompt and expected answer of all of them; `unstarted_tokens` the prompts that gave no
     token yet, the oldest of which has waited `oldest_wait_s`.
     """
 
     requests: int = 0
-    promised_tokens: float = 0.0
+    promised_tokens: int = 0
     unstarted: int = 0
-    unstarted_tokens: float = 0.0
+    unstarted_tokens: int = 0
     oldest_wait_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(msgspec.Struct, frozen=True):
     """What this router has learned of one target from the answers that passed through it (see `router.pace`)."""
 
     answers: int = 0
@@ -66,11 +64,11 @@ class Pace:
     freed_tokens_per_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Anywhere an Ask can run. `off` says why it cannot take requests now; None means that it can.
 
-    `resting` is the cause of recent failures: it is passed over while another target can serve.
+    `resting` is the cause of recent failures: it is passed over while another target can serve. `report_age_s` is how
+    old its load was when its snapshot was taken; None for what reports no load, of which none can be old.
     """
 
     name: str
@@ -84,9 +82,10 @@ class Target:
     resting: str | None = None
     starting: bool = False
     price: Price | None = None
-    in_flight: InFlight = field(default=InFlight())
-    pace: Pace = field(default=Pace())
+    in_flight: InFlight = InFlight()
+    pace: Pace = Pace()
     load: Load | None = None
+    report_age_s: float | None = None
     stale: bool = False
 
     def prompt_tokens(self, prompt_bytes: int) -> float:
@@ -94,8 +93,7 @@ class Target:
         return prompt_bytes / self.pace.bytes_per_token
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
+class Fleet(msgspec.Struct, frozen=True):
     """All targets at one moment. `complete` is False until the engines have been heard of."""
 
     targets: tuple[Target, ...]
@@ -108,30 +106,70 @@ class Fleet:
         return next((target for target in self.targets if target.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """The router's own knowledge of each target by name, and why a target is rested after failures."""
 
-    in_flight: Mapping[str, InFlight] = field(default_factory=dict)
-    pace: Mapping[str, Pace] = field(default_factory=dict)
-    resting: Mapping[str, str] = field(default_factory=dict)
-    cloud_off: Mapping[str, str] = field(default_factory=dict)
+    in_flight: Mapping[str, InFlight] = {}
+    pace: Mapping[str, Pace] = {}
+    resting: Mapping[str, str] = {}
+    cloud_off: Mapping[str, str] = {}
 
 
 def merge(snapshot: Snapshot | None, snapshot_age_s: float, rules: Rules, counts: Counts) -> Fleet:
     """The Fleet: the engines of the snapshot, and the clouds of the rules with what the lock says of them."""
+    return Fleet(
+        tuple(
+            as_seen(
+                target,
+                counts.in_flight.get(target.name, IDLE),
+                counts.pace.get(target.name, UNKNOWN),
+                counts.resting.get(target.name),
+                snapshot_age_s,
+            )
+            for target in standing(snapshot, rules, counts.cloud_off)
+        ),
+        complete=snapshot is not None,
+    )
+
+
+IDLE = InFlight()
+UNKNOWN = Pace()
+
+
+def standing(snapshot: Snapshot | None, rules: Rules, cloud_off: Mapping[str, str]) -> tuple[Target, ...]:
+    """All targets without what changes from one request to the next."""
     engines = snapshot.engines if snapshot else ()
     models = {model.name: model for model in snapshot.models} if snapshot else {}
-    local = [_local(engine, models.get(engine.model), snapshot_age_s, counts) for engine in engines]
-    cloud = [_cloud(name, cloud, list(models.values()), counts) for name, cloud in rules.clouds.items()]
-    return Fleet(tuple(local + cloud), complete=snapshot is not None)
+    local = [_local(engine, models.get(engine.model)) for engine in engines]
+    cloud = [_cloud(name, cloud, list(models.values()), cloud_off) for name, cloud in rules.clouds.items()]
+    return (*local, *cloud)
 
 
-def _local(engine: EngineView, model: ModelView | None, snapshot_age_s: float, counts: Counts) -> Target:
-    name = f"local/{engine.name}"
-    in_flight = counts.in_flight.get(name, InFlight())
+def as_seen(target: Target, in_flight: InFlight, pace: Pace, resting: str | None, snapshot_age_s: float) -> Target:
+    """A standing target with what is known of it now. Field by field, because every request does this for each."""
     return Target(
-        name=name,
+        target.name,
+        target.place,
+        target.models,
+        target.served_name,
+        target.url,
+        target.context_tokens,
+        target.capabilities,
+        target.off,
+        resting,
+        target.starting,
+        target.price,
+        in_flight,
+        pace,
+        target.load,
+        target.report_age_s,
+        target.report_age_s is not None and target.report_age_s + snapshot_age_s > STALE_S,
+    )
+
+
+def _local(engine: EngineView, model: ModelView | None) -> Target:
+    return Target(
+        name=f"local/{engine.name}",
         place=Place.LOCAL,
         models=frozenset({engine.model, engine.name}),
         served_name=engine.model,
@@ -139,13 +177,10 @@ def _local(engine: EngineView, model: ModelView | None, snapshot_age_s: float, c
         context_tokens=engine.context_tokens,
         capabilities=frozenset(model.capabilities) if model else TEXT,
         off=_why_off(engine),
-        resting=counts.resting.get(name),
         starting=engine.state in STARTING,
         price=Price(0.0, 0.0),
-        in_flight=in_flight,
-        pace=counts.pace.get(name, Pace()),
         load=engine.load,
-        stale=engine.kind != EXTERNAL and (engine.load.age_s if engine.load else 0.0) + snapshot_age_s > STALE_S,
+        report_age_s=None if engine.kind == EXTERNAL else engine.load.age_s if engine.load else 0.0,
     )
 
 
@@ -159,7 +194,7 @@ def _why_off(engine: EngineView) -> str | None:
     return f"{engine.state}" + (f"{again}: {engine.last_error}" if engine.last_error else "")
 
 
-def _cloud(name: str, cloud: Cloud, models: Sequence[ModelView], counts: Counts) -> Target:
+def _cloud(name: str, cloud: Cloud, models: Sequence[ModelView], cloud_off: Mapping[str, str]) -> Target:
     full = f"cloud/{name}"
     twins = [(model.name, model.twin) for model in models if model.twin and model.twin.deployment == name]
     twin = twins[0][1] if twins else None
@@ -173,11 +208,8 @@ def _cloud(name: str, cloud: Cloud, models: Sequence[ModelView], counts: Counts)
         url=cloud.base_url,
         context_tokens=cloud.context_tokens or (twin.context_tokens if twin else CLOUD_CONTEXT_TOKENS),
         capabilities=frozenset(capabilities),
-        off=counts.cloud_off.get(full) or (None if price else NO_PRICE),
-        resting=counts.resting.get(full),
+        off=cloud_off.get(full) or (None if price else NO_PRICE),
         price=price,
-        in_flight=counts.in_flight.get(full, InFlight()),
-        pace=counts.pace.get(full, Pace()),
     )
 
 

@@ -6,7 +6,8 @@ Pure: a Pace and one finished answer in, the next Pace out. Moving averages, bec
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from router.fleet import Pace
 
@@ -25,8 +26,7 @@ TELLING_PROMPT_TOKENS = 256
 SHORTEST_S = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """One finished answer. Token counts are the target's own; times count from the moment it was sent.
 
     `queued_tokens` are the prompt tokens that stood before its first token, its own included. `since_last_s` is the
@@ -52,13 +52,12 @@ def freed_tokens_per_s(pace: Pace, kv_capacity_tokens: int) -> float:
 
 def learn(pace: Pace, done: Finished) -> Pace:
     weight = max(WEIGHT, 1 / (pace.answers + 1))
-    return replace(
-        pace,
+    return Pace(
         answers=pace.answers + 1,
         bytes_per_token=_bytes_per_token(pace, done, weight),
         answer_tokens=_average(pace.answer_tokens, done.completion_tokens, weight),
-        stream_tokens_per_s=_stream_rate(pace, done, weight),
         prefill_tokens_per_s=_prefill_rate(pace, done),
+        stream_tokens_per_s=_stream_rate(pace, done, weight),
         freed_tokens_per_s=_freed_rate(pace, done),
     )
 

@@ -6,7 +6,8 @@ Pure, first version: the wait is the largest of four simple terms. Each term nam
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from router.fleet import Target
 from router.pace import freed_tokens_per_s
@@ -24,8 +25,7 @@ QUEUE = "spill:queue"
 DEADLINE = "spill:deadline"
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(msgspec.Struct, frozen=True):
     """What one request asks of a target, in that target's tokens."""
 
     prompt_tokens: float
@@ -34,8 +34,7 @@ class Need:
     deadline_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(msgspec.Struct, frozen=True):
     """Predicted time to first token, and the reason that a spill for it would carry."""
 
     ttft_s: float
@@ -44,12 +43,19 @@ class Forecast:
 
 def forecast(target: Target, need: Need) -> Forecast:
     """The largest of the terms: each is a wait that the others do not shorten."""
-    return max((Forecast(term(target, need), cause) for term, cause in TERMS), key=lambda each: each.ttft_s)
+    if target.stale:
+        # Stale telemetry counts as full, never as idle.
+        return Forecast(math.inf, QUEUE)
+    longest_s, reason = -1.0, ""
+    for term, cause in TERMS:
+        wait_s = term(target, need)
+        if wait_s > longest_s:
+            longest_s, reason = wait_s, cause
+    return Forecast(longest_s, reason)
 
 
-def judge(target: Target, need: Need, spilling: bool) -> str | None:
-    """The reason to spill instead of using this local target, or None. `spilling` is the state so far."""
-    expected = forecast(target, need)
+def judge(target: Target, need: Need, expected: Forecast, spilling: bool) -> str | None:
+    """The reason to spill instead of using this local target, or None, by its forecast and the state so far."""
     if need.deadline_s is not None and expected.ttft_s + _answer_s(target, need) > need.deadline_s:
         return DEADLINE
     if expected.ttft_s > need.ttft_target_s * (LEAVE_SHARE if spilling else 1.0):
@@ -68,9 +74,10 @@ def _kv_room_s(target: Target, need: Need) -> float:
     capacity = target.load.kv_capacity_tokens if target.load else 0
     if target.load is None or capacity == 0:
         return 0.0
-    held = max(target.in_flight.promised_tokens, target.load.kv_used_fraction * capacity)
+    reported = target.load.kv_used_fraction * capacity
+    held = target.in_flight.promised_tokens if target.in_flight.promised_tokens > reported else reported
     missing = held + need.prompt_tokens + need.answer_tokens - capacity
-    return max(0.0, missing) / freed_tokens_per_s(target.pace, capacity)
+    return missing / freed_tokens_per_s(target.pace, capacity) if missing > 0 else 0.0
 
 
 def _head_of_queue_s(target: Target, _need: Need) -> float:
@@ -78,12 +85,7 @@ def _head_of_queue_s(target: Target, _need: Need) -> float:
     return target.in_flight.oldest_wait_s
 
 
-def _unknown_s(target: Target, _need: Need) -> float:
-    """Stale telemetry counts as full, never as idle."""
-    return math.inf if target.stale else 0.0
-
-
-TERMS = ((_prefill_s, TTFT), (_kv_room_s, KV), (_head_of_queue_s, QUEUE), (_unknown_s, QUEUE))
+TERMS = ((_prefill_s, TTFT), (_kv_room_s, KV), (_head_of_queue_s, QUEUE))
 
 
 def _answer_s(target: Target, need: Need) -> float:

@@ -1,85 +1,97 @@
 """The router's only mutable view of the world: newest snapshot, requests in flight, learned paces, spill state.
 
-Single writer of all of it, synchronous, with the clock passed in. What it hands out is frozen.
+Single writer of all of it, synchronous, with the clock passed in. What it hands out is frozen. Where there are several
+router processes, each has its own Watch, which adds what its siblings say they have in flight and have seen fail.
 """
 
 from __future__ import annotations
 
 import math
 import time
-import uuid
 from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from engines.snapshot import Snapshot
+from router.account import LONGEST_REST_S, REST_S, Account
 from router.ask import Ask
 from router.config import Rules
-from router.fleet import Counts, Fleet, InFlight, Pace, Target, merge
+from router.fleet import Fleet, Target, as_seen, standing
+from router.ids import new_id
 from router.pace import Finished, learn
 from router.policy import Decision, Latches, Money, choose, tokens_of
+from router.siblings import Row, Siblings
 
-# Rest after the first failure in a row; it doubles with each further one.
-REST_S = 1.0
-LONGEST_REST_S = 30.0
+__all__ = ["DECISIONS_KEPT", "LONGEST_REST_S", "REST_S", "Flight", "Usage", "Watch"]
+
 DECISIONS_KEPT = 200
 
 
-@dataclass(slots=True, eq=False)
-class Flight:
-    """One attempt under way. Written by Watch only."""
+class Flight(msgspec.Struct, eq=False, gc=False):
+    """One attempt under way. Written by Watch only.
+
+    `queued_tokens` are the prompt tokens before its first token, its own included, when it was sent.
+    """
 
     id: str
     target: Target
     streams: bool
     prompt_bytes: int
-    prompt_tokens: float
-    promised_tokens: float
-    queued_tokens: float
+    prompt_tokens: int
+    promised_tokens: int
+    queued_tokens: int
     was_full: bool
     sent_at_s: float
     first_token_at_s: float | None = None
+    ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens as the target counted them."""
 
     prompt_tokens: int
     completion_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    failures: int
-    until_s: float
-    cause: str
-
-    @property
-    def next_s(self) -> float:
-        # Bounded before the power is taken, which would grow beyond every float.
-        return REST_S * 2.0 ** min(self.failures, 10)
-
-
 class Watch:
-    """Newest snapshot, flights, paces, rests and spill state."""
+    """Newest snapshot, flights, paces, rests and spill state. Without `siblings` this process is the whole router."""
 
-    def __init__(self, rules: Rules) -> None:
-        self.rules = rules
-        self.cloud_off: dict[str, str] = {}
-        self.decisions: deque[dict[str, object]] = deque(maxlen=DECISIONS_KEPT)
+    def __init__(self, rules: Rules, siblings: Siblings | None = None) -> None:
+        self.decisions: deque[object] = deque(maxlen=DECISIONS_KEPT)
+        self._rules = rules
+        self._cloud_off: Mapping[str, str] = {}
+        self._siblings = siblings
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
-        self._flights: dict[str, set[Flight]] = {}
-        self._pace: dict[str, Pace] = {}
-        self._last_full_end_s: dict[str, float] = {}
-        self._rests: dict[str, _Rest] = {}
+        self._accounts: dict[str, Account] = {}
+        self._standing: list[tuple[Target, Account]] = []
         self._spilling: dict[tuple[str, str], bool] = {}
+        self._stand()
 
     def __repr__(self) -> str:
-        flights = sum(len(flights) for flights in self._flights.values())
+        flights = sum(account.requests for account in self._accounts.values())
         spilling = ",".join(f"{target}/{tier}" for (target, tier), on in self._spilling.items() if on)
         return f"<Watch engines={len(self._snapshot.engines) if self._snapshot else 0} {flights=} {spilling=}>"
+
+    @property
+    def rules(self) -> Rules:
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: Rules) -> None:
+        self._rules = rules
+        self._stand()
+
+    @property
+    def cloud_off(self) -> Mapping[str, str]:
+        """Why a cloud cannot be used now, by target name. Given whole, because the Fleet is built from it."""
+        return self._cloud_off
+
+    @cloud_off.setter
+    def cloud_off(self, cloud_off: Mapping[str, str]) -> None:
+        self._cloud_off = dict(cloud_off)
+        self._stand()
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -94,92 +106,115 @@ class Watch:
 
     def heard(self, snapshot: Snapshot, now_s: float) -> None:
         self._snapshot, self._snapshot_at_s = snapshot, now_s
+        self._stand()
 
     def now(self) -> Fleet:
         """The Fleet at this moment, for readers that have no clock of their own."""
         return self.view(time.monotonic())
 
     def view(self, now_s: float) -> Fleet:
-        counts = Counts(
-            in_flight={name: _in_flight(flights, now_s) for name, flights in self._flights.items()},
-            pace=dict(self._pace),
-            resting={name: rest.cause for name, rest in self._rests.items() if rest.until_s > now_s},
-            cloud_off=self.cloud_off,
-        )
-        return merge(self._snapshot, self.snapshot_age_s(now_s), self.rules, counts)
+        snapshot_age_s = now_s - self._snapshot_at_s
+        targets = []
+        for target, account in self._standing:
+            others = self._others(target.name)
+            in_flight, resting = account.in_flight(now_s, others), account.resting(now_s, others)
+            targets.append(as_seen(target, in_flight, account.pace, resting, snapshot_age_s))
+        return Fleet(tuple(targets), self._snapshot is not None)
 
     def decide(self, ask: Ask, money: Money, now_s: float) -> Decision:
-        decision = choose(ask, self.view(now_s), self.rules, self._spilling, money)
+        decision = choose(ask, self.view(now_s), self._rules, self._spilling, money)
         self._spilling.update(decision.spilling)
         return decision
 
     def start(self, ask: Ask, target: Target, now_s: float) -> Flight:
         """Count a request as in flight at `target`. Ends with `finish`, whatever happens."""
-        flights = self._flights.setdefault(target.name, set())
-        before = _in_flight(flights, now_s)
-        prompt_tokens, answer_tokens = tokens_of(ask, target)
-        promised = prompt_tokens + answer_tokens
-        capacity = target.load.kv_capacity_tokens if target.load else math.inf
+        account = self._account(target.name)
+        others = self._others(target.name)
+        prompt, answer = tokens_of(ask, target)
+        prompt_tokens = round(prompt)
+        promised_tokens = prompt_tokens + round(answer)
+        ahead_tokens, held_tokens = account.unstarted_tokens, account.promised_tokens
+        if others:
+            ahead_tokens += sum(row.unstarted_tokens for row in others)
+            held_tokens += sum(row.promised_tokens for row in others)
         flight = Flight(
-            id=uuid.uuid4().hex,
-            target=target,
-            streams=ask.stream,
-            prompt_bytes=ask.prompt_bytes,
-            prompt_tokens=prompt_tokens,
-            promised_tokens=promised,
-            queued_tokens=before.unstarted_tokens + prompt_tokens,
-            was_full=before.promised_tokens + promised > capacity,
-            sent_at_s=now_s,
+            new_id(),
+            target,
+            ask.stream,
+            ask.prompt_bytes,
+            prompt_tokens,
+            promised_tokens,
+            ahead_tokens + prompt_tokens,
+            target.load is not None and held_tokens + promised_tokens > target.load.kv_capacity_tokens,
+            now_s,
         )
-        flights.add(flight)
+        account.send(promised_tokens)
+        if ask.stream:
+            account.wait(flight.id, prompt_tokens, now_s)
+        self._publish(target.name, account)
         return flight
 
     def first_token(self, flight: Flight, now_s: float) -> None:
+        """The target works: whatever rest it was given is over."""
+        account = self._account(flight.target.name)
         flight.first_token_at_s = now_s
-        self._rests.pop(flight.target.name, None)
+        account.succeed(now_s)
+        if flight.streams:
+            account.wait_no_more(flight.id, flight.prompt_tokens)
+        self._publish(flight.target.name, account)
 
     def finish(self, flight: Flight, usage: Usage | None, now_s: float) -> None:
         """Take a flight out of the count and, if the target said what it used, learn from it."""
-        name = flight.target.name
-        self._flights[name].discard(flight)
-        if usage is None or flight.first_token_at_s is None:
+        if flight.ended:
             return
-        last_s = self._last_full_end_s.pop(name, None)
-        since_last_s = now_s - last_s if last_s is not None and flight.was_full else None
-        if flight.was_full:
-            self._last_full_end_s[name] = now_s
-        done = Finished(
-            prompt_bytes=flight.prompt_bytes,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            queued_tokens=flight.queued_tokens,
-            ttft_s=flight.first_token_at_s - flight.sent_at_s,
-            e2e_s=now_s - flight.sent_at_s,
-            streamed=flight.streams,
-            was_full=flight.was_full,
-            since_last_s=since_last_s,
-            kv_capacity_tokens=flight.target.load.kv_capacity_tokens if flight.target.load else 0,
-        )
-        self._pace[name] = learn(self._pace.get(name, Pace()), done)
+        flight.ended = True
+        account = self._account(flight.target.name)
+        account.end(flight.promised_tokens)
+        if flight.first_token_at_s is None:
+            account.wait_no_more(flight.id, flight.prompt_tokens)
+        elif usage is not None:
+            _teach(account, flight, usage, now_s)
+        self._publish(flight.target.name, account)
 
     def failed(self, flight: Flight, cause: str, retry_after_s: float | None, now_s: float) -> None:
         """Rest a target that failed: as long as it asks for, else longer with each failure in a row."""
         name = flight.target.name
-        old = self._rests.get(name, _Rest(0, -math.inf, ""))
-        if now_s < old.until_s and retry_after_s is None:
-            # Requests that were under way together fail together: that is one failure.
-            return
-        rest_s = min(retry_after_s or old.next_s, LONGEST_REST_S)
-        self._rests[name] = _Rest(old.failures + 1, max(old.until_s, now_s + rest_s), cause)
+        account = self._account(name)
+        account.fail(cause, retry_after_s, now_s, self._others(name))
+        self._publish(name, account)
+
+    def _stand(self) -> None:
+        """Build all of the Fleet that requests do not change."""
+        targets = standing(self._snapshot, self._rules, self._cloud_off)
+        self._standing = [(target, self._account(target.name)) for target in targets]
+
+    def _account(self, name: str) -> Account:
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = Account()
+        return account
+
+    def _others(self, name: str) -> Sequence[Row]:
+        return () if self._siblings is None else self._siblings.others(name)
+
+    def _publish(self, name: str, account: Account) -> None:
+        if self._siblings is not None:
+            self._siblings.publish(name, account.row())
 
 
-def _in_flight(flights: Collection[Flight], now_s: float) -> InFlight:
-    """Answers that do not stream show no first token, so they count as promised work but never as a queue."""
-    waiting = [flight for flight in flights if flight.streams and flight.first_token_at_s is None]
-    return InFlight(
-        requests=len(flights),
-        promised_tokens=sum(flight.promised_tokens for flight in flights),
-        unstarted=len(waiting),
-        unstarted_tokens=sum(flight.prompt_tokens for flight in waiting),
-        oldest_wait_s=max((now_s - flight.sent_at_s for flight in waiting), default=0.0),
+def _teach(account: Account, flight: Flight, usage: Usage, now_s: float) -> None:
+    assert flight.first_token_at_s is not None
+    last_s, account.last_full_end_s = account.last_full_end_s, now_s if flight.was_full else None
+    done = Finished(
+        flight.prompt_bytes,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        flight.queued_tokens,
+        flight.first_token_at_s - flight.sent_at_s,
+        now_s - flight.sent_at_s,
+        flight.streams,
+        flight.was_full,
+        now_s - last_s if last_s is not None and flight.was_full else None,
+        flight.target.load.kv_capacity_tokens if flight.target.load else 0,
     )
+    account.pace = learn(account.pace, done)

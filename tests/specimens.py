@@ -5,17 +5,18 @@ Pure values only. The local engine is idle and the cloud has a key and a price u
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from typing import Any
 
 from hypothesis import strategies as st
 from msgspec import structs
+from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, HostView, Load, ModelView, Snapshot, Twin
 from router.ask import Ask, Endpoint, read_ask
 from router.config import Rules, parse_rules
 from router.fleet import Fleet, InFlight, Pace, Place, Price, Target
-from router.ledger import Outcome
+from router.outcome import Outcome
 from router.policy import Latches, Money
 
 RULES = parse_rules(
@@ -123,7 +124,7 @@ def ask(**changes: Any) -> Ask:
 
 
 def load(**changes: Any) -> Load:
-    return replace(IDLE, **changes)
+    return dataclasses.replace(IDLE, **changes)
 
 
 def local(**changes: Any) -> Target:
@@ -152,8 +153,8 @@ LOADS = st.none() | st.builds(load, kv_used_fraction=st.floats(0, 1), waiting=st
 SMOKE, ELSE = frozenset({"smoke"}), frozenset({"else"})
 FLIGHTS = st.builds(
     InFlight,
-    promised_tokens=st.sampled_from([0.0, 500.0, 20_000.0, 1e6]),
-    unstarted_tokens=st.sampled_from([0.0, 20_000.0]),
+    promised_tokens=st.sampled_from([0, 500, 20_000, 10**6]),
+    unstarted_tokens=st.sampled_from([0, 20_000]),
     oldest_wait_s=st.sampled_from([0.0, 1.5, 3.0, 100.0]),
 )
 LOCALS = st.builds(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
+from msgspec.structs import replace
 
 from router.ask import Ask, Endpoint, read_ask
 from router.errors import ApiError
@@ -14,8 +13,8 @@ from router.policy import Decision, Latches, Money, choose, reserved_usd
 from tests.specimens import CLOUD, KEYLESS, LOCAL, RULES, Situation, ask, busy, cloud, load, local, situations
 
 RICH, POOR = Money(left_usd=10.0), Money(left_usd=0.0)
-FULL = busy(promised_tokens=20_000.0)
-JAMMED = busy(promised_tokens=200_000.0)
+FULL = busy(promised_tokens=20_000)
+JAMMED = busy(promised_tokens=200_000)
 STARTING = local(off="loading", starting=True)
 DEAD = local(off="failed: it exited with 1")
 OTHER = replace(LOCAL, name="local/other", models=frozenset({"other"}))
@@ -55,7 +54,7 @@ def refusal(asked: Ask, *targets: Target, money: Money = RICH, complete: bool = 
             ask(tier="homely"), (FULL, CLOUD), RICH, "tier", "local cloud", id="a tier that may not spill waits"
         ),
         pytest.param(
-            ask(), (busy(unstarted_tokens=20_000.0), CLOUD), RICH, "spill:ttft", "cloud local", id="long prefill"
+            ask(), (busy(unstarted_tokens=20_000), CLOUD), RICH, "spill:ttft", "cloud local", id="long prefill"
         ),
         pytest.param(ask(), (FULL, CLOUD), RICH, "spill:kv", "cloud local", id="no room for its tokens"),
         pytest.param(
@@ -110,14 +109,14 @@ def test_the_reason_says_why_it_runs_there(
 
 
 def test_the_engine_with_the_least_promised_work_goes_first() -> None:
-    second = replace(LOCAL, name="local/second", in_flight=InFlight(promised_tokens=5.0))
-    first = replace(LOCAL, name="local/first", in_flight=InFlight(promised_tokens=4.0))
+    second = replace(LOCAL, name="local/second", in_flight=InFlight(promised_tokens=5))
+    first = replace(LOCAL, name="local/first", in_flight=InFlight(promised_tokens=4))
     assert names(decide(ask(tier="bulk"), second, first)) == ["local/first", "local/second"]
 
 
 def test_no_spill_while_another_engine_has_room() -> None:
     old_news = local(stale=True)
-    roomy = replace(LOCAL, name="local/roomy", in_flight=InFlight(promised_tokens=100.0))
+    roomy = replace(LOCAL, name="local/roomy", in_flight=InFlight(promised_tokens=100))
     decision = decide(ask(), old_news, roomy, CLOUD)
     assert (names(decision)[0], decision.reason) == ("local/roomy", "tier")
 

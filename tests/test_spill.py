@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from router.fleet import InFlight, Pace, Target
-from router.spill import Forecast, Need, forecast, judge
+from router.spill import Forecast, Need, forecast
+from router.spill import judge as judged
 from tests.specimens import LOCAL, busy, load, local
 
-SMALL = Need(prompt_tokens=0.0, answer_tokens=10.0, ttft_target_s=2.0)
+SMALL = Need(prompt_tokens=0, answer_tokens=10, ttft_target_s=2.0)
+
+
+def judge(target: Target, need: Need, spilling: bool) -> str | None:
+    return judged(target, need, forecast(target, need), spilling)
 
 
 def waiting(seconds: float) -> Target:
@@ -54,7 +58,7 @@ def waiting(seconds: float) -> Target:
             id="the largest term counts",
         ),
         pytest.param(
-            local(load=None, in_flight=InFlight(promised_tokens=1e9)),
+            local(load=None, in_flight=InFlight(promised_tokens=10**9)),
             SMALL,
             Forecast(0.0, "spill:ttft"),
             id="no capacity is known and none is missed",
@@ -113,7 +117,7 @@ def test_kv_use_as_the_engine_reports_it(used: float, queued: int, spilling: boo
 )
 def test_a_deadline_holds_for_the_whole_answer(deadline_s: float | None, cause: str | None) -> None:
     # One second of waiting, seventy tokens at thirty a second.
-    need = replace(SMALL, answer_tokens=70.0, deadline_s=deadline_s)
+    need = replace(SMALL, answer_tokens=70, deadline_s=deadline_s)
     assert judge(waiting(1.0), need, False) == cause
 
 
@@ -137,12 +141,12 @@ def test_a_load_that_wobbles_around_the_promise_changes_the_route_once(waits: li
     target=st.builds(
         local,
         load=st.none() | st.builds(load, kv_used_fraction=st.floats(0, 1), kv_capacity_tokens=st.integers(0, 10**6)),
-        in_flight=st.builds(InFlight, promised_tokens=st.floats(0, 1e9), unstarted_tokens=st.floats(0, 1e9)),
+        in_flight=st.builds(InFlight, promised_tokens=st.integers(0, 10**9), unstarted_tokens=st.integers(0, 10**9)),
         stale=st.booleans(),
     ),
-    more=st.floats(0, 1e6),
+    more=st.integers(0, 10**6),
 )
-def test_more_work_never_makes_the_wait_shorter(target: Target, more: float) -> None:
+def test_more_work_never_makes_the_wait_shorter(target: Target, more: int) -> None:
     # An engine may report no capacity at all: that too has an answer.
     before = forecast(target, SMALL).ttft_s
     assert before >= 0

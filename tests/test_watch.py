@@ -16,7 +16,6 @@ from router.watch import LONGEST_REST_S, Flight, Usage, Watch
 from tests.specimens import ENGINE, IDLE, RULES, ask, snapshot
 
 RICH = Money(10.0)
-LONG_ASK = ask(prompt_bytes=4000, max_tokens=100)
 
 
 def watching(now_s: float = 0.0) -> Watch:
@@ -32,7 +31,7 @@ def engine_in(fleet: Fleet) -> Target:
 
 
 def take_off(watch: Watch, now_s: float = 0.0, streams: bool = True) -> Flight:
-    return watch.start(replace(LONG_ASK, stream=streams), engine_in(watch.view(now_s)), now_s)
+    return watch.start(ask(prompt_bytes=4000, max_tokens=100, stream=streams), engine_in(watch.view(now_s)), now_s)
 
 
 def fail(watch: Watch, now_s: float, retry_after_s: float | None = None) -> None:
@@ -55,9 +54,9 @@ def test_nothing_is_known_before_the_first_snapshot() -> None:
 def test_a_request_in_flight_is_counted_until_it_ends() -> None:
     watch = watching()
     flight = take_off(watch, 1.0)
-    assert engine_in(watch.view(3.0)).in_flight == InFlight(1, 1100.0, 1, 1000.0, 2.0)
+    assert engine_in(watch.view(3.0)).in_flight == InFlight(1, 1100, 1, 1000, 2.0)
     watch.first_token(flight, 3.0)
-    assert engine_in(watch.view(4.0)).in_flight == InFlight(1, 1100.0, 0, 0.0, 0.0)
+    assert engine_in(watch.view(4.0)).in_flight == InFlight(1, 1100, 0, 0, 0.0)
     watch.finish(flight, None, 5.0)
     assert engine_in(watch.view(6.0)).in_flight == InFlight()
 
@@ -65,7 +64,7 @@ def test_a_request_in_flight_is_counted_until_it_ends() -> None:
 def test_an_answer_that_comes_whole_is_work_but_no_queue() -> None:
     watch = watching()
     take_off(watch, 0.0, streams=False)
-    assert engine_in(watch.view(50.0)).in_flight == InFlight(1, 1100.0, 0, 0.0, 0.0)
+    assert engine_in(watch.view(50.0)).in_flight == InFlight(1, 1100, 0, 0, 0.0)
 
 
 STEPS = st.lists(

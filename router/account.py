@@ -1,0 +1,126 @@
+"""What one router process counts of one target: its requests in flight, its failures, its pace.
+
+Kept up to date with each event, in whole numbers so that it never drifts, and never counted anew: a decision costs
+the same however much is in flight. Written by `router.watch` only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from router.fleet import InFlight, Pace
+from router.siblings import NEVER_S, Rest, Row, rest_of
+
+# Rest after the first failure in a row; it doubles with each further one.
+REST_S = 1.0
+LONGEST_REST_S = 30.0
+
+
+class Account:
+    """Counts of one target. What `others` is in its methods: the rows of the sibling processes for the same target."""
+
+    __slots__ = (
+        "_cause",
+        "_failed_at_s",
+        "_failures",
+        "_rest_until_s",
+        "_succeeded_at_s",
+        "_waiting",
+        "last_full_end_s",
+        "pace",
+        "promised_tokens",
+        "requests",
+        "unstarted_tokens",
+    )
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.promised_tokens = 0
+        self.unstarted_tokens = 0
+        # Flights without a first token, by id, with the moment of sending: the first in order is the oldest.
+        self._waiting: OrderedDict[str, float] = OrderedDict()
+        self.pace = Pace()
+        self.last_full_end_s: float | None = None
+        self._failures = 0
+        self._failed_at_s = NEVER_S
+        self._rest_until_s = NEVER_S
+        self._succeeded_at_s = NEVER_S
+        self._cause = ""
+
+    def send(self, promised_tokens: int) -> None:
+        self.requests += 1
+        self.promised_tokens += promised_tokens
+
+    def end(self, promised_tokens: int) -> None:
+        self.requests -= 1
+        self.promised_tokens -= promised_tokens
+
+    def wait(self, flight: str, prompt_tokens: int, sent_at_s: float) -> None:
+        self._waiting[flight] = sent_at_s
+        self.unstarted_tokens += prompt_tokens
+
+    def wait_no_more(self, flight: str, prompt_tokens: int) -> None:
+        """The flight gave its first token or ended; not for one that never waited."""
+        if self._waiting.pop(flight, None) is not None:
+            self.unstarted_tokens -= prompt_tokens
+
+    def succeed(self, now_s: float) -> None:
+        self._succeeded_at_s = now_s
+        self._failures = 0
+
+    def fail(self, cause: str, retry_after_s: float | None, now_s: float, others: Sequence[Row]) -> None:
+        """Rest as long as the target asks for, else longer with each failure in a row."""
+        old = self.rest(others) or Rest(0, NEVER_S, "")
+        if now_s < old.until_s and retry_after_s is None:
+            # Requests that were under way together fail together: that is one failure.
+            return
+        # Bounded before the power is taken, which would grow beyond every float.
+        rest_s = min(retry_after_s or REST_S * 2.0 ** min(old.failures, 10), LONGEST_REST_S)
+        self._failures = old.failures + 1
+        self._failed_at_s = now_s
+        self._rest_until_s = max(old.until_s, now_s + rest_s)
+        self._cause = cause
+
+    def rest(self, others: Sequence[Row]) -> Rest | None:
+        """The rest that this process and its siblings gave the target, over or not."""
+        if not (self._failures or others):
+            return None
+        return rest_of((self.row(), *others))
+
+    def resting(self, now_s: float, others: Sequence[Row]) -> str | None:
+        """The cause of the rest, while it lasts."""
+        if not (self._failures or others):
+            return None
+        rest = self.rest(others)
+        return rest.cause if rest is not None and rest.until_s > now_s else None
+
+    def in_flight(self, now_s: float, others: Sequence[Row]) -> InFlight:
+        """Answers that do not stream show no first token, so they count as promised work but never as a queue."""
+        unstarted = len(self._waiting)
+        oldest_wait_s = now_s - next(iter(self._waiting.values())) if unstarted else 0.0
+        if not others:
+            return InFlight(self.requests, self.promised_tokens, unstarted, self.unstarted_tokens, oldest_wait_s)
+        waits_s = [now_s - row.oldest_sent_at_s for row in others if row.unstarted]
+        return InFlight(
+            self.requests + sum(row.requests for row in others),
+            self.promised_tokens + sum(row.promised_tokens for row in others),
+            unstarted + sum(row.unstarted for row in others),
+            self.unstarted_tokens + sum(row.unstarted_tokens for row in others),
+            max(oldest_wait_s, *waits_s) if waits_s else oldest_wait_s,
+        )
+
+    def row(self) -> Row:
+        """All of this that siblings need."""
+        return Row(
+            self.requests,
+            self.promised_tokens,
+            len(self._waiting),
+            self.unstarted_tokens,
+            next(iter(self._waiting.values()), 0.0),
+            self._failures,
+            self._failed_at_s,
+            self._rest_until_s,
+            self._succeeded_at_s,
+            self._cause,
+        )
