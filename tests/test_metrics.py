@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import collections
+import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.fleet import Fleet, InFlight
-from router.ledger import Outcome
 from router.metrics import Metrics
+from router.outcome import Outcome
+from router.tally import SECONDS
 from tests.specimens import CLOUD, KEYLESS, LOCAL, busy, load, local, outcome
 
 NOBODY = Fleet(())
@@ -22,11 +26,13 @@ def page(*outcomes: Outcome, fleet: Fleet = NOBODY, spent_usd: float = 0.0) -> S
     metrics = Metrics(lambda: fleet, lambda: spent_usd)
     for each in outcomes:
         metrics.observe(each)
-    samples = [
-        sample for family in text_string_to_metric_families(metrics.text().decode()) for sample in family.samples
-    ]
+    return series_of(metrics.text())
+
+
+def series_of(text: bytes) -> Series:
+    samples = [sample for family in text_string_to_metric_families(text.decode()) for sample in family.samples]
     names = [(sample.name, frozenset(sample.labels.items())) for sample in samples]
-    assert [name for name, count in Counter(names).items() if count > 1] == []
+    assert [name for name, count in collections.Counter(names).items() if count > 1] == []
     return {name: sample.value for name, sample in zip(names, samples, strict=True)}
 
 
@@ -78,7 +84,7 @@ def test_a_request_is_counted_by_target_tier_and_reason() -> None:
 
 
 def test_gauges_show_the_fleet_of_this_moment() -> None:
-    engine = local(in_flight=InFlight(requests=2, promised_tokens=30.0), load=load(kv_used_fraction=0.5, waiting=4))
+    engine = local(in_flight=InFlight(requests=2, promised_tokens=30), load=load(kv_used_fraction=0.5, waiting=4))
     series = page(fleet=Fleet((engine, KEYLESS)), spent_usd=1.25)
     assert total(series, "spillway_target_ready", target="local/smoke") == 1
     assert total(series, "spillway_target_ready", target="cloud/nano") == 0
@@ -99,3 +105,78 @@ def test_a_scrape_sees_what_happened_since_the_last_one() -> None:
     metrics = Metrics(lambda: next(fleets), lambda: 0.0)
     assert b'spillway_in_flight{target="local/smoke"} 0.0' in metrics.text()
     assert b'spillway_in_flight{target="local/smoke"} 1.0' in metrics.text()
+
+
+def by_the_client_library(outcomes: Sequence[Outcome]) -> bytes:
+    """The counters and histograms of the page, counted by the library that reads them."""
+    registry = CollectorRegistry()
+    why = ("target", "tier", "reason")
+    requests = Counter("spillway_requests", "Requests answered", (*why, "status"), registry=registry)
+    tokens = Counter("spillway_tokens", "Tokens, as targets counted them", (*why[:2], "direction"), registry=registry)
+    usd = Counter("spillway_usd", "Dollars spent at clouds", why[:2], registry=registry)
+    ttft = Histogram("spillway_ttft_seconds", "Time to first token", why, buckets=SECONDS, registry=registry)
+    e2e = Histogram(
+        "spillway_request_seconds", "Time from arrival to the last byte", why, buckets=SECONDS, registry=registry
+    )
+    for each in outcomes:
+        values = (each.target, each.tier, each.reason)
+        requests.labels(*values, str(each.status)).inc()
+        tokens.labels(each.target, each.tier, "prompt").inc(each.prompt_tokens)
+        tokens.labels(each.target, each.tier, "completion").inc(each.completion_tokens)
+        usd.labels(each.target, each.tier).inc(each.usd)
+        e2e.labels(*values).observe(each.e2e_s)
+        if each.ttft_s is not None:
+            ttft.labels(*values).observe(each.ttft_s)
+    return generate_latest(registry)
+
+
+def without_times(text: bytes) -> list[str]:
+    """Lines, but for the moment at which each series began."""
+    return [re.sub(r"(_created\{.*\}) .*", r"\1", line) for line in text.decode().splitlines()]
+
+
+# On a bound and off it, in every bucket's order; sums of them are exact.
+EXACT = [
+    outcome(),
+    outcome(ttft_s=None, status=502, error="broken"),
+    outcome(tier="bulk", reason='a "quoted\\cause"\n', ttft_s=0.5, e2e_s=0.25),
+    outcome(target="cloud/nano", usd=0.25, e2e_s=128.5, reason="spill:kv"),
+    outcome(target="cloud/nano", usd=0.5, e2e_s=128.0, status=499, prompt_tokens=0),
+]
+
+
+def test_the_page_is_what_the_client_library_would_have_written() -> None:
+    metrics = Metrics(lambda: NOBODY, lambda: 0.0)
+    for each in EXACT:
+        metrics.observe(each)
+    expected = without_times(by_the_client_library(EXACT))
+    assert any("_created" in line for line in expected)
+    assert without_times(metrics.text())[: len(expected)] == expected
+
+
+@given(st.lists(OUTCOMES, max_size=12), st.integers(1, 4))
+def test_workers_together_show_what_one_alone_would(outcomes: list[Outcome], count: int) -> None:
+    workers = [Metrics(lambda: NOBODY, lambda: 0.0) for _ in range(count)]
+    for number, each in enumerate(outcomes):
+        workers[number % count].observe(each)
+    shown, *others = workers
+    together = series_of(shown.text([other.export() for other in others]))
+    alone = page(*outcomes)
+    assert together.keys() == alone.keys()
+    for name, value in alone.items():
+        if not name[0].endswith("_created"):
+            assert together[name] == pytest.approx(value)
+
+
+def test_reading_the_page_changes_no_count() -> None:
+    one, other = (Metrics(lambda: NOBODY, lambda: 0.0) for _ in range(2))
+    for metrics in (one, other):
+        metrics.observe(outcome())
+    first = one.text([other.export()])
+    assert one.text([other.export()]) == first
+
+
+@pytest.mark.parametrize("raw", [b"", b"[[1]]", b"\xff", Metrics(lambda: NOBODY, lambda: 0.0).export() + b"]"])
+def test_what_is_no_tally_is_said_to_be_none(raw: bytes) -> None:
+    with pytest.raises(ValueError, match="tally of another worker"):
+        Metrics(lambda: NOBODY, lambda: 0.0).text([raw])
