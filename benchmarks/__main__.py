@@ -6,10 +6,20 @@ import argparse
 import sys
 from types import MappingProxyType, ModuleType
 
-from benchmarks import bench, cloud, demo, engine, latency
+from benchmarks import bench, cloud, cost, demo, engine, latency, load, relay, stub
 
 VERBS = MappingProxyType[str, ModuleType](
-    {"bench": bench, "cloud": cloud, "demo": demo, "engine": engine, "latency": latency}
+    {
+        "bench": bench,
+        "cloud": cloud,
+        "cost": cost,
+        "demo": demo,
+        "engine": engine,
+        "latency": latency,
+        "load": load,
+        "relay": relay,
+        "stub": stub,
+    }
 )
 
 
