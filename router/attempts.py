@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 
 from router.ask import Ask, Endpoint
+from router.cloud_reply import CloudReply
+from router.errand import in_task
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
 from router.fleet import Place, Target
 from router.ledger import BudgetSpent, LedgerError
@@ -54,13 +56,15 @@ async def _try(doors: Doors, ask: Ask, target: Target, reason: str, attempt: int
         raise TargetUnavailable(target.name, patience.cause, "there is no time left")
     flight = doors.watch.start(ask, target, sent_s)
     asked = False
+    reply: Reply
     try:
         if target.place is Place.LOCAL:
-            reply: Reply = await doors.upstream.open(ask, target, patience)
+            reply = await doors.upstream.open(ask, target, patience)
         else:
-            await _set_aside(doors, ask, target, flight)
+            await in_task(_set_aside(doors, ask, target, flight))
             asked = True
-            reply = await doors.clouds.open(ask, target, patience)
+            opened = await in_task(doors.clouds.open(ask, target, patience), CloudReply.abandon)
+            reply = opened
     except BaseException as error:
         _give_up(doors, flight, error, asked)
         raise

@@ -95,7 +95,7 @@ class Clouds:
                 await reply.until_first_token()
         except BaseException as error:
             if reply is not None:
-                await reply.close()
+                await reply.let_go()
             if isinstance(error, TimeoutError):
                 message = f"no {'first token' if ask.stream else 'answer'} within {patience.first_s:.3g} s"
                 raise TargetUnavailable(target.name, patience.cause, message) from error

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
+from router.errand import in_task
 from router.errors import StreamBroken, TargetUnavailable
 from router.patience import Patience
 from router.reply import Reading, Sink
@@ -42,6 +43,18 @@ class CloudReply:
             raise TargetUnavailable(error.target, error.cause, error.message) from error
 
     async def relay(self, sink: Sink) -> None:
+        await in_task(self._relay(sink))
+
+    async def close(self) -> None:
+        await in_task(self.let_go())
+
+    def pause(self) -> None:
+        self._may_read.clear()
+
+    def resume(self) -> None:
+        self._may_read.set()
+
+    async def _relay(self, sink: Sink) -> None:
         assert self._events is not None, "a whole answer has nothing to relay"
         ready, self._held = self._held, b""
         while not self.reading.ended:
@@ -53,18 +66,16 @@ class CloudReply:
             ready = await self._in_time(self._events)
         sink.end(ready)
 
-    async def close(self) -> None:
+    def abandon(self) -> None:
+        """Let go of it later, when nobody waits."""
+        self._letting_go = asyncio.ensure_future(self.let_go())
+
+    async def let_go(self) -> None:
         try:
             if self._events is not None:
                 await self._events.aclose()
         finally:
             await self._release()
-
-    def pause(self) -> None:
-        self._may_read.clear()
-
-    def resume(self) -> None:
-        self._may_read.set()
 
     async def _in_time(self, events: AsyncGenerator[bytes, None]) -> bytes:
         left_s = self._patience.whole_until_s - time.monotonic()

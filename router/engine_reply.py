@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from router.ask import Ask
 from router.connection import Connection
+from router.errand import Wait
 from router.errors import StreamBroken, TargetUnavailable
 from router.fleet import Target
 from router.patience import Patience
@@ -64,8 +65,8 @@ class EngineReply:
         self._reused = connection.used
         self._streams = ask.stream
         self._loop = asyncio.get_running_loop()
-        self.opened: asyncio.Future[None] = self._loop.create_future()
-        self._ended: asyncio.Future[None] | None = None
+        self.opened: Wait[None] = Wait()
+        self._ended: Wait[None] | None = None
         self._sink: Sink | None = None
         self._status = 0
         self._retry_after: str | None = None
@@ -79,7 +80,7 @@ class EngineReply:
 
     async def relay(self, sink: Sink) -> None:
         self._sink = sink
-        self._ended = self._loop.create_future()
+        self._ended = Wait()
         self._heard_at_s = time.monotonic()
         self._set_timer(self.patience.silence_s)
         held, self._held = self._held, b""
@@ -144,7 +145,7 @@ class EngineReply:
         self._connection = None
         if self._reused and not began:
             self._refuse(Stale())
-        elif self.opened.done() or self._streams:
+        elif self.opened.settled or self._streams:
             self.reading.cut("cut" if began else "connect", why)
             self._end()
         else:
@@ -170,8 +171,7 @@ class EngineReply:
             self.wire = sink.wire if reading.flows else None
 
     def _open(self) -> None:
-        if not self.opened.done():
-            self.opened.set_result(None)
+        self.opened.done(None)
 
     def _end(self) -> None:
         """The stream is over, or will not go on. Who waits is told: before the first token, else after it."""
@@ -182,20 +182,17 @@ class EngineReply:
             return
         self._timer.cancel()
         self.wire = None
-        if self._ended.done():
-            return
         if failure is None:
-            self._ended.set_result(None)
+            self._ended.done(None)
         else:
-            self._ended.set_exception(failure)
+            self._ended.fail(failure)
 
     def _fail(self, failure: StreamBroken) -> None:
         self._refuse(TargetUnavailable(self.target, failure.cause, failure.message))
 
     def _refuse(self, error: Exception) -> None:
         self._timer.cancel()
-        if not self.opened.done():
-            self.opened.set_exception(error)
+        self.opened.fail(error)
 
     def _read_whole(self) -> None:
         self._timer.cancel()

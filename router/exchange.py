@@ -1,23 +1,24 @@
 """One request of the hot route and the response to it, on the client's connection. A Sink for what targets send.
 
-Takes the place of uvicorn's own cycle of request and response, so that keep-alive, pipelining, `100-continue` and the
-drain at the end stay uvicorn's; what goes out is written here, in as few pieces as can be.
+Stands where uvicorn has its own cycle of request and response, so that keep-alive, pipelining and the drain at the end
+stay uvicorn's; what goes out is written here, in as few pieces as can be.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
 import orjson
 import structlog
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from router.ask import Endpoint
 from router.chunks import LAST_CHUNK, framed
+from router.errand import Errand, Wait
 from router.errors import ApiError
 from router.sse import error_event
 
@@ -37,52 +38,99 @@ class Flow(Protocol):
     def resume(self) -> None: ...
 
 
-class Exchange(RequestResponseCycle):
+class Client(Protocol):
+    """The connection that the request came on. `running` has every Exchange that is not over, of all connections."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+    running: set[Exchange]
+
+    def common_headers(self) -> bytes:
+        """The header lines of every response, each with its line end."""
+
+    def on_response_complete(self) -> None:
+        """The next request may be answered."""
+
+
+class Bell:
+    """What uvicorn rings when more of the body is there, or when it is whole."""
+
+    __slots__ = ("_wait",)
+
+    def __init__(self) -> None:
+        self._wait: Wait[None] | None = None
+
+    def set(self) -> None:
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait.done(None)
+
+    async def rung(self) -> None:
+        self._wait = Wait()
+        await self._wait
+
+
+class Exchange:
     """`answer` is the coroutine that answers it: with `respond` or `refuse`, or with `begin`, `write` ... `end`.
 
     `wire` takes chunks of the stream as they are; None before the first `write`, and for clients that know no chunks.
+    `body`, `more_body`, `message_event`, `keep_alive` and `response_complete` are what uvicorn uses of a cycle.
     """
 
+    __slots__ = (
+        "_answer",
+        "_client",
+        "_errand",
+        "_expects_100",
+        "_knows_chunks",
+        "_source",
+        "_unsent_head",
+        "arrived_s",
+        "body",
+        "disconnected",
+        "endpoint",
+        "headers",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "wire",
+    )
+
     def __init__(
-        self,
-        endpoint: Endpoint,
-        headers: Mapping[str, str],
-        answer: Callable[[Exchange], Awaitable[None]],
-        **cycle: Any,
+        self, client: Client, endpoint: Endpoint, headers: Mapping[str, str], knows_chunks: bool, keep_alive: bool
     ) -> None:
-        super().__init__(**cycle)
         self.endpoint = endpoint
         self.headers = headers
         self.arrived_s = time.monotonic()
         self.wire: Callable[[bytes], None] | None = None
-        self._knows_chunks = self.scope["http_version"] != "1.0"
-        self._answer = answer
-        self._task: asyncio.Task[None] | None = None
+        self.body = bytearray()
+        self.more_body = True
+        self.message_event = Bell()
+        self.keep_alive = keep_alive
+        self.disconnected = self.response_started = self.response_complete = False
+        self._client = client
+        self._errand: Errand | None = None
+        self._expects_100 = headers.get("expect", "").lower() == "100-continue"
+        self._knows_chunks = knows_chunks
         self._source: Flow | None = None
         self._unsent_head = b""
 
-    async def run_asgi(self, _app: object) -> None:
-        """What uvicorn runs as the task of this request. Nothing escapes it."""
-        self._task = asyncio.current_task()
-        try:
-            if not self.disconnected:
-                await self._answer(self)
-        except asyncio.CancelledError:
-            # The client left, or the time of the drain is over. Who held something has let go of it on the way here.
-            self._give_up(STOPPING)
-        except Exception:
-            log.exception("the router failed", path=self.endpoint)
-            self._give_up(FAULT)
-        finally:
-            # The cycle, its connection and its task hold each other; none of it is left to the garbage collector.
-            self._task = self._source = self.wire = None
-            self.body = bytearray()
-            self.on_response = _nothing
+    def run(self, answer: Callable[[Exchange], Coroutine[Any, Any, None]]) -> None:
+        self._client.running.add(self)
+        self._errand = Errand(self._run(answer))
+        self._errand.run()
 
     def leave(self) -> None:
         """The client is gone: whoever works for it stops now."""
-        if self._task is not None and not self.response_complete:
-            self._task.cancel()
+        self.disconnected = True
+        self.stop()
+
+    def stop(self) -> None:
+        """The client is gone, or the time of the drain is over."""
+        if self._errand is not None and not self.response_complete:
+            self._errand.cancel()
 
     def pause(self) -> None:
         if self._source is not None:
@@ -95,16 +143,15 @@ class Exchange(RequestResponseCycle):
     async def read_body(self, most_bytes: int) -> bytes:
         """The whole body. Raises ApiError 413 as soon as it is known to be too long, not after it was read."""
         stated = self.headers.get("content-length", "")
-        self._check_size(int(stated) if stated.isdigit() else 0, most_bytes)
+        _check_size(int(stated) if stated.isdigit() else 0, most_bytes)
         while self.more_body:
-            if self.waiting_for_100_continue:
-                self.waiting_for_100_continue = False
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.flow.resume_reading()
-            await self.message_event.wait()
-            self.message_event.clear()
-            self._check_size(len(self.body), most_bytes)
-        self.flow.resume_reading()
+            if self._expects_100:
+                self._expects_100 = False
+                self._client.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._client.flow.resume_reading()
+            await self.message_event.rung()
+            _check_size(len(self.body), most_bytes)
+        self._client.flow.resume_reading()
         return bytes(self.body)
 
     def respond(self, status: int, lines: bytes, body: bytes) -> None:
@@ -127,18 +174,33 @@ class Exchange(RequestResponseCycle):
             self.keep_alive = False
         self._source = source
         self._unsent_head = b"%b%b%b\r\n" % (self._head(200), lines, CHUNKED if self._knows_chunks else b"")
-        if self.flow.write_paused:
+        if self._client.flow.write_paused:
             source.pause()
 
     def write(self, events: bytes) -> None:
         self._send(self._take_head() + (framed(events) if self._knows_chunks else events))
-        self.wire = self.transport.write if self._knows_chunks else None
+        self.wire = self._client.transport.write if self._knows_chunks else None
 
     def end(self, events: bytes) -> None:
         self.wire = None
         last = (framed(events) if events else b"") + LAST_CHUNK if self._knows_chunks else events
         self._send(self._take_head() + last)
         self._finish()
+
+    async def _run(self, answer: Callable[[Exchange], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await answer(self)
+        except asyncio.CancelledError:
+            # Who held something has let go of it on the way here.
+            self._give_up(STOPPING)
+        except Exception:
+            log.exception("the router failed", path=self.endpoint)
+            self._give_up(FAULT)
+        finally:
+            self._client.running.discard(self)
+            # The exchange, its errand and its source hold each other; none is left to the garbage collector.
+            self._errand = self._source = self.wire = None
+            self.body = bytearray()
 
     def _give_up(self, error: ApiError) -> None:
         if self.disconnected or self.response_complete:
@@ -148,14 +210,9 @@ class Exchange(RequestResponseCycle):
         else:
             self.refuse(error)
 
-    def _check_size(self, size_bytes: int, most_bytes: int) -> None:
-        if size_bytes > most_bytes:
-            message = f"the body is longer than {most_bytes} bytes ([limits] body_bytes)"
-            raise ApiError(413, "body_too_large", message)
-
     def _head(self, status: int) -> bytes:
-        lines = b"".join([b"%b: %b\r\n" % header for header in self.default_headers])
-        return STATUS_LINES[status] + lines + (b"" if self.keep_alive else b"connection: close\r\n")
+        common = self._client.common_headers()
+        return STATUS_LINES[status] + common + (b"" if self.keep_alive else b"connection: close\r\n")
 
     def _take_head(self) -> bytes:
         head, self._unsent_head = self._unsent_head, b""
@@ -163,14 +220,18 @@ class Exchange(RequestResponseCycle):
 
     def _send(self, data: bytes) -> None:
         if not self.disconnected:
-            self.transport.write(data)
+            self._client.transport.write(data)
 
     def _finish(self) -> None:
         self.response_complete = True
+        if self.disconnected:
+            return
         if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
+            self._client.transport.close()
+        self._client.on_response_complete()
 
 
-def _nothing() -> None:
-    """Stands where uvicorn's callback stood."""
+def _check_size(size_bytes: int, most_bytes: int) -> None:
+    if size_bytes > most_bytes:
+        message = f"the body is longer than {most_bytes} bytes ([limits] body_bytes)"
+        raise ApiError(413, "body_too_large", message)

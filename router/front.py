@@ -7,8 +7,9 @@ that do not come to an end, and heads without one, are refused here: no applicat
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from uvicorn.config import Config
@@ -24,14 +25,22 @@ from router.served import Doors
 HOT = {endpoint.value.encode(): endpoint for endpoint in Endpoint}
 # What is read of a request's headers; the others are not even decoded.
 READ = frozenset(
-    {b"authorization", b"content-encoding", b"content-length", b"x-request-id", b"traceparent", b"tracestate"}
+    {
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"expect",
+        b"x-request-id",
+        b"traceparent",
+        b"tracestate",
+    }
 )
 HINTS = HINT_PREFIX.encode()
 MOST_HEAD_BYTES = 64 * 1024
 
 
 class Front(HttpToolsProtocol):
-    """One client connection. `app_state["doors"]` is set by the application's lifespan."""
+    """One client connection. The application's lifespan sets `doors` and `running` in `app_state`."""
 
     def __init__(
         self,
@@ -44,21 +53,29 @@ class Front(HttpToolsProtocol):
         doors: Doors = app_state["doors"]
         self._answer = partial(answer, doors)
         self._receive_s = doors.watch.rules.limits.receive_s
+        self.running: set[Exchange] = app_state["running"]
         self._running: Exchange | None = None
+        self._next: Exchange | None = None
         # A request that has begun and is not whole: in its head, or in its body.
         self._in_head = self._in_body = False
         self._head_bytes = 0
         self._receive_timer: asyncio.TimerHandle | None = None
+        self._idle_since_s = time.monotonic()
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     # What asyncio calls.
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
         # Who connects and says nothing may stay no longer than who has been answered.
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        # Begun only now: most bodies are whole by now, and what is answered inside the parser could close it.
+        begun, self._next = self._next, None
+        if begun is not None:
+            self._start_asgi_task(begun, self.app)
         if self._in_head or self._in_body:
             self._wait_for_the_rest(len(data))
         elif self._receive_timer is not None:
@@ -66,6 +83,8 @@ class Front(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         running, self._running = self._running, None
         if running is not None:
             running.leave()
@@ -93,9 +112,10 @@ class Front(HttpToolsProtocol):
         if endpoint is None or self.parser.get_method() != b"POST":
             super().on_headers_complete()
             return
-        before, self.cycle = self.cycle, self._exchange(endpoint)
+        exchange = self._exchange(endpoint)
+        before, self.cycle = self.cycle, cast(RequestResponseCycle, exchange)
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            self._next = exchange
         else:
             # Sent before the last answer was whole: its turn comes after that.
             self.flow.pause_reading()
@@ -107,38 +127,39 @@ class Front(HttpToolsProtocol):
 
     # What uvicorn calls.
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle if isinstance(cycle, Exchange) else None
-        super()._start_asgi_task(cycle, app)
+    def _start_asgi_task(self, cycle: RequestResponseCycle | Exchange, app: Any) -> None:
+        if isinstance(cycle, Exchange):
+            self._running = cycle
+            cycle.run(self._answer)
+        else:
+            self._running = None
+            super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but that the timer of an idle connection runs on and is looked at when it fires."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self._idle_since_s = time.monotonic()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP, or could be read in two ways (two lengths, a length and chunks), is answered and closed."""
         self._refuse(ApiError(400, "invalid_http", f"{msg} Nothing of it was read; send HTTP/1.1"))
 
+    def common_headers(self) -> bytes:
+        return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+
     def _exchange(self, endpoint: Endpoint) -> Exchange:
-        version = self.parser.get_http_version()
-        self.scope["http_version"] = version
         headers = {
             name.decode(): value.decode("latin-1")
             for name, value in self.headers
             if name in READ or name.startswith(HINTS)
         }
-        return Exchange(
-            endpoint,
-            headers,
-            self._answer,
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
+        knows_chunks = self.parser.get_http_version() != "1.0"
+        return Exchange(self, endpoint, headers, knows_chunks, knows_chunks and self.parser.should_keep_alive())
 
     # Requests that do not come to an end.
 
@@ -153,6 +174,14 @@ class Front(HttpToolsProtocol):
             self._stop_waiting()
         if self._receive_timer is None:
             self._receive_timer = self.loop.call_later(self._receive_s, self._waited_too_long)
+
+    def _close_if_idle(self) -> None:
+        busy = self.cycle is not None and not self.cycle.response_complete
+        idle_s = 0.0 if busy or self._in_head or self._in_body else time.monotonic() - self._idle_since_s
+        if idle_s < self.timeout_keep_alive:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive - idle_s, self._close_if_idle)
+        else:
+            self.transport.close()
 
     def _stop_waiting(self) -> None:
         if self._receive_timer is not None:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from engines.snapshot import ModelView
 from router.app import create_app
 from router.cloud import Clouds
 from router.config import Endpoint, Keys, Rules
+from router.exchange import Exchange
 from router.feed import follow_supervisor, poll_engines
 from router.front import Front
 from router.ledger import Ledger, LedgerError
@@ -31,6 +32,9 @@ from router.served import Doors
 from router.upstream import Upstream
 from router.watch import Watch
 
+# Clouds are let go of by tasks, which need a moment and a few turns of the loop.
+LAST_WORDS_S = 2.0
+TURN_S = 0.01
 # New objects before the young, runs before the middle and the old generation are searched for garbage.
 COLLECT_EACH = (50_000, 20, 100)
 # Longer than the usual clients keep a connection (aiohttp 15 s, Go 90 s), so that it is they who close it.
@@ -61,15 +65,16 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
     metrics = Metrics(watch.now, lambda: ledger.spent_today_usd)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Doors]]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
         doors = Doors(keys, watch, Upstream(rules.limits), clouds, ledger, metrics)
         tasks = [asyncio.create_task(_feed(alone, home, doors)), asyncio.create_task(_warm(clouds, watch))]
         _spare_the_collector()
-        yield {"doors": doors}
+        running: set[Exchange] = set()
+        yield {"doors": doors, "running": running}
         for task in tasks:
             task.cancel()
-        # Requests that outlived the drain have just been cancelled: they still settle what they cost.
-        await asyncio.gather(*tasks, *server.server_state.tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await _stop(running)
         await doors.upstream.close()
         await clouds.close()
         ledger.close()
@@ -81,6 +86,16 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
     signal.signal(signal.SIGTERM, lambda *_: None)
     server.run(sockets=[listening])
     return 0
+
+
+async def _stop(running: set[Exchange]) -> None:
+    """End what outlived the drain: each still tells its client, lets go of its target and settles what it cost."""
+    for exchange in list(running):
+        exchange.stop()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS_S):
+            while running:
+                await asyncio.sleep(TURN_S)
 
 
 def _config(app: FastAPI, drain_s: float) -> uvicorn.Config:

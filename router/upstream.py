@@ -21,6 +21,7 @@ from router.ask import Ask
 from router.config import Limits
 from router.connection import Connection, Origin
 from router.engine_reply import EngineReply, Stale
+from router.errand import in_task
 from router.errors import TargetUnavailable
 from router.fleet import Target
 from router.forward import engine_body
@@ -62,7 +63,10 @@ class Upstream:
         origin = origin_of(target.url or "")
         request = _request(origin, ask, engine_body(ask, target.served_name))
         while True:
-            connection = self._kept(origin) or await self._dial(origin, target.name, patience.first_s)
+            connection = self._kept(origin)
+            if connection is None:
+                dialled = self._dial(origin, target.name, patience.first_s)
+                connection = await in_task(dialled, Connection.hang_up)
             reply = EngineReply(ask, target, patience, connection)
             connection.send(request, reply)
             try:

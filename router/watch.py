@@ -17,6 +17,7 @@ from engines.snapshot import Snapshot
 from router.account import LONGEST_REST_S, REST_S, Account
 from router.ask import Ask
 from router.config import Rules
+from router.decided import Decided
 from router.fleet import Fleet, Target, as_seen, standing
 from router.ids import new_id
 from router.pace import Finished, learn
@@ -58,7 +59,7 @@ class Watch:
     """Newest snapshot, flights, paces, rests and spill state. Without `siblings` this process is the whole router."""
 
     def __init__(self, rules: Rules, siblings: Siblings | None = None) -> None:
-        self.decisions: deque[object] = deque(maxlen=DECISIONS_KEPT)
+        self.decisions: deque[Decided] = deque(maxlen=DECISIONS_KEPT)
         self._rules = rules
         self._cloud_off: Mapping[str, str] = {}
         self._siblings = siblings
