@@ -88,10 +88,9 @@ class Ledger:
         return self._own_usd + self._spent.others_usd
 
     async def refresh(self) -> None:
-        """Look up what the others have spent: for a reader that asks seldom."""
-        done = asyncio.get_running_loop().create_future()
-        self._calls.put(_Waiting(None, done))
-        await done
+        """Look up what the others have spent: for a reader that asks seldom. Raises LedgerError when closed."""
+        self._turn_day(self._clock())
+        await self._answer(None)
 
     async def reserve(self, reservation: str, target: str, usd: float, limit_usd: float = math.inf) -> None:
         """Set money aside, on disk before it returns. Raises BudgetSpent or another LedgerError.
@@ -105,10 +104,8 @@ class Ledger:
         self._turn_day(now_unix_s)
         self._held[reservation] = (usd, self._day)
         self._own_usd += usd
-        done = asyncio.get_running_loop().create_future()
-        self._calls.put(_Waiting(Reserve(reservation, now_unix_s, target, usd, limit_usd), done))
         try:
-            await asyncio.shield(done)
+            await self._answer(Reserve(reservation, now_unix_s, target, usd, limit_usd))
         except BaseException:
             # It may be on disk all the same: when the caller gave up, or the disk failed after it had written.
             self.settle(reservation, 0.0)
@@ -135,6 +132,13 @@ class Ledger:
         """Write what is waiting and stop."""
         self._calls.put(_Sign.STOP)
         self._thread.join()
+
+    async def _answer(self, reserve: Reserve | None) -> None:
+        if not self._thread.is_alive():
+            raise LedgerError("the ledger is closed; the router is stopping")
+        done = asyncio.get_running_loop().create_future()
+        self._calls.put(_Waiting(reserve, done))
+        await asyncio.shield(done)
 
     def _look_again(self, now_unix_s: float) -> None:
         self._turn_day(now_unix_s)

@@ -192,3 +192,11 @@ async def test_a_caller_that_gives_up_leaves_nothing_set_aside(tmp_path: Path) -
             await setting_aside
         assert ledger.spent_today_usd == 0
     assert rows(path, "SELECT usd, state FROM reservation") == [(0.0, "settled")]
+
+
+async def test_a_closed_ledger_refuses_money_at_once(tmp_path: Path) -> None:
+    with opened(tmp_path / "ledger") as ledger:
+        await ledger.reserve("a", "cloud/nano", 0.5)
+    with pytest.raises(LedgerError, match="closed"):
+        await asyncio.wait_for(ledger.reserve("b", "cloud/nano", 0.5), timeout=5)
+    assert ledger.spent_today_usd == 0.5
