@@ -35,7 +35,7 @@ class Endpoint(StrEnum):
     COMPLETION = "/v1/completions"
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """What a request wants. `how` is the reason it has if it runs where its tier prefers: tier, task or pinned.
 
     `prompt_bytes` is the size of the text, `max_tokens` the client's own bound on each of its `answers` (None: no
@@ -108,19 +108,16 @@ def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: 
 CHAT = Endpoint.CHAT
 
 
-class _Hints:
+class _Hints(msgspec.Struct, frozen=True, gc=False):
     """Request hints: a header, or the `metadata` field of the same name without the prefix. The header wins."""
 
-    __slots__ = ("_headers", "_metadata")
-
-    def __init__(self, headers: Mapping[str, str], metadata: Mapping[str, Any] | None) -> None:
-        self._headers = headers
-        self._metadata = metadata
+    headers: Mapping[str, str]
+    metadata: Mapping[str, Any] | None
 
     def text(self, name: str) -> str | None:
-        value = self._headers.get(HINT_HEADERS[name])
+        value = self.headers.get(HINT_HEADERS[name])
         if value is None:
-            if self._metadata is None or (value := self._metadata.get(name)) is None:
+            if self.metadata is None or (value := self.metadata.get(name)) is None:
                 return None
             value = str(value)
         if len(value) > LONGEST_NAME:

@@ -103,8 +103,14 @@ def read_chat(raw: bytes) -> tuple[Chat, Prompt]:
     has_image = False
     for index, message in enumerate(chat.messages):
         role, content = message.get("role"), message.get("content")
-        if len(message) == PLAIN_FIELDS and type(role) is type(content) is str:
-            size_bytes += len(role) + (len(content) if content.isascii() else len(content.encode()))
+        if (
+            len(message) == PLAIN_FIELDS
+            and isinstance(role, str)
+            and isinstance(content, str)
+            and role.isascii()
+            and content.isascii()
+        ):
+            size_bytes += len(role) + len(content)
             continue
         _require_message(message, index)
         size_bytes += text_bytes(message)
@@ -112,7 +118,7 @@ def read_chat(raw: bytes) -> tuple[Chat, Prompt]:
     return chat, Prompt(size_bytes, 1, has_image)
 
 
-# A message of nothing but role and content, as most are, is counted without looking at each of its fields.
+# A message of nothing but role and content in ASCII, as most are, is counted without a look at each of its fields.
 PLAIN_FIELDS = 2
 
 

@@ -117,61 +117,6 @@ def test_an_unknown_tier_or_task_is_404_with_the_names_there_are(
 
 
 @pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        pytest.param(b"", None, id="nothing"),
-        pytest.param(b"{", None, id="half an object"),
-        pytest.param(b"\xff", None, id="not UTF-8"),
-        pytest.param(b"[]", None, id="a list"),
-        pytest.param({"messages": CHAT["messages"]}, "model", id="no model"),
-        pytest.param(CHAT | {"model": ""}, "model", id="an empty model"),
-        pytest.param(CHAT | {"model": 5}, "model", id="a number as the model"),
-        pytest.param({"model": "auto"}, "messages", id="no messages"),
-        pytest.param(CHAT | {"messages": []}, "messages", id="empty messages"),
-        pytest.param(CHAT | {"messages": "Hi"}, "messages", id="a text as messages"),
-        pytest.param(CHAT | {"messages": ["Hi"]}, "messages.0", id="a text as a message"),
-        pytest.param(CHAT | {"messages": [{"content": "Hi"}]}, "messages.0.role", id="a message of nobody"),
-        pytest.param(
-            CHAT | {"messages": [{"role": "user", "content": 5}]}, "messages.0.content", id="a number as content"
-        ),
-        pytest.param(CHAT | {"stream": "maybe"}, "stream", id="a word as a switch"),
-        pytest.param(CHAT | {"max_tokens": 0}, "max_tokens", id="no answer wanted"),
-        pytest.param(CHAT | {"temperature": 3}, "temperature", id="too hot"),
-        pytest.param(CHAT | {"n": 17}, "n", id="too many answers"),
-        pytest.param(CHAT | {"stream_options": 1}, "stream_options", id="stream options that are no object"),
-        pytest.param(CHAT | {"metadata": []}, "metadata", id="metadata that is no object"),
-        pytest.param(CHAT | {"tools": ["hammer"]}, "tools.0", id="a tool that is no object"),
-    ],
-)
-def test_a_bad_chat_is_400_and_the_field_is_named(body: Any, param: str | None) -> None:
-    error = refusal(body)
-    assert (error.status, error.param) == (400, param)
-    assert error.param is None or error.param in error.message
-
-
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        pytest.param({"model": "auto"}, "prompt", id="no prompt"),
-        pytest.param(COMPLETION | {"prompt": {"text": "Hi"}}, "prompt", id="an object as the prompt"),
-        pytest.param(COMPLETION | {"prompt": None}, "prompt", id="nothing as the prompt"),
-    ],
-)
-def test_a_bad_completion_is_400_and_the_field_is_named(body: Any, param: str) -> None:
-    error = refusal(body, endpoint=Endpoint.COMPLETION)
-    assert (error.status, error.param) == (400, param)
-
-
-def test_the_error_is_an_openai_envelope() -> None:
-    assert refusal(CHAT | {"messages": []}).envelope()["error"] | {"message": ""} == {
-        "message": "",
-        "type": "invalid_request_error",
-        "param": "messages",
-        "code": "invalid_value",
-    }
-
-
-@pytest.mark.parametrize(
     ("changes", "needs"),
     [
         pytest.param({}, set(), id="text needs nothing"),
@@ -255,6 +200,36 @@ def test_names_have_a_bound_because_they_are_kept(field: str) -> None:
     error = refusal(CHAT | {field: "x" * 9999})
     assert (error.status, error.param) == (400, field)
     assert len(error.message) < 1000
+
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("headers", "trace"),
+    [
+        pytest.param({}, (), id="none"),
+        pytest.param({"traceparent": PARENT}, (("traceparent", PARENT),), id="a parent"),
+        pytest.param(
+            {"traceparent": PARENT, "tracestate": "a=1"},
+            (("traceparent", PARENT), ("tracestate", "a=1")),
+            id="a parent and a state",
+        ),
+        pytest.param({"tracestate": "a=1"}, (), id="a state of nobody"),
+        pytest.param(
+            {"traceparent": PARENT, "tracestate": "x" * 600}, (("traceparent", PARENT),), id="a state too long"
+        ),
+        pytest.param({"traceparent": "a\nb"}, (), id="what cannot stand in a header"),
+    ],
+)
+def test_a_trace_is_handed_on(headers: dict[str, str], trace: tuple[tuple[str, str], ...]) -> None:
+    assert chat(headers).trace == trace
+
+
+def test_a_request_without_an_id_gets_one_of_its_own() -> None:
+    ids = {chat().request_id for _ in range(100)}
+    assert len(ids) == 100
+    assert all(each.startswith("req-") for each in ids)
 
 
 FIELDS = st.sampled_from(
