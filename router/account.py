@@ -84,9 +84,9 @@ class Account:
 
     def rest(self, others: Sequence[Row]) -> Rest | None:
         """The rest that this process and its siblings gave the target, over or not."""
-        if not (self._failures or others):
-            return None
-        return rest_of((self.row(), *others))
+        if self._failures or (others and any([row.failures for row in others])):
+            return rest_of((self.row(), *others))
+        return None
 
     def resting(self, now_s: float, others: Sequence[Row]) -> str | None:
         """The cause of the rest, while it lasts."""
@@ -99,16 +99,8 @@ class Account:
         """Answers that do not stream show no first token, so they count as promised work but never as a queue."""
         unstarted = len(self._waiting)
         oldest_wait_s = now_s - next(iter(self._waiting.values())) if unstarted else 0.0
-        if not others:
-            return InFlight(self.requests, self.promised_tokens, unstarted, self.unstarted_tokens, oldest_wait_s)
-        waits_s = [now_s - row.oldest_sent_at_s for row in others if row.unstarted]
-        return InFlight(
-            self.requests + sum(row.requests for row in others),
-            self.promised_tokens + sum(row.promised_tokens for row in others),
-            unstarted + sum(row.unstarted for row in others),
-            self.unstarted_tokens + sum(row.unstarted_tokens for row in others),
-            max(oldest_wait_s, *waits_s) if waits_s else oldest_wait_s,
-        )
+        own = InFlight(self.requests, self.promised_tokens, unstarted, self.unstarted_tokens, oldest_wait_s)
+        return _together(own, others, now_s) if others else own
 
     def row(self) -> Row:
         """All of this that siblings need."""
@@ -124,3 +116,17 @@ class Account:
             self._succeeded_at_s,
             self._cause,
         )
+
+
+def _together(own: InFlight, others: Sequence[Row], now_s: float) -> InFlight:
+    requests, promised_tokens = own.requests, own.promised_tokens
+    unstarted, unstarted_tokens, oldest_wait_s = own.unstarted, own.unstarted_tokens, own.oldest_wait_s
+    for row in others:
+        requests += row.requests
+        promised_tokens += row.promised_tokens
+        if row.unstarted:
+            unstarted += row.unstarted
+            unstarted_tokens += row.unstarted_tokens
+            wait_s = now_s - row.oldest_sent_at_s
+            oldest_wait_s = wait_s if wait_s > oldest_wait_s else oldest_wait_s
+    return InFlight(requests, promised_tokens, unstarted, unstarted_tokens, oldest_wait_s)

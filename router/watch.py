@@ -114,10 +114,10 @@ class Watch:
         return self.view(time.monotonic())
 
     def view(self, now_s: float) -> Fleet:
-        snapshot_age_s = now_s - self._snapshot_at_s
+        snapshot_age_s, siblings = now_s - self._snapshot_at_s, self._siblings
         targets = []
         for target, account in self._standing:
-            others = self._others(target.name)
+            others = () if siblings is None else siblings.others(target.name)
             in_flight, resting = account.in_flight(now_s, others), account.resting(now_s, others)
             targets.append(as_seen(target, in_flight, account.pace, resting, snapshot_age_s))
         return Fleet(tuple(targets), self._snapshot is not None)

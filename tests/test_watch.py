@@ -72,6 +72,17 @@ STEPS = st.lists(
 )
 
 
+def counted_anew(flying: Sequence[Flight], now_s: float) -> InFlight:
+    waiting = [flight for flight in flying if flight.streams and flight.first_token_at_s is None]
+    return InFlight(
+        len(flying),
+        sum(flight.promised_tokens for flight in flying),
+        len(waiting),
+        sum(flight.prompt_tokens for flight in waiting),
+        max((now_s - flight.sent_at_s for flight in waiting), default=0.0),
+    )
+
+
 def step(watch: Watch, flying: list[Flight], kind: str, index: int, now_s: float) -> None:
     if kind == "start" or not flying:
         flying.append(take_off(watch, now_s, streams=index % 2 == 0))
@@ -91,13 +102,33 @@ def test_counts_are_right_at_every_step_and_end_at_zero(steps: Sequence[tuple[st
     watch, flying = watching(), list[Flight]()
     for now_s, (kind, index) in enumerate(steps):
         step(watch, flying, kind, index, float(now_s))
-        counted = engine_in(watch.view(float(now_s))).in_flight
-        assert counted.requests == len(flying)
-        assert counted.promised_tokens == pytest.approx(sum(flight.promised_tokens for flight in flying))
-        assert 0 <= counted.unstarted <= counted.requests
+        assert engine_in(watch.view(float(now_s))).in_flight == counted_anew(flying, float(now_s))
     for flight in list(flying):
         watch.finish(flight, None, 1000.0)
     assert engine_in(watch.view(1000.0)).in_flight == InFlight()
+
+
+def test_a_flight_ends_once_however_often_it_is_said() -> None:
+    watch = watching()
+    flight, other = take_off(watch), take_off(watch)
+    for _ in range(3):
+        watch.first_token(flight, 1.0)
+        watch.finish(flight, Usage(1000, 50), 2.0)
+    engine = engine_in(watch.view(2.0))
+    assert engine.in_flight == counted_anew([other], 2.0)
+    assert engine.pace.answers == 1
+
+
+def test_new_rules_and_a_cloud_that_is_off_count_at_once() -> None:
+    watch = watching()
+    watch.cloud_off = {"cloud/nano": "no key"}
+    assert [target.off for target in watch.view(0.0).targets] == [None, "no key"]
+    watch.cloud_off = {}
+    assert [target.off for target in watch.view(0.0).targets] == [None, None]
+    flight = take_off(watch)
+    watch.rules = RULES.model_copy(update={"clouds": {}})
+    assert [target.name for target in watch.view(0.0).targets] == ["local/smoke"]
+    assert engine_in(watch.view(0.0)).in_flight == counted_anew([flight], 0.0)
 
 
 def test_rests_double_and_have_a_longest() -> None:
