@@ -18,10 +18,9 @@ from typing import NamedTuple
 from engines.snapshot import EngineState, EngineView, HostView, Load, ModelView, Snapshot
 from router.ask import Ask, Endpoint, read_ask
 from router.config import Rules, parse_rules
-from router.fleet import Target
 from router.forward import engine_body
 from router.policy import Money
-from router.watch import Flight, Usage, Watch
+from router.watch import Usage, Watch
 
 HELP = "CPU time of the router's pure parts for each request"
 MODEL = "llama-3.1-8b"
@@ -56,6 +55,7 @@ class Cost(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
+    parser.add_argument("--seconds", type=float, default=0.1, help="how long one count takes (%(default)s)")
     parser.add_argument("--repeats", type=int, default=7, help="the best of so many counts (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
 
@@ -64,18 +64,20 @@ def main(options: argparse.Namespace) -> int:
     """Print the table, a line as soon as it is known."""
     costs = []
     for part, case, work in cases():
-        costs.append(Cost(part, case, measured(work, options.repeats)))
+        costs.append(Cost(part, case, measured(work, options.repeats, options.seconds)))
         print(f"{part:<28} {case:<28} {costs[-1].microseconds:>9.2f} us", flush=True)
     if options.json is not None:
         options.json.write_text(json.dumps([cost._asdict() for cost in costs], indent=1))
     return 0
 
 
-def measured(work: Callable[[], object], repeats: int) -> float:
+def measured(work: Callable[[], object], repeats: int, seconds: float = 0.1) -> float:
     """CPU microseconds of one call, the best of several counts: whatever disturbs makes it slower, never faster."""
     timer = timeit.Timer(work, timer=time.process_time)
-    calls, seconds = timer.autorange()
-    calls = max(1, round(calls * 0.1 / seconds))
+    calls = 1
+    while (taken_s := timer.timeit(calls)) < seconds / 4:
+        calls *= 4
+    calls = max(1, round(calls * seconds / taken_s))
     return min(timer.repeat(repeats, calls)) / calls * 1e6
 
 
@@ -89,23 +91,25 @@ def cases() -> Iterator[tuple[str, str, Callable[[], object]]]:
         for what, model in ("as it came", MODEL), ("another model name", "auto"):
             read = read_ask(chat_body(size, model), HEADERS, Endpoint.CHAT, rules)
             yield "engine_body", f"{len(read.raw)} bytes, {what}", partial(engine_body, read, MODEL)
-    read = read_ask(chat_body(BODY_BYTES[0], "auto"), HEADERS, Endpoint.CHAT, rules)
-    for part, prepare in ("decide", deciding), ("start + token + finish", flying):
+    whole, streamed = (
+        read_ask(chat_body(BODY_BYTES[0], "auto", stream=stream), HEADERS, Endpoint.CHAT, rules)
+        for stream in (False, True)
+    )
+    parts = (("decide", deciding, whole), ("count, whole answer", flying, whole), ("count, stream", flying, streamed))
+    for part, prepare, read in parts:
         for targets in TARGETS:
             for in_flight in IN_FLIGHT:
-                case = f"{targets} targets, {in_flight} in flight"
-                yield part, case, prepare(busy_watch(rules, targets, in_flight), read)
+                watch = busy_watch(rules, streamed, targets, in_flight)
+                yield part, f"{targets} targets, {in_flight} in flight", prepare(watch, read)
 
 
 def deciding(watch: Watch, read: Ask) -> Callable[[], object]:
-    """A decision after something changed at a target, as each one is under load."""
-    targets = cycle(watch.view(NOW_S).targets)
-    watch.start(read, next(targets), NOW_S)
+    """A decision. The Watch keeps nothing of one for the next, so that doing it again and again is a fair measure."""
     return lambda: watch.decide(read, RICH, NOW_S)
 
 
 def flying(watch: Watch, read: Ask) -> Callable[[], object]:
-    """A whole flight."""
+    """A whole flight: start, first token, finish."""
     target, usage = watch.view(NOW_S).targets[0], Usage(200, 100)
 
     def fly() -> None:
@@ -116,21 +120,15 @@ def flying(watch: Watch, read: Ask) -> Callable[[], object]:
     return fly
 
 
-def busy_watch(rules: Rules, targets: int, in_flight: int) -> Watch:
-    """A Watch with this many engines and requests; every other request still waits for its first token."""
+def busy_watch(rules: Rules, streamed: Ask, targets: int, in_flight: int) -> Watch:
+    """A Watch with this many engines and streams; every other stream still waits for its first token."""
     watch = Watch(rules)
     watch.heard(Snapshot(1, 1, tuple(map(engine, range(targets))), (LOCKED,), (), HostView(0, 0)), HEARD_AT_S)
-    streamed = read_ask(chat_body(BODY_BYTES[0], "auto", stream=True), HEADERS, Endpoint.CHAT, rules)
     for number, target in enumerate(islice(cycle(watch.view(NOW_S).targets), in_flight)):
-        _take_off(watch, streamed, target, waits=number % 2 == 0)
+        flight = watch.start(streamed, target, NOW_S)
+        if number % 2:
+            watch.first_token(flight, NOW_S)
     return watch
-
-
-def _take_off(watch: Watch, read: Ask, target: Target, *, waits: bool) -> Flight:
-    flight = watch.start(read, target, NOW_S)
-    if not waits:
-        watch.first_token(flight, NOW_S)
-    return flight
 
 
 def specimen_rules() -> Rules:
