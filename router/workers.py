@@ -28,7 +28,7 @@ LONGEST_PAUSE_S = 8.0
 # A worker that lived this long is well: its next death counts as the first.
 WELL_AFTER_S = 30.0
 # What a worker may take beyond its own limit to drain before it is killed.
-KILL_AFTER_S = 3.0
+KILL_AFTER_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
