@@ -132,8 +132,8 @@ def busy_watch(rules: Rules, streamed: Ask, targets: int, in_flight: int) -> Wat
 
 
 def specimen_rules() -> Rules:
-    """One tier that prefers engines."""
-    return parse_rules({"tiers": {"standard": {"ttft_target_s": 2.0, "order": ["local", "cloud"]}}}, "cost")
+    """One tier that prefers engines, so patient that every case ends alike."""
+    return parse_rules({"tiers": {"standard": {"ttft_target_s": 600.0, "order": ["local", "cloud"]}}}, "cost")
 
 
 LOCKED = ModelView(MODEL, 131_072, ("chat", "completion", "tools"), None)
