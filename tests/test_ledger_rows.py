@@ -133,6 +133,22 @@ async def test_nothing_is_lost_while_another_program_keeps_the_file_locked(
     assert rows(path, "SELECT id, usd, state FROM reservation") == [("a", 0.25, "settled")]
 
 
+async def test_rows_that_could_not_be_written_need_no_other_call_to_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "PATIENCE_S", 0.01)
+    path = tmp_path / "ledger"
+    with opened(path) as ledger:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            ledger.record(outcome(request_id="early"))
+            # Rows are tried after each look, so the second look comes after a try.
+            await ledger.refresh()
+            await ledger.refresh()
+            other.execute("COMMIT")
+        until(lambda: request_ids(path) == ["early"])
+
+
 def test_a_killed_router_loses_only_the_last_moment(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     command = [sys.executable, "-c", CHILD, str(path)]
