@@ -9,7 +9,7 @@ import asyncio
 import hmac
 from collections.abc import Mapping
 
-from router.ask import Ask, read_ask
+from router.ask import read_ask
 from router.attempts import Failure, broken, open_first
 from router.config import Keys
 from router.decided import answered
@@ -25,7 +25,10 @@ BEARER = "Bearer "
 async def answer(doors: Doors, exchange: Exchange) -> None:
     """Answer one request of the hot route. Raises nothing but what cancels it."""
     try:
-        ask = await _ask(doors, exchange)
+        check_key(exchange.headers, doors.keys)
+        _check_encoding(exchange.headers)
+        raw = await exchange.read_body(doors.watch.rules.limits.body_bytes)
+        ask = read_ask(raw, exchange.headers, exchange.endpoint, doors.watch.rules)
     except ApiError as error:
         exchange.refuse(error)
         return
@@ -46,15 +49,6 @@ async def answer(doors: Doors, exchange: Exchange) -> None:
     await _deliver(doors, served, exchange)
 
 
-async def _ask(doors: Doors, exchange: Exchange) -> Ask:
-    check_key(exchange.headers, doors.keys)
-    encoding = exchange.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise ApiError(415, "unsupported_encoding", f"the body is encoded as {encoding}; send it as it is")
-    raw = await exchange.read_body(doors.watch.rules.limits.body_bytes)
-    return read_ask(raw, exchange.headers, exchange.endpoint, doors.watch.rules)
-
-
 def check_key(headers: Mapping[str, str], keys: Keys) -> None:
     """Constant-time comparison against every accepted key. Raises ApiError 401."""
     if not keys.accepted:
@@ -62,6 +56,12 @@ def check_key(headers: Mapping[str, str], keys: Keys) -> None:
     given = headers.get("authorization", "").removeprefix(BEARER).encode()
     if not any([hmac.compare_digest(given, key.encode()) for key in keys.accepted]):
         raise ApiError(401, "invalid_api_key", "the API key is missing or wrong; send it as a Bearer token")
+
+
+def _check_encoding(headers: Mapping[str, str]) -> None:
+    encoding = headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise ApiError(415, "unsupported_encoding", f"the body is encoded as {encoding}; send it as it is")
 
 
 async def _deliver(doors: Doors, served: Served, exchange: Exchange) -> None:

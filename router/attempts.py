@@ -102,7 +102,7 @@ def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) ->
 def _cause(error: BaseException) -> str:
     if isinstance(error, TargetUnavailable):
         return error.cause
-    names = {ContextExceeded: "context", RequestRefused: "refused"}
+    names = {ContextExceeded: "context", RequestRefused: "refused", ApiError: "refused"}
     return names.get(type(error), "gone")
 
 

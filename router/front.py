@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import orjson
 from uvicorn.config import Config
@@ -41,6 +41,8 @@ MOST_HEAD_BYTES = 64 * 1024
 
 class Front(HttpToolsProtocol):
     """One client connection. The application's lifespan sets `doors` and `running` in `app_state`."""
+
+    _common: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
 
     def __init__(
         self,
@@ -150,7 +152,11 @@ class Front(HttpToolsProtocol):
         self._refuse(ApiError(400, "invalid_http", f"{msg} Nothing of it was read; send HTTP/1.1"))
 
     def common_headers(self) -> bytes:
-        return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        """The header lines of every response; uvicorn makes them anew each second, for the date in them."""
+        headers = self.server_state.default_headers
+        if headers is not Front._common[0]:
+            Front._common = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
+        return Front._common[1]
 
     def _exchange(self, endpoint: Endpoint) -> Exchange:
         headers = {
