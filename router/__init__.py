@@ -1,13 +1,20 @@
 """Answers OpenAI requests: knows targets, never sees a GPU or a process.
 
-One request (a star around `app.answer`)
-    ask        bytes and headers -> Ask                    pure
-    watch      newest snapshot, in-flight, pace -> Fleet   the one writer of all of that
-    policy     Ask, Fleet, rules -> Decision               pure; filters, order, then spill says whether to leave
-    attempts   the first target that yields a token        upstream (engines) or cloud (litellm), both give a Reply
-    relay      events to the client as they come           reply holds the gate before the first token
-    served     counts, ledger, metrics, once               money was set aside before the call
+One request (a star around `answer.answer`)
+    front      the client's connection: hot URLs become an Exchange, the others go to `app`     uvicorn's protocol
+    ask        bytes and headers -> Ask (body decodes, forward writes it for engines)           pure
+    watch      newest snapshot, in flight (account), pace -> Fleet                              the one writer of that
+    policy     Ask, Fleet, rules -> Decision; filters, order, then spill says whether to leave  pure
+    attempts   the first target that yields a token, within its patience                        upstream or cloud
+    reply      what was read of an answer: the gate before the first token, the tally after it  pure
+    served     counts, ledger, metrics, once; money was set aside before the call
 
-Around it: config (the router's tables), feed (Snapshots in), fleet (merge), pace (what is learned), sse, status, serve.
-To add a rule: a function and an entry in `policy.FILTERS`. To add a wait: a function and an entry in `spill.TERMS`.
+One token (no step of `answer`)
+    connection, an engine's -> chunks says that it is plain -> exchange.wire, the client's      else reply reads it
+
+Around it: errand (how `answer` runs without a task), config (the router's tables), feed (Snapshots in), fleet (merge),
+pace (what is learned), ledger and books (rows and money), metrics and tally, decided, status, sse, whole, serve.
+Several processes: seat, port, workers (the parent), rows (shared memory) behind siblings.
+
+To add a rule: a function and an entry in `filters.FILTERS`. To add a wait: a function and an entry in `spill.TERMS`.
 """
