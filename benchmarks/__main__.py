@@ -6,7 +6,7 @@ import argparse
 import sys
 from types import MappingProxyType, ModuleType
 
-from benchmarks import bench, cloud, cost, demo, engine, latency, load, relay, stub
+from benchmarks import bench, cloud, cost, demo, engine, latency, load, relay, soak, stub
 
 VERBS = MappingProxyType[str, ModuleType](
     {
@@ -18,6 +18,7 @@ VERBS = MappingProxyType[str, ModuleType](
         "latency": latency,
         "load": load,
         "relay": relay,
+        "soak": soak,
         "stub": stub,
     }
 )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.batch import Limits
 from benchmarks.exposition import Gauges, Totals, exposition
-from benchmarks.numbered import PROMPT_TOKENS
+from benchmarks.numbered import MAX_TOKENS, PROMPT_TOKENS
 from benchmarks.pace import Pace
 from benchmarks.stub_answer import Script, Wanted, script
 from benchmarks.tamper import Tamper
@@ -22,6 +22,8 @@ from benchmarks.wire import Kind
 # Of a stream that is not paced, so many events go out in one write: a write costs an interpreter about as much as all
 # else a token needs, and the stub shares its core with the load generator.
 EVENTS_PER_WRITE = 2
+# Room for far more than is ever asked at once: a router must not hold requests back for the engine's sake.
+LIMITS = Limits(context_tokens=MAX_TOKENS, kv_tokens=MAX_TOKENS * 8192, max_num_seqs=8192)
 
 
 @dataclass(slots=True)
@@ -74,7 +76,6 @@ class StubEngine:
         self._loop = asyncio.get_running_loop()
         self.pace = Pace(self._loop)
         self._flood: list[Callable[[], bool]] = []
-        self._limits = Limits()
 
     def answer(self, kind: Kind, tokens: int, *, stream: bool, include_usage: bool) -> Script:
         """The bytes of the next answer; it counts as running until `ended`."""
@@ -106,11 +107,11 @@ class StubEngine:
     def metrics(self) -> str:
         """vLLM's page."""
         counts = self.counts
-        gauges = Gauges(running=counts.running, kv_used_fraction=counts.running / 1024)
+        gauges = Gauges(running=counts.running, kv_used_fraction=counts.running / LIMITS.max_num_seqs)
         finished = Counter(length=counts.done, abort=counts.aborted)
         prompt_tokens = counts.requests * PROMPT_TOKENS
         totals = Totals(prompt_tokens, counts.tokens, 0, counts.tokens, prompt_tokens + counts.tokens, finished)
-        return exposition(self.model, self._limits, gauges, totals)
+        return exposition(self.model, LIMITS, gauges, totals)
 
 
 def now_s() -> float:

@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.block import Block
 from benchmarks.completeness import Exam, Fault, fault_of_stream, fault_of_whole
+from benchmarks.demo_stack import free_port
 from benchmarks.job import Job, address_of
 from benchmarks.load import Load
 from benchmarks.quantiles import Spread
@@ -182,12 +183,6 @@ def started(port: int, *options: str) -> list[str]:
     """A router that relays nothing: the stub engine again, in the router's place."""
     command = f"exec {sys.executable} -m benchmarks stub --port $PORT --model $MODEL {' '.join(options)}"
     return ["--url", f"http://127.0.0.1:{port}/v1", "--start", command]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_router_is_started_and_measured_beside_its_engine(tmp_path: Path) -> None:
