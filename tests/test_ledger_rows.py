@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from msgspec.structs import astuple
 
 from router import books
 from router.ledger import LedgerError
-from router.outcome import COLUMNS
+from router.outcome import COLUMNS, Outcome
 from tests.ledgers import opened, request_ids, rows
 from tests.routers import until
 from tests.specimens import outcome
@@ -133,20 +134,24 @@ async def test_nothing_is_lost_while_another_program_keeps_the_file_locked(
     assert rows(path, "SELECT id, usd, state FROM reservation") == [("a", 0.25, "settled")]
 
 
-async def test_rows_that_could_not_be_written_need_no_other_call_to_be_tried_again(
+def test_rows_that_could_not_be_written_need_no_other_call_to_be_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(books, "PATIENCE_S", 0.01)
+    write = books.Books.write
+    tries: list[int] = []
+
+    def locked_at_first(self: books.Books, batch: Sequence[Outcome]) -> None:
+        tries.append(len(batch))
+        if len(tries) == 1:
+            raise books.LedgerBusy("another program keeps it locked")
+        write(self, batch)
+
+    monkeypatch.setattr(books.Books, "write", locked_at_first)
     path = tmp_path / "ledger"
     with opened(path) as ledger:
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            ledger.record(outcome(request_id="early"))
-            # Rows are tried after each look, so the second look comes after a try.
-            await ledger.refresh()
-            await ledger.refresh()
-            other.execute("COMMIT")
+        ledger.record(outcome(request_id="early"))
         until(lambda: request_ids(path) == ["early"])
+    assert tries == [1, 1]
 
 
 def test_a_killed_router_loses_only_the_last_moment(tmp_path: Path) -> None:
