@@ -6,10 +6,11 @@ import argparse
 import sys
 from types import MappingProxyType, ModuleType
 
-from benchmarks import bench, cloud, cost, demo, engine, latency, load, relay, soak, stub
+from benchmarks import abort, bench, cloud, cost, demo, engine, latency, load, relay, soak, stub
 
 VERBS = MappingProxyType[str, ModuleType](
     {
+        "abort": abort,
         "bench": bench,
         "cloud": cloud,
         "cost": cost,
