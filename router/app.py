@@ -13,7 +13,6 @@ from starlette.types import Lifespan
 
 from router.answer import check_key
 from router.ask import Endpoint
-from router.decided import rows
 from router.errors import ApiError
 from router.exchange import FAULT
 from router.served import Doors
@@ -78,15 +77,17 @@ async def _readyz(doors: Doors, _request: Request) -> Response:
 
 
 async def _metrics(doors: Doors, _request: Request) -> Response:
-    return Response(doors.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    await doors.ledger.refresh()
+    return Response(doors.reports.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def _status(doors: Doors, _request: Request) -> Response:
+    await doors.ledger.refresh()
     return _json(status(doors, time.monotonic()))
 
 
 async def _decisions(doors: Doors, _request: Request) -> Response:
-    return _json({"decisions": rows(doors.watch.decisions)})
+    return _json({"decisions": doors.reports.together().decisions})
 
 
 async def _only_post(request: Request) -> Response:

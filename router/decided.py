@@ -5,6 +5,7 @@ Made on the way of every request, so it only refers to values that are there alr
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,7 @@ class Decided(Struct, frozen=True, gc=False):
     was raised through.
     """
 
+    at_unix_s: float
     request_id: str
     asked: str
     tier: str
@@ -38,6 +40,7 @@ class Decided(Struct, frozen=True, gc=False):
 def answered(ask: Ask, decision: Decision, target: str, reason: str, attempts: int) -> Decided:
     """The target of this name gave the first token, at this attempt, for this reason."""
     return Decided(
+        time.time(),
         ask.request_id,
         ask.requested,
         ask.tier,
@@ -55,6 +58,7 @@ def answered(ask: Ask, decision: Decision, target: str, reason: str, attempts: i
 def turned_away(ask: Ask, decision: Decision, why: str, attempts: int) -> Decided:
     """Nobody answered: refused by us or by every target, or the client left before; after so many tries."""
     return Decided(
+        time.time(),
         ask.request_id,
         ask.requested,
         ask.tier,
@@ -76,6 +80,7 @@ def rows(decisions: Iterable[Decided]) -> list[dict[str, Any]]:
 
 def row(decided: Decided) -> dict[str, Any]:
     return {
+        "at_unix_s": decided.at_unix_s,
         "request_id": decided.request_id,
         "asked": decided.asked,
         "tier": decided.tier,

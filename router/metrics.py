@@ -21,11 +21,16 @@ BOUNDS = (*map(str, SECONDS), "+Inf")
 class Metrics:
     """What finished requests add up to, and what the fleet looks like now."""
 
-    def __init__(self, view: Callable[[], Fleet], spent_today_usd: Callable[[], float]) -> None:
+    def __init__(self, view: Callable[[], Fleet], spent_today_usd: Callable[[], float], workers: int = 1) -> None:
         self._view = view
         self._spent_today_usd = spent_today_usd
+        self._workers = workers
         self._tally = Tally()
         self.observe: Callable[[Outcome], None] = self._tally.add
+
+    def resume(self, exported: bytes) -> None:
+        """Go on from what the worker that had this seat before has counted. Raises ValueError."""
+        self._tally.resume(from_json(exported))
 
     def export(self) -> bytes:
         """What this worker has counted, for the `text` of another one."""
@@ -34,16 +39,17 @@ class Metrics:
     def text(self, others: Sequence[bytes] = ()) -> bytes:
         """The page: this worker's counts with what other workers have exported. Raises ValueError if one is none."""
         sums = [*self._tally.sums(), *(each for other in others for each in from_json(other))]
-        return generate_latest(_Page(sums, self._view(), self._spent_today_usd()))
+        return generate_latest(_Page(sums, self._view(), self._spent_today_usd(), self._workers))
 
 
 class _Page(Collector):
     """All families of one scrape."""
 
-    def __init__(self, sums: Sequence[Sums], fleet: Fleet, spent_today_usd: float) -> None:
+    def __init__(self, sums: Sequence[Sums], fleet: Fleet, spent_today_usd: float, workers: int) -> None:
         self._sums = sums
         self._fleet = fleet
         self._spent_today_usd = spent_today_usd
+        self._workers = workers
 
     def collect(self) -> Iterator[Metric]:
         yield _requests(self._sums)
@@ -54,6 +60,7 @@ class _Page(Collector):
         whole = [(each, each.e2e_s, each.e2e_buckets) for each in self._sums]
         yield _histogram("request_seconds", "Time from arrival to the last byte", whole)
         yield from _gauges(self._fleet, self._spent_today_usd)
+        yield GaugeMetricFamily("spillway_workers", "Router processes that share the port", self._workers)
 
 
 def _requests(sums: Iterable[Sums]) -> Metric:

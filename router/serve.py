@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import math
-import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -21,13 +18,16 @@ from fastapi import FastAPI
 from engines.snapshot import ModelView
 from router.app import create_app
 from router.cloud import Clouds
-from router.config import Endpoint, Keys, Rules
+from router.config import Keys, Rules
 from router.exchange import Exchange
 from router.feed import follow_supervisor, poll_engines
 from router.front import Front
 from router.ledger import Ledger, LedgerError
 from router.metrics import Metrics
-from router.seat import ALONE, Seat
+from router.port import PortError, open_port, port_of
+from router.report import Reports
+from router.rows import Rows
+from router.seat import ALONE, Seat, announce
 from router.served import Doors
 from router.upstream import Upstream
 from router.watch import Watch
@@ -37,6 +37,9 @@ LAST_WORDS_S = 2.0
 TURN_S = 0.01
 # New objects before the young, runs before the middle and the old generation are searched for garbage.
 COLLECT_EACH = (50_000, 20, 100)
+# How long to wait for the first Snapshot before requests are taken, and how often to look.
+HEAR_S = 1.0
+HEAR_EACH_S = 0.01
 # Longer than the usual clients keep a connection (aiohttp 15 s, Go 90 s), so that it is they who close it.
 IDLE_S = 120
 
@@ -52,24 +55,27 @@ class Alone:
 def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE) -> int:
     """Serve until TERM or INT; returns the exit code. Without engines in `alone`, `home` has a supervisor."""
     try:
-        listening = seat.listening or listen(rules.endpoint)
-        ledger = Ledger(home / "ledger.sqlite3")
-    except (OSError, LedgerError) as error:
-        print(why_not(error, rules.endpoint), file=sys.stderr)
+        listening = seat.listening or open_port(rules.endpoint.host, rules.endpoint.port)
+        ledger = Ledger(home / "ledger.sqlite3", worker=seat.number)
+    except (PortError, LedgerError) as error:
+        print(error, file=sys.stderr)
         return 1
-    host, port = listening.getsockname()[:2]
-    rules = rules.model_copy(update={"endpoint": rules.endpoint.model_copy(update={"port": port})})
-    watch = Watch(rules)
+    rules = _at_port(rules, port_of(listening))
+    watch = Watch(rules, None if seat.rows_fd is None else Rows(seat.rows_fd, seat.number, seat.workers))
     clouds = Clouds(rules.clouds)
     watch.cloud_off = clouds.off
-    metrics = Metrics(watch.now, lambda: ledger.spent_today_usd)
+    metrics = Metrics(watch.now, lambda: ledger.spent_today_usd, seat.workers)
+    reports = Reports(seat, watch, metrics, ledger)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        doors = Doors(keys, watch, Upstream(rules.limits), clouds, ledger, metrics)
-        tasks = [asyncio.create_task(_feed(alone, home, doors)), asyncio.create_task(_warm(clouds, watch))]
+        doors = Doors(keys, watch, Upstream(rules.limits), clouds, ledger, metrics, reports, seat)
+        tasks = [
+            asyncio.create_task(each) for each in (_feed(alone, home, doors), _warm(clouds, watch), reports.keep())
+        ]
         _spare_the_collector()
         running: set[Exchange] = set()
+        await _hear(watch)
         yield {"doors": doors, "running": running}
         for task in tasks:
             task.cancel()
@@ -78,12 +84,13 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
         await doors.upstream.close()
         await clouds.close()
         ledger.close()
+        reports.show()
 
     server = uvicorn.Server(_config(create_app(lifespan), rules.limits.drain_s))
-    if seat.workers == 1:
-        print(f"router at {url_of(host, port)}/v1", flush=True)
-    # uvicorn drains, then sends itself the signal once more to end the way it was told to; an ordered stop ends with 0.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    # A TERM before uvicorn listens to it counts too. It drains, then sends itself the signal once more, to end the way
+    # it was told to: with this in its place an ordered stop ends with 0.
+    signal.signal(signal.SIGTERM, server.handle_exit)
+    announce(seat, listening)
     server.run(sockets=[listening])
     return 0
 
@@ -129,28 +136,18 @@ async def _feed(alone: Alone, home: Path, doors: Doors) -> None:
         await follow_supervisor(home, doors.watch)
 
 
+async def _hear(watch: Watch) -> None:
+    """Wait a moment for the first news of the engines: who is answered before would be told that there are none."""
+    for _ in range(round(HEAR_S / HEAR_EACH_S)):
+        if watch.snapshot is not None:
+            return
+        await asyncio.sleep(HEAR_EACH_S)
+
+
 async def _warm(clouds: Clouds, watch: Watch) -> None:
     await clouds.warm()
     watch.cloud_off = clouds.off
 
 
-def url_of(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def listen(endpoint: Endpoint) -> socket.socket:
-    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((endpoint.host, endpoint.port))
-    listening.listen(2048)
-    return listening
-
-
-def why_not(error: Exception, endpoint: Endpoint) -> str:
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        place = f"{endpoint.host}:{endpoint.port}"
-        return f"port {place} is taken by another program; stop it, or set another port in [endpoint] of stack.toml"
-    if isinstance(error, OSError):
-        return f"cannot listen on {endpoint.host}:{endpoint.port}: {os.strerror(error.errno or 0)}"
-    return str(error)
+def _at_port(rules: Rules, port: int) -> Rules:
+    return rules.model_copy(update={"endpoint": rules.endpoint.model_copy(update={"port": port})})

@@ -18,6 +18,8 @@ from router.ledger import Ledger, Outcome
 from router.metrics import Metrics
 from router.policy import Decision, Money
 from router.reply import Reply
+from router.report import Reports
+from router.seat import Seat
 from router.upstream import Upstream
 from router.watch import Flight, Usage, Watch
 
@@ -35,6 +37,8 @@ class Doors(msgspec.Struct, frozen=True):
     clouds: Clouds
     ledger: Ledger
     metrics: Metrics
+    reports: Reports
+    seat: Seat
 
     def money(self) -> Money:
         return Money(left_usd=self.watch.rules.limits.cloud_usd_per_day - self.ledger.spent_today_usd)

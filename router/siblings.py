@@ -15,7 +15,7 @@ import msgspec
 NEVER_S = -math.inf
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, array_like=True):
     """One worker's own numbers of one target.
 
     `oldest_sent_at_s` means something only where `unstarted` is above 0. `failures` counts the failures in a row that

@@ -5,6 +5,7 @@ Pure but for the Doors it reads. Everything here is plain JSON values.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from msgspec import to_builtins
@@ -43,9 +44,12 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
     """`GET /spillway/status`."""
     watch, fleet = doors.watch, doors.watch.view(now_s)
     snapshot, rules = watch.snapshot, watch.rules
+    together = doors.reports.together()
     return {
         "endpoint": f"http://{rules.endpoint.host}:{rules.endpoint.port}/v1",
         "ready": ready(fleet)[0],
+        "workers": doors.seat.workers,
+        "worker": {"number": doors.seat.number, "pid": os.getpid()},
         "snapshot_age_s": round(watch.snapshot_age_s(now_s), 3) if snapshot else None,
         "engines": [to_builtins(engine) for engine in snapshot.engines] if snapshot else [],
         "gpus": [to_builtins(gpu) for gpu in snapshot.gpus] if snapshot else [],
@@ -53,11 +57,11 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "targets": [_target(target) for target in fleet.targets],
         "tiers": [{"name": name} | tier.model_dump() for name, tier in rules.tiers.items()],
         "clouds": [_cloud(target) for target in fleet.targets if target.place is Place.CLOUD],
-        "spilling": [f"{target} {tier}" for (target, tier), on in watch.spilling.items() if on],
+        "spilling": together.spilling,
         "spend": {
             "today_usd": round(doors.ledger.spent_today_usd, 8),
             "cloud_usd_per_day": rules.limits.cloud_usd_per_day,
-            "lost_outcomes": doors.ledger.lost_outcomes,
+            "lost_outcomes": together.lost_outcomes,
         },
     }
 

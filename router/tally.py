@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
@@ -48,6 +49,10 @@ class Tally:
 
     def __init__(self) -> None:
         self._sums: dict[Key, Sums] = {}
+
+    def resume(self, sums: Iterable[Sums]) -> None:
+        """Go on from where another tally ended, before anything is added."""
+        self._sums = {(each.target, each.tier, each.reason, each.status): each for each in sums}
 
     def add(self, outcome: Outcome) -> None:
         key = (outcome.target, outcome.tier, outcome.reason, outcome.status)

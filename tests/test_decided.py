@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 
 from router.decided import answered, rows, turned_away
@@ -15,7 +16,10 @@ SPILLED = Decision((CLOUD, LOCAL), "spill:kv", considered=("local/other: serves_
 
 def test_a_row_says_where_a_request_went_and_why() -> None:
     asked = ask(request_id="req-7", requested="auto", tier="standard", task="coding", local_only=False)
-    assert rows([answered(asked, SPILLED, "local/smoke", "fallback:429", 2)]) == [
+    before_unix_s = time.time()
+    (row,) = rows([answered(asked, SPILLED, "local/smoke", "fallback:429", 2)])
+    assert before_unix_s <= row.pop("at_unix_s") <= time.time()
+    assert [row] == [
         {
             "request_id": "req-7",
             "asked": "auto",
