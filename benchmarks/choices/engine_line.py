@@ -35,6 +35,7 @@ class Line(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._content_type = b""
         self._length: int | None = None
+        self._keeps_alive = False
         self._head: Head | None = None
         self._body: list[bytes] = []
         self._done = False
@@ -71,7 +72,7 @@ class Line(asyncio.Protocol):
         # Back in the pool before the sink hears of the end, which may ask at once again.
         if done:
             self._sink = None
-            if self._parser.should_keep_alive():
+            if self._keeps_alive:
                 self._idle.append(self)
             else:
                 self.transport.close()
@@ -87,7 +88,9 @@ class Line(asyncio.Protocol):
         elif name == b"content-length":
             self._length = int(value)
 
+    # The parser forgets the framing with the end of the message and then says that every connection must close.
     def on_headers_complete(self) -> None:
+        self._keeps_alive = self._parser.should_keep_alive()
         self._head = Head(self._parser.get_status_code(), self._content_type, self._length)
 
     def on_body(self, body: bytes) -> None:
