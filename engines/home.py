@@ -18,7 +18,7 @@ from engines.snapshot import FEED_NAME
 
 SUPERVISOR = "supervisor"
 # The router's and then an engine's grace, and a margin for sweeping.
-SUPERVISOR_PATIENCE_S = 60.0
+SUPERVISOR_PATIENCE_S = 90.0
 KEEPER_PATIENCE_S = 40.0
 SWEEP_PATIENCE_S = 10.0
 TRACKER_PATIENCE_S = 3.0

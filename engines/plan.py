@@ -69,12 +69,16 @@ class EnginePlan:
 
 @dataclass(frozen=True, slots=True)
 class RouterPlan:
-    """How the router process is started, where it will answer, and which variable holds the keys it wants, if any."""
+    """How the router process is started, where it will answer, and which variable holds the keys it wants, if any.
+
+    `drain_s` is the time that it takes to finish what runs after TERM.
+    """
 
     command: tuple[str, ...]
     host: str
     port: int
     keys_env: str | None = None
+    drain_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

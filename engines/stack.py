@@ -129,7 +129,8 @@ def check_router(config: Path) -> RouterPlan:
         raise StackError(said.stderr.strip() or f"the router's check of {config} ends with {said.returncode}.")
     try:
         answer = json.loads(said.stdout)
-        return RouterPlan(command, answer["host"], answer["port"], answer["endpoint"]["keys_env"])
+        endpoint, drain_s = answer["endpoint"], answer["limits"]["drain_s"]
+        return RouterPlan(command, answer["host"], answer["port"], endpoint["keys_env"], drain_s)
     except (ValueError, KeyError, TypeError) as error:
         raise StackError(f"the router's check of {config} gives no host and port: {said.stdout[:200]!r}.") from error
 

@@ -31,7 +31,8 @@ from engines.vllm_http import EngineHttp
 
 TICK_S = 0.25
 GPUS_EVERY_S = 2.0
-ROUTER_GRACE_S = 15.0
+# Beyond its drain: a router ends what is left, and one with workers waits for the slowest of them.
+ROUTER_GRACE_S = 7.0
 LOG_BYTES = 4 * 2**20
 
 
@@ -149,7 +150,7 @@ class Supervisor:
             log=str(logs_folder(self._home) / "router.log"),
             record=str(records_folder(self._home) / "router.json"),
             scratch=None,
-            grace_s=ROUTER_GRACE_S,
+            grace_s=router.drain_s + ROUTER_GRACE_S,
         )
 
     def _say_change(self, view: EngineView) -> None:

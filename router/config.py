@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 ENGINE_TABLES = frozenset({"models"})
 MOST_WORKERS = 64
+# Whoever stops the whole stack waits for the router and then for the engines, and not for ever.
+LONGEST_DRAIN_S = 30.0
 
 
 class ConfigError(ValueError):
@@ -106,7 +108,7 @@ class Limits(Table):
     first_token_s   from sending a stream's request to an engine to its first token
     silence_s       between two chunks of a stream after that
     whole_answer_s  a whole request from its arrival, streaming or not
-    drain_s         what may run on after TERM
+    drain_s         what may run on after TERM, 30 at most
 
     Every bound belongs to one request and is kept by the worker that serves it, but for `cloud_usd_per_day`: that
     is one sum for all workers, kept exactly by the ledger's transactions.
@@ -120,7 +122,7 @@ class Limits(Table):
     first_token_s: Seconds = 120.0
     silence_s: Seconds = 120.0
     whole_answer_s: Seconds = 600.0
-    drain_s: Seconds = 10.0
+    drain_s: Seconds = Field(10.0, le=LONGEST_DRAIN_S)
     cloud_usd_per_day: Usd = 10.0
 
 
