@@ -146,6 +146,11 @@ def unfinished(chunk: bytes) -> bool:
     return b'"finish_reason":null' in chunk
 
 
+# The field stands near the end of a chunk.
+def unfinished_from_the_end(chunk: bytes) -> bool:
+    return chunk.rfind(b'"finish_reason":null') >= 0
+
+
 STEPS: list[tuple[str, Step | None, Step | None]] = [
     ("json.loads", json.loads, json.loads),
     ("orjson.loads", orjson.loads, orjson.loads),
@@ -157,6 +162,7 @@ STEPS: list[tuple[str, Step | None, Step | None]] = [
     ("msgspec untyped, model renamed, encode", renamed_by_msgspec, None),
     ("msgspec dict of raw fields, model renamed, encode", renamed_among_raw_fields, None),
     ('no parse, a search for "finish_reason":null', None, unfinished),
+    ("no parse, the same search from the end (rfind)", None, unfinished_from_the_end),
 ]
 
 
