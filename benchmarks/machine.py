@@ -112,6 +112,14 @@ def cores() -> tuple[int, int] | None:
     return (ours[0], ours[1]) if len(ours) > 1 else None
 
 
+def cores_of(pid: int) -> list[int]:
+    """Where a process may run. Raises ValueError when it has gone."""
+    try:
+        return psutil.Process(pid).cpu_affinity() or []
+    except psutil.NoSuchProcess as error:
+        raise ValueError(f"Process {pid} does not run: --pid must name the router.") from error
+
+
 @contextmanager
 def on_core(core: int | None) -> Iterator[None]:
     """Processes started in the block stay on that core; None changes nothing."""

@@ -19,6 +19,7 @@ from benchmarks.completeness import Exam, Fault, fault_of_stream, fault_of_whole
 from benchmarks.demo_stack import free_port
 from benchmarks.job import Job, address_of
 from benchmarks.load import Load
+from benchmarks.machine import cores
 from benchmarks.quantiles import Spread
 from benchmarks.relay_table import COLUMNS, undisturbed
 from benchmarks.stub_answer import Wanted, script
@@ -214,6 +215,7 @@ def test_a_router_that_runs_is_measured_with_whatever_engine_it_has(tiny_engine:
     assert ended.returncode == 0, ended.stderr
     assert "direct" not in ended.stdout
     assert "all " in ended.stdout
+    assert ("may run on the core of the load" in ended.stdout) == (cores() is not None)
 
 
 @pytest.mark.parametrize(
