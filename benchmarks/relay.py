@@ -120,9 +120,8 @@ def main(options: argparse.Namespace) -> int:
     stub_core = cores[1] if cores else None
     stubbed = running_stub(options.engine_port or 0, options.model, stub_core) if has_stub else nullcontext()
     if options.pid and cores and cores[1] in machine.cores_of(options.pid):
-        print(
-            f"Process {options.pid} may run on the core of the load: `taskset -acp {cores[0]} {options.pid}` parts them."
-        )
+        part = f"taskset -acp {cores[0]} {options.pid}"
+        print(f"Process {options.pid} may run on the core of the load: `{part}` parts them.")
     with stubbed as stub:
         blocks = list(Course(options, router, stub).blocks(scenarios))
     report(blocks, cores)
