@@ -141,6 +141,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        # The parser holds on to the methods that it calls: without it there is no ring for the garbage collector.
+        del self._parser
         self._on_lost(self)
         answer, self._answer = self._answer, None
         if answer is None:
