@@ -48,6 +48,12 @@ class Client(Protocol):
     def common_headers(self) -> bytes:
         """The header lines of every response, each with its line end."""
 
+    def read_on(self) -> None:
+        """This request is whole; another one that came with it waits for its turn, and what follows in the socket."""
+
+    def linger(self) -> None:
+        """Close, though the client may still be sending."""
+
     def on_response_complete(self) -> None:
         """The next request may be answered."""
 
@@ -112,7 +118,8 @@ class Exchange:
         self.disconnected = self.response_started = self.response_complete = False
         self._client = client
         self._errand: Errand | None = None
-        self._expects_100 = headers.get("expect", "").lower() == "100-continue"
+        # A client that knows no chunks knows no informational response either.
+        self._expects_100 = knows_chunks and headers.get("expect", "").lower() == "100-continue"
         self._knows_chunks = knows_chunks
         self._source: Flow | None = None
         self._unsent_head = b""
@@ -145,13 +152,14 @@ class Exchange:
         stated = self.headers.get("content-length", "")
         _check_size(int(stated) if stated.isdigit() else 0, most_bytes)
         while self.more_body:
+            _check_size(len(self.body), most_bytes)
             if self._expects_100:
                 self._expects_100 = False
                 self._client.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._client.flow.resume_reading()
             await self.message_event.rung()
-            _check_size(len(self.body), most_bytes)
-        self._client.flow.resume_reading()
+        _check_size(len(self.body), most_bytes)
+        self._client.read_on()
         return bytes(self.body)
 
     def respond(self, status: int, lines: bytes, body: bytes) -> None:
@@ -162,6 +170,9 @@ class Exchange:
 
     def refuse(self, error: ApiError, lines: bytes = b"") -> None:
         """An error in the OpenAI envelope."""
+        if self._expects_100 and self.more_body:
+            # It may send its body now or not: what comes next could be either that or another request.
+            self.keep_alive = False
         own = "".join(f"{name}: {value}\r\n" for name, value in error.headers().items())
         body = orjson.dumps(error.envelope())
         self.respond(error.status, b"content-type: application/json\r\n%b%b" % (own.encode(), lines), body)
@@ -226,7 +237,11 @@ class Exchange:
         self.response_complete = True
         if self.disconnected:
             return
-        if not self.keep_alive:
+        if self.keep_alive:
+            pass
+        elif self.more_body:
+            self._client.linger()
+        else:
             self._client.transport.close()
         self._client.on_response_complete()
 

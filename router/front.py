@@ -11,6 +11,7 @@ import time
 from functools import partial
 from typing import Any, ClassVar, cast
 
+import httptools
 import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -20,6 +21,8 @@ from router.answer import answer
 from router.ask import HINT_PREFIX, Endpoint
 from router.errors import ApiError
 from router.exchange import STATUS_LINES, Exchange
+from router.linger import Linger, Unread
+from router.offer import without_offer
 from router.served import Doors
 
 HOT = {endpoint.value.encode(): endpoint for endpoint in Endpoint}
@@ -37,6 +40,7 @@ READ = frozenset(
 )
 HINTS = HINT_PREFIX.encode()
 MOST_HEAD_BYTES = 64 * 1024
+NOT_COUNTED = -1
 
 
 class Front(HttpToolsProtocol):
@@ -60,8 +64,11 @@ class Front(HttpToolsProtocol):
         self._next: Exchange | None = None
         # A request that has begun and is not whole: in its head, or in its body.
         self._in_head = self._in_body = False
-        self._head_bytes = 0
+        self._head_bytes = NOT_COUNTED
         self._receive_timer: asyncio.TimerHandle | None = None
+        # Why the connection ends, once those who asked before have been answered.
+        self._refused: ApiError | None = None
+        self._unread: Unread
         self._idle_since_s = time.monotonic()
         self._idle_timer: asyncio.TimerHandle | None = None
 
@@ -69,14 +76,15 @@ class Front(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
+        self._unread = Unread(self.transport, self._receive_s)
         # Who connects and says nothing may stay no longer than who has been answered.
         self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._parse(data)
         # Begun only now: most bodies are whole by now, and what is answered inside the parser could close it.
         begun, self._next = self._next, None
-        if begun is not None:
+        if begun is not None and not self.transport.is_closing():
             self._start_asgi_task(begun, self.app)
         if self._in_head or self._in_body:
             self._wait_for_the_rest(len(data))
@@ -85,12 +93,15 @@ class Front(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._unread.forget()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         running, self._running = self._running, None
         if running is not None:
             running.leave()
         super().connection_lost(exc)
+        # The last request and its connection hold each other; neither is left to the garbage collector.
+        self.cycle = None  # type: ignore[assignment]
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -105,12 +116,18 @@ class Front(HttpToolsProtocol):
     # What httptools calls.
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes = True, NOT_COUNTED
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            # This head is read again, see `router.offer`.
+            return
         self._in_head, self._in_body = False, True
         endpoint = HOT.get(self.url.partition(b"?")[0])
+        if endpoint is None and not self.url.startswith(b"/"):
+            # A client may name the host too, as it would to a proxy.
+            endpoint = HOT.get(httptools.parse_url(self.url).path)
         if endpoint is None or self.parser.get_method() != b"POST":
             super().on_headers_complete()
             return
@@ -124,12 +141,37 @@ class Front(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def on_message_complete(self) -> None:
-        self._in_body = False
-        super().on_message_complete()
+        if self._in_body:
+            self._in_body = False
+            super().on_message_complete()
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserError:
+                message = "what came is not HTTP, or can be read in two ways; nothing of it was read: send HTTP/1.1"
+                self._refuse(ApiError(400, "invalid_http", message))
+                return
+            except httptools.HttpParserUpgrade as offer:
+                data = self._read_again(data[offer.args[0] :])
+
+    def _read_again(self, rest: bytes) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        self.parser = httptools.HttpRequestParser(self)
+        if method != b"CONNECT":
+            line = b"%b %b HTTP/%b" % (method, self.url, version.encode())
+            return without_offer(line, self.headers, rest)
+        self._refuse(ApiError(400, "invalid_http", "this is no proxy; send GET or POST"))
+        return b""
 
     # What uvicorn calls.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle | Exchange, app: Any) -> None:
+        if self._unread.timer is not None:
+            # The answer that comes now has limits of its own.
+            self._unread.forget()
         if isinstance(cycle, Exchange):
             self._running = cycle
             cycle.run(self._answer)
@@ -141,15 +183,31 @@ class Front(HttpToolsProtocol):
         """As uvicorn's, but that the timer of an idle connection runs on and is looked at when it fires."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._unread.watch()
             return
-        self.flow.resume_reading()
+        if self.flow.write_paused:
+            self._unread.watch()
         self._idle_since_s = time.monotonic()
+        if self.pipeline or self._refused is not None:
+            # Not at once: each answer would be given inside the one before it, as deep as there are requests.
+            self.loop.call_soon(self._go_on)
+        else:
+            self.flow.resume_reading()
+
+    def _go_on(self) -> None:
+        if self.transport.is_closing():
+            return
+        self._stop_waiting()
+        if self._in_head or self._in_body:
+            self._wait_for_the_rest(0)
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._refused is not None:
+            self._say_and_close(self._refused)
 
-    def send_400_response(self, msg: str) -> None:
-        """What is not HTTP, or could be read in two ways (two lengths, a length and chunks), is answered and closed."""
-        self._refuse(ApiError(400, "invalid_http", f"{msg} Nothing of it was read; send HTTP/1.1"))
+    def read_on(self) -> None:
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def common_headers(self) -> bytes:
         """The header lines of every response; uvicorn makes them anew each second, for the date in them."""
@@ -170,13 +228,17 @@ class Front(HttpToolsProtocol):
     # Requests that do not come to an end.
 
     def _wait_for_the_rest(self, size_bytes: int) -> None:
-        """A head has one limit for all of it, however it trickles; a body has it between two pieces."""
+        """A head has one limit for all of it, however it trickles; a body has it between two pieces.
+
+        A body that was refused is read all the same, for who sends it may read nothing before; but not for ever.
+        """
         if self._in_head:
-            self._head_bytes += size_bytes
+            # In the piece in which it begins, what stands before it may be any number of other requests.
+            self._head_bytes = 0 if self._head_bytes == NOT_COUNTED else self._head_bytes + size_bytes
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse(ApiError(431, "head_too_large", f"the head is longer than {MOST_HEAD_BYTES} bytes"))
                 return
-        else:
+        elif not self.cycle.response_complete:
             self._stop_waiting()
         if self._receive_timer is None:
             self._receive_timer = self.loop.call_later(self._receive_s, self._waited_too_long)
@@ -188,6 +250,7 @@ class Front(HttpToolsProtocol):
             self._idle_timer = self.loop.call_later(self.timeout_keep_alive - idle_s, self._close_if_idle)
         else:
             self.transport.close()
+            self._unread.watch()
 
     def _stop_waiting(self) -> None:
         if self._receive_timer is not None:
@@ -204,11 +267,34 @@ class Front(HttpToolsProtocol):
         self._refuse(ApiError(408, "request_timeout", message))
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer, unless another answer is under way on this connection, and close."""
-        cycle = self.cycle
+        """Answer and close, once all that was asked before on this connection is answered."""
         self._stop_waiting()
-        if not self.transport.is_closing() and (cycle is None or not cycle.response_started or cycle.response_complete):
+        cycle = self.cycle
+        answered = cycle is None or cycle.response_complete
+        if not answered and self._in_body and self.pipeline:
+            # Its head was read already: it stands at the end of the queue.
+            self.pipeline.popleft()
+            self._refused = self._refused or error
+        elif not answered and not self._in_body:
+            self._refused = self._refused or error
+        elif self._in_body and cycle.response_started:
+            self.linger()
+        else:
+            self._say_and_close(error)
+
+    def _say_and_close(self, error: ApiError) -> None:
+        if not self.transport.is_closing():
             body = orjson.dumps(error.envelope())
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            self.transport.write(STATUS_LINES[error.status] + head + body)
-        self.transport.close()
+            self.transport.write(STATUS_LINES[error.status] + self.common_headers() + head + body)
+            self.linger()
+
+    def linger(self) -> None:
+        """Close, once the client has read what was written last. Nothing that it sends is heard any more."""
+        self._stop_waiting()
+        self._in_head = self._in_body = False
+        self._next = self._refused = None
+        self.pipeline.clear()
+        if self._running is not None:
+            self._running.leave()
+        Linger(self.transport, self.connection_lost)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from openai.types.chat import ChatCompletionMessageParam
 
@@ -94,15 +94,16 @@ def running_router(
     engines: Mapping[str, str],
     environment: Mapping[str, str] | None = None,
     settle: bool = True,
+    errors: IO[str] | None = None,
 ) -> Iterator[Router]:
     """`spillway router` until the block is left. It has heard of its engines and loaded what clouds need, unless not
-    to `settle`."""
+    to `settle`. What it writes to stderr goes to `errors`."""
     path = folder / "stack.toml"
     path.write_text(config)
     options = [option for name, url in engines.items() for option in ("--engine", f"{name}={url}")]
     command = [sys.executable, "-m", "router", "--config", str(path), "--port", "0", *options]
     variables = {**os.environ, "STAND_IN_KEY": KEY, "SPILLWAY_HOME": str(folder / "home"), **(environment or {})}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=variables) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             router = Router(line.split(" at ")[-1].strip().removesuffix("/v1"), process)

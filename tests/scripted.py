@@ -1,0 +1,222 @@
+"""An engine that does what a test tells it to, byte by byte, on bare sockets. It lists the model `tiny`."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.routers import TIERS, Router, running_router
+from tests.test_sse import ROLE, USAGE, chunk
+
+PATIENCE_S = 20.0
+MODELS = b'{"data":[{"id":"tiny","max_model_len":512}]}'
+DONE = b"data: [DONE]\n\n"
+HI, STOP = chunk(content="Hi"), chunk(finish="stop")
+WHOLE = (
+    b'{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},'
+    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}'
+)
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+
+
+def framed(*events: bytes) -> bytes:
+    """Each event as a chunk of its own."""
+    return b"".join([b"%x\r\n%b\r\n" % (len(event), event) for event in events])
+
+
+def answered(body: bytes = WHOLE, status: str = "200 OK", *lines: str) -> bytes:
+    """A whole answer."""
+    fields = (f"HTTP/1.1 {status}", "content-type: application/json", *lines, f"content-length: {len(body)}", "", "")
+    return "\r\n".join(fields).encode("latin-1") + body
+
+
+STREAM = STREAM_HEAD + framed(ROLE, HI, STOP, USAGE, DONE) + LAST
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request as the engine got it; names of header fields in lower case."""
+
+    line: str
+    fields: dict[str, str]
+    body: bytes
+
+
+class Line:
+    """One connection of the router's, while a script answers on it."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        self.socket = accepted
+        self.asked: list[Question] = []
+        self.closed_at_s: float | None = None
+        self._file = accepted.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def reset(self) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self._file.close()
+        self.socket.close()
+
+    def until_closed(self) -> float:
+        """When the router hung up, by `time.monotonic()`."""
+        with suppress(ConnectionResetError):
+            assert self._file.read(1) == b"", "the router goes on talking"
+        self.closed_at_s = time.monotonic()
+        return self.closed_at_s
+
+    def question(self) -> Question | None:
+        """The next request on this connection; None when the router has closed it."""
+        first = self._file.readline()
+        if not first:
+            self.closed_at_s = time.monotonic()
+            return None
+        fields = {}
+        while (field := self._file.readline().decode("latin-1").strip()) != "":
+            name, _, value = field.partition(": ")
+            fields[name.lower()] = value
+        return Question(first.decode().strip(), fields, self._file.read(int(fields.get("content-length", "0"))))
+
+    def drop(self) -> None:
+        self._file.close()
+        self.socket.close()
+
+
+Script = Callable[[Line], None]
+
+
+def says(data: bytes) -> Script:
+    """Answers with these bytes and keeps the connection."""
+    return lambda line: line.send(data)
+
+
+def polite(line: Line) -> None:
+    """Answers as it was asked: with a stream or whole."""
+    line.send(STREAM if json.loads(line.asked[-1].body).get("stream") else answered())
+
+
+class ScriptedEngine:
+    """Each request but those for its models is answered by `script`, which a test may change at any time."""
+
+    def __init__(self) -> None:
+        self.script: Script = polite
+        self.asked: list[Question] = []
+        self.lines: list[Line] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    @property
+    def open_lines(self) -> int:
+        """Connections that the router has not closed."""
+        return sum(line.closed_at_s is None for line in self.lines)
+
+    def close(self) -> None:
+        # Closing alone would leave the thread that accepts where it is.
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(PATIENCE_S)
+        self._listening.close()
+        for line in self.lines:
+            line.close()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                accepted, _ = self._listening.accept()
+            except OSError:
+                return
+            accepted.settimeout(PATIENCE_S)
+            line = Line(accepted)
+            self.lines.append(line)
+            thread = threading.Thread(target=self._serve, args=(line,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, line: Line) -> None:
+        try:
+            while (question := line.question()) is not None:
+                if question.line.startswith("GET /v1/models "):
+                    line.send(answered(MODELS))
+                    continue
+                self.asked.append(question)
+                line.asked.append(question)
+                self.script(line)
+        except (OSError, ValueError):
+            # The router hung up, or the script has closed the socket.
+            line.closed_at_s = line.closed_at_s or time.monotonic()
+        finally:
+            line.drop()
+
+
+@contextmanager
+def scripted_engine() -> Iterator[ScriptedEngine]:
+    engine = ScriptedEngine()
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """A router in front of a scripted engine."""
+
+    engine: ScriptedEngine
+    router: Router
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return self.router.url
+
+    @property
+    def in_flight(self) -> int:
+        return int(self.router.target("local/tiny")["in_flight"]["requests"])
+
+    @property
+    def resting(self) -> str | None:
+        cause: str | None = self.router.target("local/tiny")["resting"]
+        return cause
+
+    def row(self, request_id: str) -> dict[str, Any] | None:
+        """The ledger's row of this request, once it is written."""
+        with closing(sqlite3.connect(self.folder / "home" / "ledger.sqlite3", timeout=20)) as books:
+            books.row_factory = sqlite3.Row
+            rows = books.execute("SELECT * FROM outcome WHERE request_id = ?", (request_id,)).fetchall()
+        assert len(rows) <= 1, "a request is settled once"
+        return dict(rows[0]) if rows else None
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "router.log").read_text()
+
+
+@contextmanager
+def wired(folder: Path, config: str = "", environment: Mapping[str, str] | None = None) -> Iterator[Wired]:
+    """Until the block is left. No request may make the router write a traceback."""
+    with scripted_engine() as engine, (folder / "router.log").open("w") as log:
+        engines = {"tiny": engine.url}
+        with running_router(folder, TIERS + config, engines, environment, errors=log) as router:
+            made = Wired(engine, router, folder)
+            yield made
+        assert "Traceback" not in made.log, made.log
