@@ -14,6 +14,7 @@ import httptools
 import msgspec
 
 from router.chunks import plain_chunks
+from router.outbox import Outbox
 
 INFORMATIONAL = 200
 
@@ -61,6 +62,7 @@ class Connection(asyncio.Protocol):
         "_is_whole",
         "_on_free",
         "_on_lost",
+        "_outbox",
         "_parser",
         "_paused",
         "_pieces",
@@ -74,9 +76,14 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self, origin: Origin, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]
+        self,
+        origin: Origin,
+        outbox: Outbox,
+        on_free: Callable[[Connection], None],
+        on_lost: Callable[[Connection], None],
     ) -> None:
         self.origin = origin
+        self._outbox = outbox
         self.transport: asyncio.Transport | None = None
         self.used = False
         self.idle_since_s = 0.0
@@ -100,7 +107,7 @@ class Connection(asyncio.Protocol):
         self._began = self._is_whole = self._until_close = self._between_chunks = False
         self._headers.clear()
         assert self.transport is not None
-        self.transport.write(request)
+        self._outbox.send(self.transport, request)
 
     def hang_up(self) -> None:
         """Close at once. Whoever waits for an answer is not told: it is he who hangs up."""

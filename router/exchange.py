@@ -20,6 +20,7 @@ from router.ask import Endpoint
 from router.chunks import LAST_CHUNK, framed
 from router.errand import Errand, Wait
 from router.errors import ApiError
+from router.outbox import Outbox
 from router.sse import error_event
 
 log = structlog.get_logger()
@@ -39,11 +40,11 @@ class Flow(Protocol):
 
 
 class Client(Protocol):
-    """The connection that the request came on. `running` has every Exchange that is not over, of all connections."""
+    """The connection that the request came on."""
 
     transport: asyncio.Transport
     flow: FlowControl
-    running: set[Exchange]
+    outbox: Outbox
 
     def common_headers(self) -> bytes:
         """The header lines of every response, each with its line end."""
@@ -125,7 +126,7 @@ class Exchange:
         self._unsent_head = b""
 
     def run(self, answer: Callable[[Exchange], Coroutine[Any, Any, None]]) -> None:
-        self._client.running.add(self)
+        self._client.outbox.running.add(self)
         self._errand = Errand(self._run(answer))
         self._errand.run()
 
@@ -165,7 +166,11 @@ class Exchange:
     def respond(self, status: int, lines: bytes, body: bytes) -> None:
         """A whole response. `lines` are header lines, each with its line end."""
         self.response_started = True
-        self._send(b"%b%bcontent-length: %d\r\n\r\n%b" % (self._head(status), lines, len(body), body))
+        data = b"%b%bcontent-length: %d\r\n\r\n%b" % (self._head(status), lines, len(body), body)
+        if self.keep_alive and not self.disconnected:
+            self._client.outbox.send(self._client.transport, data)
+        else:
+            self._send(data)
         self._finish()
 
     def refuse(self, error: ApiError, lines: bytes = b"") -> None:
@@ -208,7 +213,7 @@ class Exchange:
             log.exception("the router failed", path=self.endpoint)
             self._give_up(FAULT)
         finally:
-            self._client.running.discard(self)
+            self._client.outbox.running.discard(self)
             # The exchange, its errand and its source hold each other; none is left to the garbage collector.
             self._errand = self._source = self.wire = None
             self.body = bytearray()
@@ -231,6 +236,7 @@ class Exchange:
 
     def _send(self, data: bytes) -> None:
         if not self.disconnected:
+            self._client.outbox.flush()
             self._client.transport.write(data)
 
     def _finish(self) -> None:

@@ -44,7 +44,7 @@ NOT_COUNTED = -1
 
 
 class Front(HttpToolsProtocol):
-    """One client connection. The application's lifespan sets `doors` and `running` in `app_state`."""
+    """One client connection. The application's lifespan sets `doors` in `app_state`."""
 
     _common: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
 
@@ -59,7 +59,7 @@ class Front(HttpToolsProtocol):
         doors: Doors = app_state["doors"]
         self._answer = partial(answer, doors)
         self._receive_s = doors.watch.rules.limits.receive_s
-        self.running: set[Exchange] = app_state["running"]
+        self.outbox = doors.outbox
         self._running: Exchange | None = None
         self._next: Exchange | None = None
         # A request that has begun and is not whole: in its head, or in its body.

@@ -32,10 +32,9 @@ class Patience(msgspec.Struct, frozen=True):
 def patience_for(ask: Ask, limits: Limits, arrived_s: float, now_s: float) -> Patience:
     """What is left at `now_s` for one try. `first_s` is 0 or less when there is no time left at all."""
     whole_until_s = arrived_s + limits.whole_answer_s
-    bounds = [(whole_until_s - now_s, "whole_answer")]
-    if ask.stream:
-        bounds.append((limits.first_token_s, "first_token"))
-    if ask.deadline_s is not None:
-        bounds.append((arrived_s + ask.deadline_s - now_s, "deadline"))
-    first_s, cause = min(bounds)
+    first_s, cause = whole_until_s - now_s, "whole_answer"
+    if ask.stream and limits.first_token_s < first_s:
+        first_s, cause = limits.first_token_s, "first_token"
+    if ask.deadline_s is not None and arrived_s + ask.deadline_s - now_s < first_s:
+        first_s, cause = arrived_s + ask.deadline_s - now_s, "deadline"
     return Patience(first_s, cause, limits.silence_s, whole_until_s)

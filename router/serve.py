@@ -19,11 +19,11 @@ from engines.snapshot import ModelView
 from router.app import create_app
 from router.cloud import Clouds
 from router.config import Keys, Rules
-from router.exchange import Exchange
 from router.feed import follow_supervisor, poll_engines
 from router.front import Front
 from router.ledger import Ledger, LedgerError
 from router.metrics import Metrics
+from router.outbox import Outbox
 from router.port import PortError, open_port, port_of
 from router.report import Reports
 from router.rows import Rows
@@ -69,18 +69,18 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        doors = Doors(keys, watch, Upstream(rules.limits), clouds, ledger, metrics, reports, seat)
+        outbox = Outbox()
+        doors = Doors(keys, watch, outbox, Upstream(rules.limits, outbox), clouds, ledger, metrics, reports, seat)
         tasks = [
             asyncio.create_task(each) for each in (_feed(alone, home, doors), _warm(clouds, watch), reports.keep())
         ]
         _spare_the_collector()
-        running: set[Exchange] = set()
         await _hear(watch)
-        yield {"doors": doors, "running": running}
+        yield {"doors": doors}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await _stop(running)
+        await _stop(outbox)
         await doors.upstream.close()
         await clouds.close()
         ledger.close()
@@ -95,13 +95,13 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
     return 0
 
 
-async def _stop(running: set[Exchange]) -> None:
+async def _stop(outbox: Outbox) -> None:
     """End what outlived the drain: each still tells its client, lets go of its target and settles what it cost."""
-    for exchange in list(running):
-        exchange.stop()
+    for request in list(outbox.running):
+        request.stop()
     with suppress(TimeoutError):
         async with asyncio.timeout(LAST_WORDS_S):
-            while running:
+            while outbox.running:
                 await asyncio.sleep(TURN_S)
 
 

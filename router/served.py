@@ -16,6 +16,7 @@ from router.errors import ApiError
 from router.fleet import Place, Target
 from router.ledger import Ledger, Outcome
 from router.metrics import Metrics
+from router.outbox import Outbox
 from router.policy import Decision, Money
 from router.reply import Reply
 from router.report import Reports
@@ -33,6 +34,7 @@ class Doors(msgspec.Struct, frozen=True):
 
     keys: Keys
     watch: Watch
+    outbox: Outbox
     upstream: Upstream
     clouds: Clouds
     ledger: Ledger

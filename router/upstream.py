@@ -25,6 +25,7 @@ from router.errand import in_task
 from router.errors import TargetUnavailable
 from router.fleet import Target
 from router.forward import engine_body
+from router.outbox import Outbox
 from router.patience import Patience
 from router.whole import OK
 
@@ -42,8 +43,9 @@ class ServedModel(msgspec.Struct, frozen=True):
 class Upstream:
     """HTTP to engines, with connections kept alive for a while. Belongs to one event loop."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, outbox: Outbox) -> None:
         self._limits = limits
+        self._outbox = outbox
         self._idle: dict[Origin, list[Connection]] = {}
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -109,7 +111,7 @@ class Upstream:
         try:
             async with asyncio.timeout(min(self._limits.connect_s, longest_s)):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(origin, self._put_back, self._open.discard),
+                    lambda: Connection(origin, self._outbox, self._put_back, self._open.discard),
                     origin.host,
                     origin.port,
                     ssl=_tls() if origin.tls else None,

@@ -18,11 +18,11 @@ OK = 200
 BAD_REQUEST = 400
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int
     completion_tokens: int | None = None
 
@@ -47,12 +47,13 @@ def _read(reading: Reading, body: bytes) -> TargetUnavailable | None:
         answer = ANSWER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return TargetUnavailable(reading.target, "malformed", f"the answer is not an OpenAI answer: {error}")
-    reasons = [choice.finish_reason for choice in answer.choices]
-    if ABORTED in reasons:
-        return TargetUnavailable(reading.target, ABORTED, "the engine aborted the request")
-    if answer.usage is not None:
-        reading.usage = read_usage(answer.usage.prompt_tokens, answer.usage.completion_tokens)
-    reading.finish_reason = reasons[0] if reasons else None
+    for choice in answer.choices:
+        if choice.finish_reason == ABORTED:
+            return TargetUnavailable(reading.target, ABORTED, "the engine aborted the request")
+        reading.finish_reason = reading.finish_reason or choice.finish_reason
+    usage = answer.usage
+    if usage is not None:
+        reading.usage = read_usage(usage.prompt_tokens, usage.completion_tokens)
     return None
 
 
