@@ -77,6 +77,10 @@ class Bell:
         await self._wait
 
 
+# The bell of a request whose body came with its head, as most do: nobody waits for it.
+SILENT = Bell()
+
+
 class Exchange:
     """`answer` is the coroutine that answers it: with `respond` or `refuse`, or with `begin`, `write` ... `end`.
 
@@ -114,13 +118,13 @@ class Exchange:
         self.wire: Callable[[bytes], None] | None = None
         self.body = bytearray()
         self.more_body = True
-        self.message_event = Bell()
+        self.message_event = SILENT
         self.keep_alive = keep_alive
         self.disconnected = self.response_started = self.response_complete = False
         self._client = client
         self._errand: Errand | None = None
         # A client that knows no chunks knows no informational response either.
-        self._expects_100 = knows_chunks and headers.get("expect", "").lower() == "100-continue"
+        self._expects_100 = "expect" in headers and knows_chunks and headers["expect"].lower() == "100-continue"
         self._knows_chunks = knows_chunks
         self._source: Flow | None = None
         self._unsent_head = b""
@@ -158,6 +162,7 @@ class Exchange:
                 self._expects_100 = False
                 self._client.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._client.flow.resume_reading()
+            self.message_event = Bell()
             await self.message_event.rung()
         _check_size(len(self.body), most_bytes)
         self._client.read_on()

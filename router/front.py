@@ -117,7 +117,9 @@ class Front(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes = True, NOT_COUNTED
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -129,7 +131,7 @@ class Front(HttpToolsProtocol):
             # A client may name the host too, as it would to a proxy.
             endpoint = HOT.get(httptools.parse_url(self.url).path)
         if endpoint is None or self.parser.get_method() != b"POST":
-            super().on_headers_complete()
+            self._leave_to_uvicorn()
             return
         exchange = self._exchange(endpoint)
         before, self.cycle = self.cycle, cast(RequestResponseCycle, exchange)
@@ -139,6 +141,14 @@ class Front(HttpToolsProtocol):
             # Sent before the last answer was whole: its turn comes after that.
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _leave_to_uvicorn(self) -> None:
+        """Only the requests that go to the application get the scope that uvicorn makes for one."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         if self._in_body:
@@ -217,11 +227,10 @@ class Front(HttpToolsProtocol):
         return Front._common[1]
 
     def _exchange(self, endpoint: Endpoint) -> Exchange:
-        headers = {
-            name.decode(): value.decode("latin-1")
-            for name, value in self.headers
-            if name in READ or name.startswith(HINTS)
-        }
+        headers = {}
+        for name, value in self.headers:
+            if name in READ or name.startswith(HINTS):
+                headers[name.decode()] = value.decode("latin-1")
         knows_chunks = self.parser.get_http_version() != "1.0"
         return Exchange(self, endpoint, headers, knows_chunks, knows_chunks and self.parser.should_keep_alive())
 
