@@ -18,27 +18,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from router.answer import answer
-from router.ask import HINT_PREFIX, Endpoint
+from router.ask import Endpoint
 from router.errors import ApiError
 from router.exchange import STATUS_LINES, Exchange
+from router.head import endpoint_of, fields_read
 from router.linger import Linger, Unread
 from router.offer import without_offer
 from router.served import Doors
 
-HOT = {endpoint.value.encode(): endpoint for endpoint in Endpoint}
-# What is read of a request's headers; the others are not even decoded.
-READ = frozenset(
-    {
-        b"authorization",
-        b"content-encoding",
-        b"content-length",
-        b"expect",
-        b"x-request-id",
-        b"traceparent",
-        b"tracestate",
-    }
-)
-HINTS = HINT_PREFIX.encode()
 MOST_HEAD_BYTES = 64 * 1024
 NOT_COUNTED = -1
 
@@ -126,10 +113,7 @@ class Front(HttpToolsProtocol):
             # This head is read again, see `router.offer`.
             return
         self._in_head, self._in_body = False, True
-        endpoint = HOT.get(self.url.partition(b"?")[0])
-        if endpoint is None and not self.url.startswith(b"/"):
-            # A client may name the host too, as it would to a proxy.
-            endpoint = HOT.get(httptools.parse_url(self.url).path)
+        endpoint = endpoint_of(self.url)
         if endpoint is None or self.parser.get_method() != b"POST":
             self._leave_to_uvicorn()
             return
@@ -227,12 +211,9 @@ class Front(HttpToolsProtocol):
         return Front._common[1]
 
     def _exchange(self, endpoint: Endpoint) -> Exchange:
-        headers = {}
-        for name, value in self.headers:
-            if name in READ or name.startswith(HINTS):
-                headers[name.decode()] = value.decode("latin-1")
         knows_chunks = self.parser.get_http_version() != "1.0"
-        return Exchange(self, endpoint, headers, knows_chunks, knows_chunks and self.parser.should_keep_alive())
+        keep_alive = knows_chunks and self.parser.should_keep_alive()
+        return Exchange(self, endpoint, fields_read(self.headers), knows_chunks, keep_alive)
 
     # Requests that do not come to an end.
 
