@@ -12,9 +12,11 @@ One request (a star around `answer.answer`)
 One token (no step of `answer`)
     connection, an engine's -> chunks says that it is plain -> exchange.wire, the client's      else reply reads it
 
-Around it: errand (how `answer` runs without a task), config (the router's tables), feed (Snapshots in), fleet (merge),
-pace (what is learned), ledger and books (rows and money), metrics and tally, decided, status, sse, whole, serve.
-Several processes: seat, port, workers (the parent), rows (shared memory) behind siblings.
+The client's side: front (head, offer, linger), exchange (errand runs `answer` without a task, outbox sends in batches).
+The targets' side: upstream (connection, engine_reply, whole, patience) and cloud (cloud_reply); sse cuts events.
+Around it: config (the router's tables), feed (Snapshots in), fleet (merge), pace (what is learned), ledger, books and
+outcome (rows and money), metrics and tally, decided and status, ids, errors, serve.
+Several processes: seat, port, workers (the parent), siblings and rows (counts in shared memory), report and shown.
 
 To add a rule: a function and an entry in `filters.FILTERS`. To add a wait: a function and an entry in `spill.TERMS`.
 """
