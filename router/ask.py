@@ -75,9 +75,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: Rules) -> Ask:
     """The Ask in a request; names of headers are in lower case. Raises ApiError 400 that names the field."""
     body, prompt = read_chat(raw) if endpoint is CHAT else read_completion(raw)
-    hints = _Hints(headers, body.metadata)
+    hints = _hints(headers, body.metadata)
     tier, how, task, model = _place(body.model, hints, rules)
-    deadline_ms = hints.number("deadline-ms")
     options = body.stream_options
     return Ask(
         _request_id(headers),
@@ -88,19 +87,19 @@ def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: 
         how,
         task,
         body.user,
-        hints.text("feature"),
+        hints.feature,
         prompt.size_bytes,
         body.max_completion_tokens or body.max_tokens,
         _needs(body, prompt),
-        _local_only(hints),
-        None if deadline_ms is None else deadline_ms * 0.001,
-        hints.number("max-usd"),
+        hints.local_only,
+        hints.deadline_s,
+        hints.max_usd,
         (body.n or 1) * prompt.prompts,
         body.stream,
         options is not UNSET and options is not None and options.include_usage,
         options is not UNSET,
         body.steers,
-        _trace(headers),
+        _trace(headers) if "traceparent" in headers else (),
         raw,
     )
 
@@ -109,43 +108,70 @@ CHAT = Endpoint.CHAT
 
 
 class _Hints(msgspec.Struct, frozen=True, gc=False):
-    """Request hints: a header, or the `metadata` field of the same name without the prefix. The header wins."""
+    """What a request asks of us besides its body's own fields."""
 
-    headers: Mapping[str, str]
-    metadata: Mapping[str, Any] | None
-
-    def text(self, name: str) -> str | None:
-        value = self.headers.get(HINT_HEADERS[name])
-        if value is None:
-            if self.metadata is None or (value := self.metadata.get(name)) is None:
-                return None
-            value = str(value)
-        if len(value) > LONGEST_NAME:
-            raise ApiError(400, "invalid_hint", f"{HINT_PREFIX}{name} is longer than {LONGEST_NAME} characters", name)
-        return value
-
-    def number(self, name: str) -> float | None:
-        text = self.text(name)
-        if text is None:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not value > 0 or value == float("inf"):
-            raise ApiError(400, "invalid_hint", f"{HINT_PREFIX}{name} is {text!r}; it must be a number above 0", name)
-        return value
+    tier: str | None = None
+    task: str | None = None
+    feature: str | None = None
+    local_only: bool = False
+    deadline_s: float | None = None
+    max_usd: float | None = None
 
 
-HINT_HEADERS = {name: HINT_PREFIX + name for name in ("tier", "task", "feature", "privacy", "deadline-ms", "max-usd")}
+NO_HINTS = _Hints()
+HINTS = {name: HINT_PREFIX + name for name in ("tier", "task", "feature", "privacy", "deadline-ms", "max-usd")}
+HINT_HEADERS = frozenset(HINTS.values())
+
+
+def _hints(headers: Mapping[str, str], metadata: Mapping[str, Any] | None) -> _Hints:
+    """A hint is a header, or the `metadata` field of the same name without the prefix. The header wins."""
+    if not metadata and HINT_HEADERS.isdisjoint(headers):
+        return NO_HINTS
+    given = {name: str(value) for name, value in (metadata or {}).items() if name in HINTS and value is not None}
+    given |= {name: headers[header] for name, header in HINTS.items() if header in headers}
+    for name, text in given.items():
+        if len(text) > LONGEST_NAME:
+            raise _bad_hint(name, f"is longer than {LONGEST_NAME} characters")
+    privacy = given.get("privacy", "any")
+    if privacy not in PRIVACIES:
+        raise _bad_hint("privacy", f'is {privacy!r}; it must be "local-only" or "any"')
+    deadline_ms = _number(given, "deadline-ms")
+    return _Hints(
+        given.get("tier"),
+        given.get("task"),
+        given.get("feature"),
+        privacy == "local-only",
+        None if deadline_ms is None else deadline_ms * 0.001,
+        _number(given, "max-usd"),
+    )
+
+
+PRIVACIES = ("any", "local-only")
+
+
+def _number(hints: Mapping[str, str], name: str) -> float | None:
+    text = hints.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value > 0 or value == float("inf"):
+        raise _bad_hint(name, f"is {text!r}; it must be a number above 0")
+    return value
+
+
+def _bad_hint(name: str, what: str) -> ApiError:
+    return ApiError(400, "invalid_hint", f"{HINT_PREFIX}{name} {what}", name)
 
 
 def _place(name: str, hints: _Hints, rules: Rules) -> tuple[str, str, str | None, str | None]:
     """(tier, how, task, model). A model name `tier/<tier>` or `task/<task>` goes before the hint of that kind."""
     kind, rest = name.split("/", 1) if "/" in name else ("", "")
-    task = rest if kind == "task" else hints.text("task")
+    task = rest if kind == "task" else hints.task
     work = None if task is None else _known("task", task, rules.tasks)
-    wanted = rest if kind == "tier" else hints.text("tier") or (work.tier if work else rules.limits.default_tier)
+    wanted = rest if kind == "tier" else hints.tier or (work.tier if work else rules.limits.default_tier)
     _known("tier", wanted, rules.tiers)
     if name not in AUTO and kind not in PREFIXES:
         return wanted, "pinned", task, name
@@ -178,9 +204,7 @@ def _request_id(headers: Mapping[str, str]) -> str:
 
 
 def _trace(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """A `tracestate` says nothing without its `traceparent`."""
-    if "traceparent" not in headers:
-        return ()
+    """Of a request with a `traceparent`, without which a `tracestate` says nothing."""
     given = [(name, headers.get(name, "")) for name in TRACE]
     return tuple((name, value) for name, value in given if value and _is_plain(value, LONGEST_TRACE))
 
@@ -188,13 +212,3 @@ def _trace(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 def _is_plain(text: str, longest: int) -> bool:
     """Whether the text can stand in a header."""
     return len(text) <= longest and text.isprintable() and text.isascii()
-
-
-def _local_only(hints: _Hints) -> bool:
-    privacy = hints.text("privacy")
-    if privacy is None or privacy == "any":
-        return False
-    if privacy != "local-only":
-        message = f'{HINT_PREFIX}privacy is {privacy!r}; it must be "local-only" or "any"'
-        raise ApiError(400, "invalid_hint", message, "privacy")
-    return True
