@@ -18,5 +18,5 @@ Around it: config (the router's tables), feed (Snapshots in), fleet (merge), pac
 outcome (rows and money), metrics and tally, decided and status, ids, errors, serve.
 Several processes: seat, port, workers (the parent), siblings and rows (counts in shared memory), report and shown.
 
-To add a rule: a function and an entry in `filters.FILTERS`. To add a wait: a function and an entry in `spill.TERMS`.
+To add a rule: an entry in `filters.FILTERS` and its condition in `dropped_by`. To add a wait: see `spill.forecast`.
 """

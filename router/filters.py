@@ -1,11 +1,12 @@
 """May or can a target serve an Ask at all? Each rule with the answer for the client when it leaves nobody.
 
-Pure. To add a rule: one function and one entry in FILTERS.
+Pure. To add a rule: a Filter in FILTERS, and its condition at the same place in `dropped_by`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from router.ask import Ask, Endpoint
 from router.errors import ApiError
@@ -19,23 +20,6 @@ RETRY_STARTING_S = 5.0
 LOCAL = Place.LOCAL
 
 Targets = Sequence[Target]
-
-
-def _serves_model(ask: Ask, targets: Targets) -> Targets:
-    return targets if ask.model is None else [target for target in targets if ask.model in target.models]
-
-
-def _keeps_privacy(ask: Ask, targets: Targets) -> Targets:
-    return [target for target in targets if target.place is LOCAL] if ask.local_only else targets
-
-
-def _is_capable(ask: Ask, targets: Targets) -> Targets:
-    return [target for target in targets if ask.needs <= target.capabilities] if ask.needs else targets
-
-
-def _fits_context(ask: Ask, targets: Targets) -> Targets:
-    least_tokens = ask.prompt_bytes / MOST_BYTES_PER_TOKEN
-    return [target for target in targets if least_tokens <= target.context_tokens]
 
 
 def _no_such_model(ask: Ask, fleet: Fleet, _candidates: Targets) -> ApiError:
@@ -71,13 +55,45 @@ def _too_long(ask: Ask, _fleet: Fleet, candidates: Targets) -> ApiError:
     return ApiError(400, "context_length_exceeded", message, "messages" if ask.endpoint is Endpoint.CHAT else "prompt")
 
 
-# Those that may stay, in their order.
-Keep = Callable[[Ask, Targets], Targets]
-Refuse = Callable[[Ask, Fleet, Targets], ApiError]
-# Each with what the list of decisions says of a target that it drops.
-FILTERS: tuple[tuple[Keep, Refuse, str], ...] = (
-    (_serves_model, _no_such_model, ": serves_model no"),
-    (_keeps_privacy, _only_clouds, ": keeps_privacy no"),
-    (_is_capable, _no_capability, ": is_capable no"),
-    (_fits_context, _too_long, ": fits_context no"),
-)
+class Filter(NamedTuple):
+    """`refuse` is given whom it dropped last; `no` is what the list of decisions says of each."""
+
+    refuse: Callable[[Ask, Fleet, Targets], ApiError]
+    no: str
+
+
+SERVES_MODEL = Filter(_no_such_model, ": serves_model no")
+KEEPS_PRIVACY = Filter(_only_clouds, ": keeps_privacy no")
+IS_CAPABLE = Filter(_no_capability, ": is_capable no")
+FITS_CONTEXT = Filter(_too_long, ": fits_context no")
+# One after the other: each sees only what those before it let through.
+FILTERS = (SERVES_MODEL, KEEPS_PRIVACY, IS_CAPABLE, FITS_CONTEXT)
+
+Dropped = Sequence[tuple[Filter, Target]]
+
+
+def dropped_by(ask: Ask, target: Target) -> Filter | None:
+    """The first rule that forbids the target. One function for all of them, because each request asks it of each."""
+    if ask.model is not None and ask.model not in target.models:
+        return SERVES_MODEL
+    if ask.local_only and target.place is not LOCAL:
+        return KEEPS_PRIVACY
+    if ask.needs and not ask.needs <= target.capabilities:
+        return IS_CAPABLE
+    if ask.prompt_bytes / MOST_BYTES_PER_TOKEN > target.context_tokens:
+        return FITS_CONTEXT
+    return None
+
+
+def refusal(ask: Ask, fleet: Fleet, dropped: Dropped) -> ApiError:
+    """The answer when all were dropped: that of the rule which dropped the last of them."""
+    for each in reversed(FILTERS):
+        last = [target for rule, target in dropped if rule is each]
+        if last:
+            return each.refuse(ask, fleet, last)
+    return FILTERS[0].refuse(ask, fleet, ())
+
+
+def explained(dropped: Dropped) -> tuple[str, ...]:
+    """What the list of decisions says of them, rule by rule."""
+    return tuple([target.name + each.no for each in FILTERS for rule, target in dropped if rule is each])

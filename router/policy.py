@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from router.ask import Ask
 from router.config import Rules, Tier
 from router.errors import ApiError
-from router.filters import FILTERS, RETRY_STARTING_S, starting
+from router.filters import RETRY_STARTING_S, Filter, dropped_by, explained, refusal, starting
 from router.fleet import Fleet, Place, Target
-from router.spill import DEADLINE, Forecast, Need, forecast, judge
+from router.spill import DEADLINE, Need, forecast, judge
 
 # No vocabulary in use packs less text than this into a token on average, but for short prompts: what a prompt costs
 # at most is reckoned with it.
@@ -50,33 +50,46 @@ class Money(msgspec.Struct, frozen=True):
     left_usd: float
 
 
-class Prospect(msgspec.Struct, frozen=True):
-    """A target that the tier of an Ask uses, what the Ask needs there, and how long it would wait for it."""
-
-    target: Target
-    need: Need
-    expected: Forecast
-
-
 def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money) -> Decision:
     """Filter, order by the tier, then spill or not."""
     tier = rules.tiers[ask.tier]
-    candidates: Sequence[Target] = fleet.targets
-    seen: list[str] = []
-    for keep, refuse, no in FILTERS:
-        kept = keep(ask, candidates)
-        if len(kept) < len(candidates):
-            seen += [target.name + no for target in candidates if target not in kept]
-        if not kept:
-            return Decision((), ask.how, refuse(ask, fleet, candidates), considered=tuple(seen))
-        candidates = kept
-    ranked = _ranked(ask, candidates, tier)
-    if not ranked:
-        return Decision((), ask.how, _outside_tier(ask, fleet, candidates), considered=tuple(seen))
-    decision = _decide(ask, ranked, money, rules, spilling)
-    if not fleet.complete:
-        decision = _unheard(decision, tier)
-    return replace(decision, considered=tuple(seen)) if seen else decision
+    order = tier.order
+    ranked: list[Target] = []
+    outside: list[Target] = []
+    dropped: list[tuple[Filter, Target]] = []
+    for target in fleet.targets:
+        rule = dropped_by(ask, target)
+        if rule is not None:
+            dropped.append((rule, target))
+        elif target.place in order or target.name in order:
+            ranked.append(target)
+        else:
+            outside.append(target)
+    if len(ranked) > 1:
+        ranked.sort(key=partial(_rank, ask, tier))
+    if ranked:
+        decision = _decide(ask, ranked, tier, rules, spilling, money)
+        if not fleet.complete:
+            decision = _unheard(decision, tier)
+    else:
+        why = _outside_tier(ask, fleet, outside) if outside else refusal(ask, fleet, dropped)
+        decision = Decision((), ask.how, why)
+    return replace(decision, considered=explained(dropped)) if dropped else decision
+
+
+def _rank(ask: Ask, tier: Tier, target: Target) -> tuple[int, bool, int, str]:
+    """By the tier's order; among equals those that keep the promise, and of them the one with the least work."""
+    late = forecast(target, need_of(ask, target, tier)).ttft_s > tier.ttft_target_s
+    return _position(target, tier.order), late, target.in_flight.promised_tokens, target.name
+
+
+def _position(target: Target, order: Sequence[str]) -> int:
+    """Where the tier's order first names the target or its place."""
+    here = (target.place, target.name)
+    for index, place in enumerate(order):
+        if place in here:
+            return index
+    return len(order)
 
 
 def _unheard(decision: Decision, tier: Tier) -> Decision:
@@ -113,68 +126,63 @@ def reserved_usd(ask: Ask, target: Target) -> float:
     return target.price.usd(ask.prompt_bytes / LEAST_BYTES_PER_TOKEN, answer_tokens)
 
 
-def _decide(ask: Ask, ranked: Sequence[Prospect], money: Money, rules: Rules, old: Latches) -> Decision:
-    usable = [each for each in ranked if each.target.off is None and _affordable(ask, each.target, money)]
+def _decide(ask: Ask, ranked: Sequence[Target], tier: Tier, rules: Rules, spilling: Latches, money: Money) -> Decision:
+    usable = [each for each in ranked if each.off is None and (each.place is LOCAL or _affordable(ask, each, money))]
     if not usable:
         return Decision((), ask.how, _nobody(ask, ranked))
     # A target that rests after failures is the last resort, not lost: the sort keeps the order of the others.
     if len(usable) > 1:
         usable.sort(key=_rests)
-    first = usable[0].target
+    first = usable[0]
     if first.place is CLOUD:
-        return Decision(_targets(usable), _detour(ask, ranked, first, rules.tiers[ask.tier]))
-    return _local_or_spill(ask, ranked, usable, rules, old)
-
-
-def _rests(prospect: Prospect) -> bool:
-    return prospect.target.resting is not None
-
-
-def _targets(prospects: Sequence[Prospect]) -> tuple[Target, ...]:
-    return tuple([each.target for each in prospects])
-
-
-def _local_or_spill(
-    ask: Ask, ranked: Sequence[Prospect], usable: Sequence[Prospect], rules: Rules, old: Latches
-) -> Decision:
-    tier, first = rules.tiers[ask.tier], usable[0]
-    latch = (first.target.name, ask.tier)
-    cause = judge(first.target, first.need, first.expected, old.get(latch, False))
-    due = cause is not None and tier.may_spill
+        return Decision(tuple(usable), _why_there(ask, ranked, first, tier))
+    latch = (first.name, ask.tier)
+    need = need_of(ask, first, tier)
+    expected = forecast(first, need)
+    cause = judge(first, need, expected, spilling.get(latch, False))
+    if cause is None:
+        return Decision(tuple(usable), _why_there(ask, ranked, first, tier), None, {latch: False})
     # A deadline is one request's own: it says nothing about the next one.
-    state = {} if cause == DEADLINE else {latch: due}
-    refusal = _too_long_a_wait(first, rules.limits.max_wait_s)
-    if cause is not None and due:
+    state = {} if cause == DEADLINE else {latch: tier.may_spill}
+    refused = _too_long_a_wait(first, expected.ttft_s, max(rules.limits.max_wait_s, tier.ttft_target_s))
+    return replace(_spill_or_wait(ask, ranked, usable, tier, cause, refused), spilling=state)
+
+
+def _rests(target: Target) -> bool:
+    return target.resting is not None
+
+
+def _spill_or_wait(
+    ask: Ask, ranked: Sequence[Target], usable: Sequence[Target], tier: Tier, cause: str, refused: ApiError | None
+) -> Decision:
+    """The first of the usable ones would break the promise. `refused` is set if the wait there is too long as well."""
+    reason = None
+    if tier.may_spill:
         # A cloud that rests is better than a refusal, but not better than a wait.
-        clouds = [each for each in usable if each.target.place is CLOUD and (not _rests(each) or refusal is not None)]
+        clouds = [each for each in usable if each.place is CLOUD and (not _rests(each) or refused is not None)]
         if clouds:
-            rest = [each for each in usable if each not in clouds]
-            return Decision(_targets([*clouds, *rest]), cause, spilling=state)
-    reason = (_why_no_spill(ranked) if due else None) or _stay(ask, ranked, first.target, tier)
-    if refusal is not None:
-        return Decision((), reason, refusal, spilling=state)
-    return Decision(_targets(usable), reason, None, state)
+            return Decision((*clouds, *[each for each in usable if each not in clouds]), cause)
+        reason = _why_no_spill(ranked)
+    reason = reason or _why_there(ask, ranked, usable[0], tier)
+    return Decision(tuple(usable), reason) if refused is None else Decision((), reason, refused)
 
 
-def _why_no_spill(ranked: Sequence[Prospect]) -> str | None:
+def _why_no_spill(ranked: Sequence[Target]) -> str | None:
     """Why a spill that is due stays at home: the clouds rest or cost too much. None where there is no cloud."""
-    clouds = [each.target for each in ranked if each.target.place is CLOUD and each.target.off is None]
+    clouds = [each for each in ranked if each.place is CLOUD and each.off is None]
     resting = (f"fallback:{target.resting}" for target in clouds if target.resting is not None)
     return next(resting, BUDGET) if clouds else None
-
-
-def _stay(ask: Ask, ranked: Sequence[Prospect], first: Target, tier: Tier) -> str:
-    return PRIVACY if ask.local_only else _detour(ask, ranked, first, tier)
 
 
 def _started_without(tier: Tier) -> str:
     return "spill:starting" if tier.may_spill else "fallback:starting"
 
 
-def _detour(ask: Ask, ranked: Sequence[Prospect], first: Target, tier: Tier) -> str:
-    """The Ask's own reason, unless a target that the tier prefers could not be used."""
-    for prospect in ranked:
-        skipped = prospect.target
+def _why_there(ask: Ask, ranked: Sequence[Target], first: Target, tier: Tier) -> str:
+    """The Ask's own reason, unless it must stay at home or a target that the tier prefers could not be used."""
+    if ask.local_only:
+        return PRIVACY
+    for skipped in ranked:
         if skipped is first:
             break
         if skipped.place is first.place:
@@ -187,34 +195,9 @@ def _detour(ask: Ask, ranked: Sequence[Prospect], first: Target, tier: Tier) -> 
     return ask.how
 
 
-def _ranked(ask: Ask, candidates: Sequence[Target], tier: Tier) -> list[Prospect]:
-    """In the tier's order; among equals those that keep the promise, and of them the one with the least work."""
-    keyed = []
-    for target in candidates:
-        position = _position(target, tier.order)
-        if position is None:
-            continue
-        need = need_of(ask, target, tier)
-        expected = forecast(target, need)
-        late = expected.ttft_s > need.ttft_target_s
-        key = (position, late, target.in_flight.promised_tokens, target.name)
-        keyed.append((key, Prospect(target, need, expected)))
-    if len(keyed) > 1:
-        keyed.sort(key=itemgetter(0))
-    return [prospect for _, prospect in keyed]
-
-
-def _position(target: Target, order: Sequence[str]) -> int | None:
-    """Where the tier's order names the target or its place; None: nowhere."""
-    for index, place in enumerate(order):
-        # A tuple, not a set: members of an enumeration are slow to hash.
-        if place in (target.place, target.name):
-            return index
-    return None
-
-
 def _affordable(ask: Ask, target: Target, money: Money) -> bool:
-    if target.place is LOCAL or target.price is None:
+    """Whether a cloud is. One that has no price is off anyway."""
+    if target.price is None:
         return True
     usd = reserved_usd(ask, target)
     return usd <= money.left_usd and (ask.max_usd is None or usd <= ask.max_usd)
@@ -227,19 +210,16 @@ def _outside_tier(ask: Ask, fleet: Fleet, candidates: Sequence[Target]) -> ApiEr
     return ApiError(503, "no_target", f"the tier {ask.tier!r} does not use {names}; see its order in stack.toml")
 
 
-def _nobody(ask: Ask, ranked: Sequence[Prospect]) -> ApiError:
+def _nobody(ask: Ask, ranked: Sequence[Target]) -> ApiError:
     needs = f"the request needs {', '.join(sorted(ask.needs))}, which only these can: " if ask.needs else ""
-    why = needs + "; ".join(f"{each.target.name}: {each.target.off or 'over the budget'}" for each in ranked)
-    if any(each.target.off is None for each in ranked):
+    why = needs + "; ".join(f"{each.name}: {each.off or 'over the budget'}" for each in ranked)
+    if any(each.off is None for each in ranked):
         return ApiError(429, "budget_exceeded", f"no target within the budget ({why})", retry_after_s=60.0)
     return ApiError(503, "no_target", f"no target can serve this now ({why})", retry_after_s=RETRY_STARTING_S)
 
 
-def _too_long_a_wait(first: Prospect, longest_s: float) -> ApiError | None:
-    """A promise that is longer than the longest wait is kept."""
-    wait_s = first.expected.ttft_s
-    if wait_s <= longest_s or wait_s <= first.need.ttft_target_s or math.isinf(wait_s):
+def _too_long_a_wait(first: Target, wait_s: float, most_s: float) -> ApiError | None:
+    if wait_s <= most_s or math.isinf(wait_s):
         return None
-    most_s = max(longest_s, first.need.ttft_target_s)
-    message = f"{first.target.name} is full: about {wait_s:.0f} s until a first token, more than {most_s:.0f} s"
+    message = f"{first.name} is full: about {wait_s:.0f} s until a first token, more than {most_s:.0f} s"
     return ApiError(429, "saturated", message, retry_after_s=wait_s - most_s)

@@ -1,6 +1,6 @@
 """Would a local target break the promise? Predict its time to first token and say so, with hysteresis.
 
-Pure, first version: the wait is the largest of four simple terms. Each term names itself as the reason of the spill.
+Pure, first version: the wait is the largest of three simple ones. Each has its own name as the reason of the spill.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 
 import msgspec
 
+from engines.snapshot import Load
 from router.fleet import Target
 from router.pace import freed_tokens_per_s
 
@@ -42,16 +43,19 @@ class Forecast(msgspec.Struct, frozen=True):
 
 
 def forecast(target: Target, need: Need) -> Forecast:
-    """The largest of the terms: each is a wait that the others do not shorten."""
+    """The largest of the waits, which do not shorten each other. To add one: its seconds, its cause, a comparison."""
     if target.stale:
         # Stale telemetry counts as full, never as idle.
         return Forecast(math.inf, QUEUE)
-    longest_s, reason = -1.0, ""
-    for term, cause in TERMS:
-        wait_s = term(target, need)
-        if wait_s > longest_s:
-            longest_s, reason = wait_s, cause
-    return Forecast(longest_s, reason)
+    in_flight = target.in_flight
+    longest_s = (in_flight.unstarted_tokens + need.prompt_tokens) / target.pace.prefill_tokens_per_s
+    cause = TTFT
+    if target.load is not None and (room_s := _kv_room_s(target, target.load, need)) > longest_s:
+        longest_s, cause = room_s, KV
+    # Engines serve in order of arrival: whoever comes now waits at least as long as the head has waited already.
+    if in_flight.oldest_wait_s > longest_s:
+        longest_s, cause = in_flight.oldest_wait_s, QUEUE
+    return Forecast(longest_s, cause)
 
 
 def judge(target: Target, need: Need, expected: Forecast, spilling: bool) -> str | None:
@@ -65,27 +69,14 @@ def judge(target: Target, need: Need, expected: Forecast, spilling: bool) -> str
     return None
 
 
-def _prefill_s(target: Target, need: Need) -> float:
-    return (target.in_flight.unstarted_tokens + need.prompt_tokens) / target.pace.prefill_tokens_per_s
-
-
-def _kv_room_s(target: Target, need: Need) -> float:
+def _kv_room_s(target: Target, load: Load, need: Need) -> float:
     """Time until enough of the KV cache is free, at the rate at which finished requests free it."""
-    capacity = target.load.kv_capacity_tokens if target.load else 0
-    if target.load is None or capacity == 0:
+    capacity, held = load.kv_capacity_tokens, target.in_flight.promised_tokens
+    if capacity == 0:
         return 0.0
-    reported = target.load.kv_used_fraction * capacity
-    held = target.in_flight.promised_tokens if target.in_flight.promised_tokens > reported else reported
-    missing = held + need.prompt_tokens + need.answer_tokens - capacity
+    reported = load.kv_used_fraction * capacity
+    missing = (held if held > reported else reported) + need.prompt_tokens + need.answer_tokens - capacity
     return missing / freed_tokens_per_s(target.pace, capacity) if missing > 0 else 0.0
-
-
-def _head_of_queue_s(target: Target, _need: Need) -> float:
-    """Engines serve in order of arrival: whoever comes now waits at least as long as the head has waited already."""
-    return target.in_flight.oldest_wait_s
-
-
-TERMS = ((_prefill_s, TTFT), (_kv_room_s, KV), (_head_of_queue_s, QUEUE))
 
 
 def _answer_s(target: Target, need: Need) -> float:
