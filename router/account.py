@@ -7,7 +7,7 @@ the same however much is in flight. Written by `router.watch` only.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from router.fleet import InFlight, Pace
 from router.siblings import NEVER_S, Rest, Row, rest_of
@@ -38,8 +38,8 @@ class Account:
         self.requests = 0
         self.promised_tokens = 0
         self.unstarted_tokens = 0
-        # Flights without a first token, by id, with the moment of sending: the first in order is the oldest.
-        self._waiting: OrderedDict[str, float] = OrderedDict()
+        # Flights without a first token, with the moment of sending: the first in order is the oldest.
+        self._waiting: OrderedDict[Hashable, float] = OrderedDict()
         self.pace = Pace()
         self.last_full_end_s: float | None = None
         self._failures = 0
@@ -56,11 +56,11 @@ class Account:
         self.requests -= 1
         self.promised_tokens -= promised_tokens
 
-    def wait(self, flight: str, prompt_tokens: int, sent_at_s: float) -> None:
+    def wait(self, flight: Hashable, prompt_tokens: int, sent_at_s: float) -> None:
         self._waiting[flight] = sent_at_s
         self.unstarted_tokens += prompt_tokens
 
-    def wait_no_more(self, flight: str, prompt_tokens: int) -> None:
+    def wait_no_more(self, flight: Hashable, prompt_tokens: int) -> None:
         """The flight gave its first token or ended; not for one that never waited."""
         if self._waiting.pop(flight, None) is not None:
             self.unstarted_tokens -= prompt_tokens

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
 from router.ask import BYTES_PER_TOKEN
@@ -146,25 +147,9 @@ def standing(snapshot: Snapshot | None, rules: Rules, cloud_off: Mapping[str, st
 
 
 def as_seen(target: Target, in_flight: InFlight, pace: Pace, resting: str | None, snapshot_age_s: float) -> Target:
-    """A standing target with what is known of it now. Field by field, because every request does this for each."""
-    return Target(
-        target.name,
-        target.place,
-        target.models,
-        target.served_name,
-        target.url,
-        target.context_tokens,
-        target.capabilities,
-        target.off,
-        resting,
-        target.starting,
-        target.price,
-        in_flight,
-        pace,
-        target.load,
-        target.report_age_s,
-        target.report_age_s is not None and target.report_age_s + snapshot_age_s > STALE_S,
-    )
+    """A standing target with what is known of it now."""
+    stale = target.report_age_s is not None and target.report_age_s + snapshot_age_s > STALE_S
+    return replace(target, in_flight=in_flight, pace=pace, resting=resting, stale=stale)
 
 
 def _local(engine: EngineView, model: ModelView | None) -> Target:

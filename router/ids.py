@@ -25,4 +25,5 @@ class Ids:
         return self._prefix + str(next(self._numbers))
 
 
-new_id = Ids()
+# The method itself, which is called in half the time that it takes to call an object.
+new_id = Ids().__call__

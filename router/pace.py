@@ -52,47 +52,41 @@ def freed_tokens_per_s(pace: Pace, kv_capacity_tokens: int) -> float:
 
 def learn(pace: Pace, done: Finished) -> Pace:
     weight = max(WEIGHT, 1 / (pace.answers + 1))
-    return Pace(
-        answers=pace.answers + 1,
-        bytes_per_token=_bytes_per_token(pace, done, weight),
-        answer_tokens=_average(pace.answer_tokens, done.completion_tokens, weight),
-        prefill_tokens_per_s=_prefill_rate(pace, done),
-        stream_tokens_per_s=_stream_rate(pace, done, weight),
-        freed_tokens_per_s=_freed_rate(pace, done),
-    )
+    bytes_per_token, freed = pace.bytes_per_token, pace.freed_tokens_per_s
+    prefill, stream = pace.prefill_tokens_per_s, pace.stream_tokens_per_s
+    if done.prompt_bytes and done.prompt_tokens:
+        # A chat template adds its own tokens, so the shorter a prompt the less it says about the bytes of a token.
+        share = min(1.0, done.prompt_tokens / TELLING_PROMPT_TOKENS)
+        bytes_per_token = _average(bytes_per_token, done.prompt_bytes / done.prompt_tokens, weight * share)
+    # An answer that came whole shows neither when its first token came nor how fast the others followed.
+    if done.streamed:
+        prefill, stream = _prefill_rate(prefill, done), _stream_rate(stream, done, weight)
+    # Only a full engine shows how fast it can free tokens; an idle one shows how little is asked of it.
+    if done.since_last_s is not None:
+        freed = _freed_rate(pace, done, max(done.since_last_s, SHORTEST_S))
+    answer_tokens = _average(pace.answer_tokens, done.completion_tokens, weight)
+    return Pace(pace.answers + 1, bytes_per_token, answer_tokens, prefill, stream, freed)
 
 
 def _average(old: float, new: float, weight: float) -> float:
     return old + weight * (new - old)
 
 
-def _bytes_per_token(pace: Pace, done: Finished, weight: float) -> float:
-    if done.prompt_bytes == 0 or done.prompt_tokens == 0:
-        return pace.bytes_per_token
-    # A chat template adds its own tokens, so the shorter a prompt the less it says about the bytes of a token.
-    share = min(1.0, done.prompt_tokens / TELLING_PROMPT_TOKENS)
-    return _average(pace.bytes_per_token, done.prompt_bytes / done.prompt_tokens, weight * share)
-
-
-def _stream_rate(pace: Pace, done: Finished, weight: float) -> float:
+def _stream_rate(old: float, done: Finished, weight: float) -> float:
     decode_s = done.e2e_s - done.ttft_s
-    if not done.streamed or done.completion_tokens <= 1 or decode_s < SHORTEST_S:
-        return pace.stream_tokens_per_s
-    return _average(pace.stream_tokens_per_s, (done.completion_tokens - 1) / decode_s, weight)
+    if done.completion_tokens <= 1 or decode_s < SHORTEST_S:
+        return old
+    return _average(old, (done.completion_tokens - 1) / decode_s, weight)
 
 
-def _prefill_rate(pace: Pace, done: Finished) -> float:
+def _prefill_rate(old: float, done: Finished) -> float:
     """A wait for KV room is not prefill, so only answers that found room teach the prefill rate, and only long ones."""
-    if not done.streamed or done.was_full or done.queued_tokens < TELLING_PROMPT_TOKENS:
-        return pace.prefill_tokens_per_s
-    return _average(pace.prefill_tokens_per_s, done.queued_tokens / max(done.ttft_s, SHORTEST_S), WEIGHT)
+    if done.was_full or done.queued_tokens < TELLING_PROMPT_TOKENS:
+        return old
+    return _average(old, done.queued_tokens / max(done.ttft_s, SHORTEST_S), WEIGHT)
 
 
-def _freed_rate(pace: Pace, done: Finished) -> float | None:
-    """Only a full engine shows how fast it can free tokens; an idle one shows how little is asked of it."""
-    if done.since_last_s is None:
-        return pace.freed_tokens_per_s
-    gap_s = max(done.since_last_s, SHORTEST_S)
+def _freed_rate(pace: Pace, done: Finished, gap_s: float) -> float:
     rate = (done.prompt_tokens + done.completion_tokens) / gap_s
     known = freed_tokens_per_s(pace, done.kv_capacity_tokens)
     slowest = done.kv_capacity_tokens / SLOWEST_TURNOVER_S

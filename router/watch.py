@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Mapping
 
 import msgspec
 
@@ -22,7 +22,7 @@ from router.fleet import Fleet, Target, as_seen, standing
 from router.ids import new_id
 from router.pace import Finished, learn
 from router.policy import Decision, Latches, Money, choose, tokens_of
-from router.siblings import Row, Siblings
+from router.siblings import Siblings
 
 __all__ = ["DECISIONS_KEPT", "LONGEST_REST_S", "REST_S", "Flight", "Usage", "Watch"]
 
@@ -35,7 +35,6 @@ class Flight(msgspec.Struct, eq=False, gc=False):
     `queued_tokens` are the prompt tokens before its first token, its own included, when it was sent.
     """
 
-    id: str
     target: Target
     streams: bool
     prompt_bytes: int
@@ -46,6 +45,14 @@ class Flight(msgspec.Struct, eq=False, gc=False):
     sent_at_s: float
     first_token_at_s: float | None = None
     ended: bool = False
+    name: str = ""
+
+    @property
+    def id(self) -> str:
+        """Its name in the ledger, made when it is asked for: what runs at home never is."""
+        if not self.name:
+            self.name = new_id()
+        return self.name
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -65,7 +72,7 @@ class Watch:
         self._siblings = siblings
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
-        self._accounts: dict[str, Account] = {}
+        self._accounts: defaultdict[str, Account] = defaultdict(Account)
         self._standing: list[tuple[Target, Account]] = []
         self._spilling: dict[tuple[str, str], bool] = {}
         self._stand()
@@ -129,93 +136,82 @@ class Watch:
 
     def start(self, ask: Ask, target: Target, now_s: float) -> Flight:
         """Count a request as in flight at `target`. Ends with `finish`, whatever happens."""
-        account = self._account(target.name)
-        others = self._others(target.name)
+        account, siblings, load = self._accounts[target.name], self._siblings, target.load
         prompt, answer = tokens_of(ask, target)
         prompt_tokens = round(prompt)
         promised_tokens = prompt_tokens + round(answer)
-        ahead_tokens, held_tokens = account.unstarted_tokens, account.promised_tokens
-        if others:
-            ahead_tokens += sum(row.unstarted_tokens for row in others)
-            held_tokens += sum(row.promised_tokens for row in others)
+        queued_tokens, held_tokens = account.unstarted_tokens + prompt_tokens, account.promised_tokens + promised_tokens
+        if siblings is not None:
+            others = siblings.others(target.name)
+            queued_tokens += sum([row.unstarted_tokens for row in others])
+            held_tokens += sum([row.promised_tokens for row in others])
+        was_full = load is not None and held_tokens > load.kv_capacity_tokens
         flight = Flight(
-            new_id(),
-            target,
-            ask.stream,
-            ask.prompt_bytes,
-            prompt_tokens,
-            promised_tokens,
-            ahead_tokens + prompt_tokens,
-            target.load is not None and held_tokens + promised_tokens > target.load.kv_capacity_tokens,
-            now_s,
+            target, ask.stream, ask.prompt_bytes, prompt_tokens, promised_tokens, queued_tokens, was_full, now_s
         )
         account.send(promised_tokens)
         if ask.stream:
-            account.wait(flight.id, prompt_tokens, now_s)
-        self._publish(target.name, account)
+            account.wait(flight, prompt_tokens, now_s)
+        if siblings is not None:
+            siblings.publish(target.name, account.row())
         return flight
 
     def first_token(self, flight: Flight, now_s: float) -> None:
         """The target works: whatever rest it was given is over."""
-        account = self._account(flight.target.name)
+        name = flight.target.name
+        account = self._accounts[name]
         flight.first_token_at_s = now_s
         account.succeed(now_s)
         if flight.streams:
-            account.wait_no_more(flight.id, flight.prompt_tokens)
-        self._publish(flight.target.name, account)
+            account.wait_no_more(flight, flight.prompt_tokens)
+        if self._siblings is not None:
+            self._siblings.publish(name, account.row())
 
     def finish(self, flight: Flight, usage: Usage | None, now_s: float) -> None:
         """Take a flight out of the count and, if the target said what it used, learn from it."""
         if flight.ended:
             return
         flight.ended = True
-        account = self._account(flight.target.name)
+        name = flight.target.name
+        account = self._accounts[name]
         account.end(flight.promised_tokens)
         if flight.first_token_at_s is None:
-            account.wait_no_more(flight.id, flight.prompt_tokens)
+            account.wait_no_more(flight, flight.prompt_tokens)
         elif usage is not None:
-            _teach(account, flight, usage, now_s)
-        self._publish(flight.target.name, account)
+            _teach(account, flight, usage, flight.first_token_at_s, now_s)
+        if self._siblings is not None:
+            self._siblings.publish(name, account.row())
 
     def failed(self, flight: Flight, cause: str, retry_after_s: float | None, now_s: float) -> None:
         """Rest a target that failed: as long as it asks for, else longer with each failure in a row."""
-        name = flight.target.name
-        account = self._account(name)
-        account.fail(cause, retry_after_s, now_s, self._others(name))
-        self._publish(name, account)
+        name, siblings = flight.target.name, self._siblings
+        account = self._accounts[name]
+        account.fail(cause, retry_after_s, now_s, () if siblings is None else siblings.others(name))
+        if siblings is not None:
+            siblings.publish(name, account.row())
 
     def _stand(self) -> None:
         """Build all of the Fleet that requests do not change."""
         targets = standing(self._snapshot, self._rules, self._cloud_off)
-        self._standing = [(target, self._account(target.name)) for target in targets]
-
-    def _account(self, name: str) -> Account:
-        account = self._accounts.get(name)
-        if account is None:
-            account = self._accounts[name] = Account()
-        return account
-
-    def _others(self, name: str) -> Sequence[Row]:
-        return () if self._siblings is None else self._siblings.others(name)
-
-    def _publish(self, name: str, account: Account) -> None:
-        if self._siblings is not None:
-            self._siblings.publish(name, account.row())
+        self._standing = [(target, self._accounts[target.name]) for target in targets]
 
 
-def _teach(account: Account, flight: Flight, usage: Usage, now_s: float) -> None:
-    assert flight.first_token_at_s is not None
-    last_s, account.last_full_end_s = account.last_full_end_s, now_s if flight.was_full else None
+def _teach(account: Account, flight: Flight, usage: Usage, first_token_at_s: float, now_s: float) -> None:
+    since_last_s = None
+    if flight.was_full:
+        since_last_s = None if account.last_full_end_s is None else now_s - account.last_full_end_s
+    account.last_full_end_s = now_s if flight.was_full else None
+    load = flight.target.load
     done = Finished(
         flight.prompt_bytes,
         usage.prompt_tokens,
         usage.completion_tokens,
         flight.queued_tokens,
-        flight.first_token_at_s - flight.sent_at_s,
+        first_token_at_s - flight.sent_at_s,
         now_s - flight.sent_at_s,
         flight.streams,
         flight.was_full,
-        now_s - last_s if last_s is not None and flight.was_full else None,
-        flight.target.load.kv_capacity_tokens if flight.target.load else 0,
+        since_last_s,
+        0 if load is None else load.kv_capacity_tokens,
     )
     account.pace = learn(account.pace, done)
