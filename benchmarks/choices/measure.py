@@ -80,6 +80,12 @@ def run(yardstick: Path, names: list[str], arguments: list[str]) -> dict[str, An
         return kept
 
 
+def added(kept: list[dict[str, Any]], runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs of both, the new ones as later rounds: each is compared with the direct one of its own run."""
+    later = 1 + max((one["round"] for one in kept), default=-1)
+    return kept + [one | {"round": one["round"] + later} for one in runs]
+
+
 def clean(runs: list[dict[str, Any]], peer: str, scenario: str) -> list[dict[str, Any]]:
     """The undisturbed rounds of a relay where there are any, else all of them."""
     rounds = [one for one in runs if one["peer"] == peer and one["scenario"] == scenario]
@@ -118,11 +124,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form, allow_abbrev=False)
     parser.add_argument("yardstick", type=Path)
     parser.add_argument("--only", help="a comma list of relays: " + ", ".join(RELAYS))
-    parser.add_argument("--keep", type=Path, help="write every run to this JSON file")
+    parser.add_argument("--keep", type=Path, help="add every run to this JSON file, and print the table of all in it")
     options, arguments = parser.parse_known_args()
     names = options.only.split(",") if options.only else list(RELAYS)
     kept = run(options.yardstick, names, arguments)
     if options.keep:
+        before = json.loads(options.keep.read_text())["runs"] if options.keep.exists() else []
+        kept["runs"] = added(before, kept["runs"])
         options.keep.write_text(json.dumps(kept))
     print(table(kept["runs"]))
 
