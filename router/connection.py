@@ -166,9 +166,12 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.hang_up()
-            answer.lost(True, f"its answer is not HTTP: {error}")
-            return
+            if not self._is_whole:
+                self.hang_up()
+                answer.lost(True, f"its answer is not HTTP: {error}")
+                return
+            # What follows an answer is nobody's; but what it answered is an answer all the same.
+            self._spoiled = True
         self._between_chunks = self._chunk_over and data.endswith(b"\r\n")
         if self._pieces:
             body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -201,7 +204,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < INFORMATIONAL or self._answer is None:
+        if status < INFORMATIONAL or self._answer is None or self._is_whole:
             return
         headers = self._headers
         self._until_close = b"content-length" not in headers and b"transfer-encoding" not in headers
@@ -219,7 +222,8 @@ class Connection(asyncio.Protocol):
         self._chunk_over = True
 
     def on_body(self, body: bytes) -> None:
-        self._pieces.append(body)
+        if not self._is_whole:
+            self._pieces.append(body)
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() >= INFORMATIONAL:

@@ -25,7 +25,9 @@ from router.sse import error_event
 
 log = structlog.get_logger()
 
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+# Also of the statuses that nobody has named: an engine may refuse a request with any.
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
+STATUS_LINES = {status: f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n".encode() for status in range(100, 600)}
 CHUNKED = b"transfer-encoding: chunked\r\n"
 FAULT = ApiError(500, "internal_error", "the router failed; its log has the traceback (`spillway logs router`)")
 STOPPING = ApiError(503, "shutting_down", "the router is being stopped and cannot wait any longer; ask again")
@@ -160,7 +162,7 @@ class Exchange:
             _check_size(len(self.body), most_bytes)
             if self._expects_100:
                 self._expects_100 = False
-                self._client.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._client.flow.resume_reading()
             self.message_event = Bell()
             await self.message_event.rung()

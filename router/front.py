@@ -276,6 +276,7 @@ class Front(HttpToolsProtocol):
         if not self.transport.is_closing():
             body = orjson.dumps(error.envelope())
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            self.outbox.flush()
             self.transport.write(STATUS_LINES[error.status] + self.common_headers() + head + body)
             self.linger()
 

@@ -58,6 +58,8 @@ def _read(reading: Reading, body: bytes) -> TargetUnavailable | None:
 
 
 def _refused(target: str, status: int, body: bytes, retry_after: str | None) -> Exception:
+    if status < BAD_REQUEST:
+        return TargetUnavailable(target, "malformed", f"answered {status}, which is neither an answer nor an error")
     error = _error_of(body)
     message = str(error.get("message") or f"answered {status}")
     if status == BAD_REQUEST and CONTEXT_TEXT in message:

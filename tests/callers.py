@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tests.routers import CHAT, asked
 
-PATIENCE_S = 10.0
+PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ class Caller:
         if receive_bytes is not None:
             # Before it is connected, so that no more than this is ever announced to the other side.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(PATIENCE_S)
         self.socket.connect((parts.hostname, parts.port))
         self._unread = bytearray()

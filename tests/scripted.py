@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.routers import TIERS, Router, running_router
 from tests.test_sse import ROLE, USAGE, chunk
+from tests.unread import unread_bytes
 
 PATIENCE_S = 20.0
 MODELS = b'{"data":[{"id":"tiny","max_model_len":512}]}'
@@ -63,6 +64,12 @@ class Line:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
+    def until_read(self) -> None:
+        """Until the router has taken all that was sent: what is sent next comes to it as a piece of its own."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while unread_bytes(self.socket):
+            assert time.monotonic() < deadline_s, "the router does not read"
+
     def close(self) -> None:
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -71,6 +78,10 @@ class Line:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self._file.close()
         self.socket.close()
+
+    def is_closed(self) -> bool:
+        """Whether the router has hung up."""
+        return self.closed_at_s is not None
 
     def until_closed(self) -> float:
         """When the router hung up, by `time.monotonic()`."""
@@ -125,17 +136,26 @@ class ScriptedEngine:
         return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
 
     @property
+    def last_line(self) -> Line:
+        """The connection with the newest question."""
+        return next(line for line in self.lines if line.asked and line.asked[-1] is self.asked[-1])
+
+    @property
     def open_lines(self) -> int:
         """Connections that the router has not closed."""
-        return sum(line.closed_at_s is None for line in self.lines)
+        return sum(not line.is_closed() for line in self.lines)
+
+    def hang_up(self) -> None:
+        """On every connection that is kept: whoever asks next must make a new one."""
+        for line in self.lines:
+            line.close()
 
     def close(self) -> None:
         # Closing alone would leave the thread that accepts where it is.
         self._listening.shutdown(socket.SHUT_RDWR)
         self._threads[0].join(PATIENCE_S)
         self._listening.close()
-        for line in self.lines:
-            line.close()
+        self.hang_up()
         for thread in self._threads:
             thread.join(PATIENCE_S)
 
@@ -146,6 +166,7 @@ class ScriptedEngine:
             except OSError:
                 return
             accepted.settimeout(PATIENCE_S)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             line = Line(accepted)
             self.lines.append(line)
             thread = threading.Thread(target=self._serve, args=(line,), daemon=True)
