@@ -14,6 +14,7 @@ from router.fleet import Pace
 # Weight of one answer in a moving average once there are many: about the last twenty count. The first ones weigh
 # more, so that what was assumed is soon forgotten.
 WEIGHT = 0.05
+MANY = 1 / WEIGHT - 1
 # Time over which the rate of freed KV tokens is averaged.
 RATE_WINDOW_S = 5.0
 # How fast a KV cache that nobody has measured yet is assumed to turn over once.
@@ -51,12 +52,12 @@ def freed_tokens_per_s(pace: Pace, kv_capacity_tokens: int) -> float:
 
 
 def learn(pace: Pace, done: Finished) -> Pace:
-    weight = max(WEIGHT, 1 / (pace.answers + 1))
+    weight = WEIGHT if pace.answers >= MANY else 1 / (pace.answers + 1)
     bytes_per_token, freed = pace.bytes_per_token, pace.freed_tokens_per_s
     prefill, stream = pace.prefill_tokens_per_s, pace.stream_tokens_per_s
     if done.prompt_bytes and done.prompt_tokens:
         # A chat template adds its own tokens, so the shorter a prompt the less it says about the bytes of a token.
-        share = min(1.0, done.prompt_tokens / TELLING_PROMPT_TOKENS)
+        share = 1.0 if done.prompt_tokens > TELLING_PROMPT_TOKENS else done.prompt_tokens / TELLING_PROMPT_TOKENS
         bytes_per_token = _average(bytes_per_token, done.prompt_bytes / done.prompt_tokens, weight * share)
     # An answer that came whole shows neither when its first token came nor how fast the others followed.
     if done.streamed:

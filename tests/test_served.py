@@ -1,0 +1,127 @@
+"""The end of a request: every value of it arrives in the column of the ledger that is named after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from router.errors import ApiError
+from router.fleet import Target
+from router.metrics import Metrics
+from router.outcome import COLUMNS
+from router.policy import Decision
+from router.reply import Reading, Reply
+from router.served import Doors, Served, refused, settle
+from router.watch import Watch
+from tests.ledgers import opened, rows
+from tests.specimens import CLOUD, LOCAL, RULES, ask
+
+ASK = ask(request_id="req-7", tier="bulk", task="t", tenant="team-a", feature="search", prompt_bytes=400)
+# What a test cannot know beforehand.
+CLOCKS = ("at_unix_s", "e2e_s")
+
+
+class Whole:
+    """A reply that came whole, as far as its end needs it."""
+
+    content_type = "application/json"
+    body = b"{}"
+
+    def __init__(self, target: str, usage: tuple[int, int] | None) -> None:
+        self.reading = Reading(target, show_usage=True)
+        self.reading.usage = usage
+
+
+@contextmanager
+def doors_at(folder: Path) -> Iterator[Doors]:
+    """Only the doors that the end of a request goes through; nobody may touch the others."""
+    watch = Watch(RULES)
+    with opened(folder / "ledger.sqlite3") as ledger:
+        given = {"watch": watch, "ledger": ledger, "metrics": Metrics(watch.now, lambda: 0.0)}
+        yield Doors(**cast(Any, dict.fromkeys(Doors.__struct_fields__) | given))
+
+
+def row_in(folder: Path) -> dict[str, object]:
+    """The one row, and nothing of what the clock says."""
+    (values,) = rows(folder / "ledger.sqlite3", f"SELECT {', '.join(COLUMNS)} FROM outcome")
+    return {name: value for name, value in zip(COLUMNS, values, strict=True) if name not in CLOCKS}
+
+
+@pytest.mark.parametrize(
+    ("target", "usage", "tokens", "usd"),
+    [
+        pytest.param(LOCAL, (30, 7), (30, 7), 0.0, id="an engine"),
+        pytest.param(CLOUD, (30, 7), (30, 7), 0.0000043, id="a cloud"),
+        pytest.param(replace(CLOUD, price=None), (30, 7), (30, 7), 0.0, id="a cloud without a price"),
+        pytest.param(LOCAL, None, (100, 3), 0.0, id="an answer that never told its usage"),
+    ],
+)
+def test_a_served_request_is_a_row(
+    target: Target, usage: tuple[int, int] | None, tokens: tuple[int, int], usd: float, tmp_path: Path
+) -> None:
+    with doors_at(tmp_path) as doors:
+        flight = doors.watch.start(ASK, target, 1.0)
+        doors.watch.first_token(flight, 2.0)
+        reply = Whole(target.name, usage)
+        reply.reading.spoken = 3
+        served = Served(ASK, target, "spill:kv", 2, cast(Reply, reply), flight, 0.25)
+        settle(doors, served, 1.0, 502, "it broke")
+        page = doors.metrics.text().decode()
+    assert row_in(tmp_path) == {
+        "request_id": "req-7",
+        "target": target.name,
+        "model": target.served_name,
+        "tier": "bulk",
+        "task": "t",
+        "tenant": "team-a",
+        "feature": "search",
+        "reason": "spill:kv",
+        "attempts": 2,
+        "status": 502,
+        "error": "it broke",
+        "prompt_tokens": tokens[0],
+        "completion_tokens": tokens[1],
+        "usd": pytest.approx(usd),
+        "ttft_s": 0.25,
+    }
+    assert f'{{reason="spill:kv",status="502",target="{target.name}",tier="bulk"}} 1.0' in page
+
+
+def test_a_refused_request_is_a_row_too(tmp_path: Path) -> None:
+    with doors_at(tmp_path) as doors:
+        refused(doors, ASK, Decision((), "task"), 1.0, ApiError(429, "saturated", "every target is full"), 4)
+    assert row_in(tmp_path) == {
+        "request_id": "req-7",
+        "target": "none",
+        "model": "auto",
+        "tier": "bulk",
+        "task": "t",
+        "tenant": "team-a",
+        "feature": "search",
+        "reason": "task",
+        "attempts": 4,
+        "status": 429,
+        "error": "every target is full",
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "usd": 0.0,
+        "ttft_s": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "usage", "told"),
+    [
+        pytest.param(LOCAL, (30, 7), b"x-spillway-usd: 0\r\n", id="an engine is free"),
+        pytest.param(CLOUD, (30, 7), b"x-spillway-usd: 0.0000043\r\n", id="a cloud has its price"),
+    ],
+)
+def test_an_answer_tells_what_it_cost(target: Target, usage: tuple[int, int], told: bytes) -> None:
+    flight = Watch(RULES).start(ASK, target, 1.0)
+    served = Served(ASK, target, "tier", 1, cast(Reply, Whole(target.name, usage)), flight, None)
+    assert told in served.lines()
