@@ -67,7 +67,8 @@ class Watch:
 
     def __init__(self, rules: Rules, siblings: Siblings | None = None) -> None:
         self.decisions: deque[Decided] = deque(maxlen=DECISIONS_KEPT)
-        self._rules = rules
+        # Read by anybody, changed by `obey`: the Fleet is built from them.
+        self.rules = rules
         self._cloud_off: Mapping[str, str] = {}
         self._siblings = siblings
         self._snapshot: Snapshot | None = None
@@ -82,13 +83,9 @@ class Watch:
         spilling = ",".join(f"{target}/{tier}" for (target, tier), on in self._spilling.items() if on)
         return f"<Watch engines={len(self._snapshot.engines) if self._snapshot else 0} {flights=} {spilling=}>"
 
-    @property
-    def rules(self) -> Rules:
-        return self._rules
-
-    @rules.setter
-    def rules(self, rules: Rules) -> None:
-        self._rules = rules
+    def obey(self, rules: Rules) -> None:
+        """Take these rules from now on. A method beside a plain attribute, because each request reads it four times."""
+        self.rules = rules
         self._stand()
 
     @property
@@ -130,7 +127,7 @@ class Watch:
         return Fleet(tuple(targets), self._snapshot is not None)
 
     def decide(self, ask: Ask, money: Money, now_s: float) -> Decision:
-        decision = choose(ask, self.view(now_s), self._rules, self._spilling, money)
+        decision = choose(ask, self.view(now_s), self.rules, self._spilling, money)
         self._spilling.update(decision.spilling)
         return decision
 
@@ -192,7 +189,7 @@ class Watch:
 
     def _stand(self) -> None:
         """Build all of the Fleet that requests do not change."""
-        targets = standing(self._snapshot, self._rules, self._cloud_off)
+        targets = standing(self._snapshot, self.rules, self._cloud_off)
         self._standing = [(target, self._accounts[target.name]) for target in targets]
 
 

@@ -126,7 +126,7 @@ def test_new_rules_and_a_cloud_that_is_off_count_at_once() -> None:
     watch.cloud_off = {}
     assert [target.off for target in watch.view(0.0).targets] == [None, None]
     flight = take_off(watch)
-    watch.rules = RULES.model_copy(update={"clouds": {}})
+    watch.obey(RULES.model_copy(update={"clouds": {}}))
     assert [target.name for target in watch.view(0.0).targets] == ["local/smoke"]
     assert engine_in(watch.view(0.0)).in_flight == counted_anew([flight], 0.0)
 
@@ -247,7 +247,7 @@ def test_an_engine_that_is_gone_leaves_no_trouble() -> None:
 def test_a_tier_that_an_edit_removed_does_not_break_the_requests_that_have_it() -> None:
     watch = watching()
     target = engine_in(watch.view(0.0))
-    watch.rules = RULES.model_copy(update={"tiers": {"bulk": RULES.tiers["bulk"]}})
+    watch.obey(RULES.model_copy(update={"tiers": {"bulk": RULES.tiers["bulk"]}}))
     watch.finish(watch.start(ask(tier="standard"), target, 1.0), None, 2.0)
     assert engine_in(watch.view(3.0)).in_flight == InFlight()
 
