@@ -23,6 +23,9 @@ from router.whole import OK, read_whole
 # An engine that has said [DONE] closes the message at once; if it does not, the connection is of no more use.
 LAST_WORDS_S = 1.0
 
+# Sixteen long answers with the probabilities of twenty tokens beside each one are shorter.
+MOST_WHOLE_BYTES = 128 * 1024 * 1024
+
 
 class Stale(Exception):
     """The kept connection was closed just when it was used again: the request never reached the engine."""
@@ -45,6 +48,7 @@ class EngineReply:
         "_status",
         "_streams",
         "_timer",
+        "_whole_bytes",
         "body",
         "content_type",
         "opened",
@@ -71,6 +75,7 @@ class EngineReply:
         self._status = 0
         self._retry_after: str | None = None
         self._pieces: list[bytes] = []
+        self._whole_bytes = 0
         self._held = b""
         self._paused = False
         self._heard_at_s = 0.0
@@ -115,9 +120,15 @@ class EngineReply:
         self._retry_after = retry_after
 
     def piece(self, body: bytes) -> None:
+        if self.reading.ended:
+            # What comes after the last word is nobody's, and no reason to wait longer for the end of the message.
+            return
         self._heard_at_s = time.monotonic()
         if not self._streams:
             self._pieces.append(body)
+            self._whole_bytes += len(body)
+            if self._whole_bytes > MOST_WHOLE_BYTES:
+                self._give_up("malformed", f"its answer is longer than {MOST_WHOLE_BYTES} bytes")
             return
         ready = self.reading.feed(body)
         if self._sink is not None:

@@ -226,7 +226,7 @@ class Exchange:
             self.body = bytearray()
 
     def _give_up(self, error: ApiError) -> None:
-        if self.disconnected or self.response_complete:
+        if self.disconnected or self.response_complete or self._client.transport.is_closing():
             return
         if self.response_started:
             self.end(error_event(error))

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -50,6 +51,18 @@ class Alone:
 
     engines: Mapping[str, str]
     models: tuple[ModelView, ...]
+
+
+# Plain tracebacks. Pretty ones tell what variables hold, which is keys and prompts, and take seconds in which no stream
+# goes on.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper("iso"),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ],
+    logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+)
 
 
 def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE) -> int:
