@@ -127,32 +127,34 @@ def _hints(headers: Mapping[str, str], metadata: Mapping[str, Any] | None) -> _H
     """A hint is a header, or the `metadata` field of the same name without the prefix. The header wins."""
     if not metadata and HINT_HEADERS.isdisjoint(headers):
         return NO_HINTS
-    given = {name: str(value) for name, value in (metadata or {}).items() if name in HINTS and value is not None}
-    given |= {name: headers[header] for name, header in HINTS.items() if header in headers}
-    for name, text in given.items():
-        if len(text) > LONGEST_NAME:
+    given: dict[str, str] = {}
+    for name, header in HINTS.items():
+        value = headers.get(header)
+        if value is None:
+            if not metadata or (value := metadata.get(name)) is None:
+                continue
+            value = str(value)
+        if len(value) > LONGEST_NAME:
             raise _bad_hint(name, f"is longer than {LONGEST_NAME} characters")
+        given[name] = value
     privacy = given.get("privacy", "any")
     if privacy not in PRIVACIES:
         raise _bad_hint("privacy", f'is {privacy!r}; it must be "local-only" or "any"')
-    deadline_ms = _number(given, "deadline-ms")
     return _Hints(
         given.get("tier"),
         given.get("task"),
         given.get("feature"),
         privacy == "local-only",
-        None if deadline_ms is None else deadline_ms * 0.001,
-        _number(given, "max-usd"),
+        _number(given, "deadline-ms") * 0.001 if "deadline-ms" in given else None,
+        _number(given, "max-usd") if "max-usd" in given else None,
     )
 
 
 PRIVACIES = ("any", "local-only")
 
 
-def _number(hints: Mapping[str, str], name: str) -> float | None:
-    text = hints.get(name)
-    if text is None:
-        return None
+def _number(given: Mapping[str, str], name: str) -> float:
+    text = given[name]
     try:
         value = float(text)
     except ValueError:
