@@ -22,8 +22,8 @@ from router.watch import Flight
 
 # The client's own limit, or money that cannot be set aside: nothing that the target did.
 NOT_ITS_FAULT = frozenset({"deadline", "ledger", BUDGET})
-# A target that took too long. One that could not be reached in time was not slow: it is not there.
-LATE = CODES.keys() - {"connect"}
+# A target that took too long.
+LATE = CODES.keys()
 # We stopped waiting for a cloud that had the request: it may bill the prompt.
 LEFT = LATE | {"gone"}
 

@@ -7,9 +7,9 @@ import msgspec
 from router.ask import Ask
 from router.config import Limits
 
-# The causes of the limits of time, and what the client finds as the error's code. `deadline` is his own limit.
+# The causes of the limits of time, and what the client finds as the error's code. `deadline` is his own limit. A target
+# that could not be reached in time was not slow: it is not there, as one whose port nobody listens at.
 CODES = {
-    "connect": "connect_timeout",
     "first_token": "first_token_timeout",
     "silence": "silence_timeout",
     "whole_answer": "answer_timeout",

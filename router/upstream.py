@@ -67,7 +67,7 @@ class Upstream:
         while True:
             connection = self._kept(origin)
             if connection is None:
-                dialled = self._dial(origin, target.name, patience.first_s)
+                dialled = self._dial_in_time(origin, target.name, patience)
                 connection = await in_task(dialled, Connection.hang_up)
             reply = EngineReply(ask, target, patience, connection)
             connection.send(request, reply)
@@ -85,7 +85,7 @@ class Upstream:
         origin = origin_of(url)
         request = f"GET {origin.path}/v1/models HTTP/1.1\r\nhost: {origin.authority}\r\n\r\n".encode()
         page = _Page(url)
-        connection = self._kept(origin) or await self._dial(origin, url, self._limits.connect_s)
+        connection = self._kept(origin) or await self._dial(origin, url)
         connection.send(request, page)
         try:
             async with asyncio.timeout(self._limits.connect_s):
@@ -107,9 +107,18 @@ class Upstream:
             connection.hang_up()
         return None
 
-    async def _dial(self, origin: Origin, target: str, longest_s: float) -> Connection:
+    async def _dial_in_time(self, origin: Origin, target: str, patience: Patience) -> Connection:
+        """Where the request has less time than a connection may take, it is the request's own limit that ends it."""
         try:
-            async with asyncio.timeout(min(self._limits.connect_s, longest_s)):
+            async with asyncio.timeout(patience.first_s):
+                return await self._dial(origin, target)
+        except TimeoutError as error:
+            message = f"no connection within {patience.first_s:.3g} s"
+            raise TargetUnavailable(target, patience.cause, message) from error
+
+    async def _dial(self, origin: Origin, target: str) -> Connection:
+        try:
+            async with asyncio.timeout(self._limits.connect_s):
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: Connection(origin, self._outbox, self._put_back, self._open.discard),
                     origin.host,
@@ -117,7 +126,8 @@ class Upstream:
                     ssl=_tls() if origin.tls else None,
                 )
         except TimeoutError as error:
-            raise TargetUnavailable(target, "connect", "no connection within the time limit") from error
+            message = f"no connection within {self._limits.connect_s:.3g} s ([limits] connect_s)"
+            raise TargetUnavailable(target, "connect", message) from error
         except OSError as error:
             raise TargetUnavailable(target, "connect", _words(error)) from error
         self._open.add(connection)

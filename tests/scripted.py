@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,20 @@ class Line:
         while unread_bytes(self.socket):
             assert time.monotonic() < deadline_s, "the router does not read"
 
+    def listen(self, for_s: float) -> bool:
+        """Whether the router says anything, or hangs up, within this time."""
+        self.socket.settimeout(for_s)
+        try:
+            if self.socket.recv(1, socket.MSG_PEEK) == b"":
+                self.closed_at_s = time.monotonic()
+        except TimeoutError:
+            return False
+        except ConnectionResetError:
+            self.closed_at_s = time.monotonic()
+        finally:
+            self.socket.settimeout(PATIENCE_S)
+        return True
+
     def close(self) -> None:
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -127,6 +141,8 @@ class ScriptedEngine:
         self.script: Script = polite
         self.asked: list[Question] = []
         self.lines: list[Line] = []
+        self._is_deaf = False
+        self._polled = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -144,6 +160,24 @@ class ScriptedEngine:
     def open_lines(self) -> int:
         """Connections that the router has not closed."""
         return sum(not line.is_closed() for line in self.lines)
+
+    @contextmanager
+    def deaf(self) -> Iterator[None]:
+        """The router has just heard that all is well. Now its connections are closed, and no new one is taken, nor
+        refused: the queue of those that wait is full. It stays like this."""
+        self._polled.clear()
+        assert self._polled.wait(PATIENCE_S)
+        self._is_deaf = True
+        with ExitStack() as stack:
+            stack.enter_context(socket.create_connection(self._listening.getsockname()))
+            self._threads[0].join(PATIENCE_S)
+            self._listening.listen(0)
+            for _ in range(4):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(self._listening.getsockname())
+            self.hang_up()
+            yield
 
     def hang_up(self) -> None:
         """On every connection that is kept: whoever asks next must make a new one."""
@@ -165,6 +199,9 @@ class ScriptedEngine:
                 accepted, _ = self._listening.accept()
             except OSError:
                 return
+            if self._is_deaf:
+                accepted.close()
+                return
             accepted.settimeout(PATIENCE_S)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             line = Line(accepted)
@@ -178,6 +215,7 @@ class ScriptedEngine:
             while (question := line.question()) is not None:
                 if question.line.startswith("GET /v1/models "):
                     line.send(answered(MODELS))
+                    self._polled.set()
                     continue
                 self.asked.append(question)
                 line.asked.append(question)

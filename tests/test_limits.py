@@ -1,0 +1,189 @@
+"""Each limit of time ends what is too slow, with an error of its own, and hangs up on the engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from router.ids import new_id
+from tests.callers import Heard, heard, request
+from tests.routers import asked, cloud_table, until
+from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, Line, Script, Wired, framed, polite, wired
+from tests.stand_ins import StandIn
+from tests.test_sse import ROLE, USAGE
+
+FIRST_TOKEN_S, SILENCE_S, WHOLE_S = 0.5, 0.7, 2.0
+LIMITS = f"""
+[limits]
+connect_s = 0.3
+first_token_s = {FIRST_TOKEN_S}
+silence_s = {SILENCE_S}
+whole_answer_s = {WHOLE_S}
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
+    with wired(tmp_path_factory.mktemp("alone"), LIMITS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def beside(fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
+    """The same with a cloud beside the engine."""
+    with wired(tmp_path_factory.mktemp("beside"), cloud_table(fast_cloud.url) + LIMITS) as running:
+        yield running
+
+
+@pytest.fixture
+def wire(alone: Wired) -> Wired:
+    return rested(alone)
+
+
+@pytest.fixture
+def with_cloud(beside: Wired) -> Wired:
+    return rested(beside)
+
+
+def rested(wire: Wired) -> Wired:
+    wire.engine.script = polite
+    until(lambda: wire.resting is None and wire.in_flight == 0)
+    # A success ends the row of failures, with each of which the rest would grow longer.
+    assert heard(wire.url, request()).status == 200
+    return wire
+
+
+def silent(line: Line) -> None:
+    line.until_closed()
+
+
+def silent_after(*said: bytes) -> Script:
+    def script(line: Line) -> None:
+        line.send(b"".join(said))
+        line.until_closed()
+
+    return script
+
+
+def endless(line: Line) -> None:
+    line.send(STREAM_HEAD + framed(ROLE))
+    while not line.is_closed():
+        line.send(framed(HI))
+        line.until_read()
+        line.listen(0.05)
+
+
+def in_time(wire: Wired, script: Script, limit_s: float, *lines: str, stream: bool = True) -> Heard:
+    """The answer, if it came when the limit was over, and not much later, and the engine was hung up on."""
+    wire.engine.script = script
+    asked_at_s = time.monotonic()
+    answer = heard(wire.url, request(asked(stream=stream), *lines))
+    took_s = time.monotonic() - asked_at_s
+    assert limit_s - 0.05 <= took_s <= limit_s + 1.0
+    until(wire.engine.last_line.is_closed)
+    return answer
+
+
+def last_error(body: bytes) -> dict[str, str]:
+    error: dict[str, str] = json.loads(body.split(b"\n\n")[-2].removeprefix(b"data: "))["error"]
+    return error
+
+
+def test_no_first_token_in_time(wire: Wired) -> None:
+    answer = in_time(wire, silent_after(STREAM_HEAD + framed(ROLE)), FIRST_TOKEN_S)
+    assert (answer.status, answer.code) == (504, "first_token_timeout")
+    assert int(answer.one("retry-after")) >= 1
+    assert wire.resting == "first_token"
+
+
+def test_no_event_in_time_after_the_first(wire: Wired) -> None:
+    name = new_id()
+    answer = in_time(wire, silent_after(STREAM_HEAD + framed(ROLE, HI)), SILENCE_S, f"x-request-id: {name}")
+    assert answer.body.startswith(ROLE + HI)
+    assert last_error(answer.body)["code"] == "silence_timeout"
+    until(lambda: wire.row(name) is not None)
+    row = wire.row(name)
+    assert row is not None
+    assert (row["status"], row["completion_tokens"]) == (504, 1)
+
+
+def test_half_an_event_counts_as_a_sign_of_life_but_ends_nothing(wire: Wired) -> None:
+    answer = in_time(wire, silent_after(STREAM_HEAD + framed(ROLE, HI, b'data: {"cho')), SILENCE_S)
+    assert answer.body.startswith(ROLE + HI + b'data: {"error"')
+    assert last_error(answer.body)["code"] == "silence_timeout"
+
+
+def test_a_stream_that_never_ends(wire: Wired) -> None:
+    answer = in_time(wire, endless, WHOLE_S)
+    assert answer.body.startswith(ROLE + HI + HI)
+    assert last_error(answer.body)["code"] == "answer_timeout"
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{"], ids=["nothing", "a part"])
+def test_no_whole_answer_in_time(wire: Wired, said: bytes) -> None:
+    answer = in_time(wire, silent_after(said), WHOLE_S, stream=False)
+    assert (answer.status, answer.code) == (504, "answer_timeout")
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
+def test_a_deadline_of_the_client_s_is_not_the_engine_s_fault(wire: Wired, stream: bool) -> None:
+    answer = in_time(wire, silent, 0.2, "x-spillway-deadline-ms: 200", stream=stream)
+    assert (answer.status, answer.code) == (504, "deadline_exceeded")
+    assert wire.resting is None
+
+
+def test_a_deadline_ends_with_the_first_token(wire: Wired) -> None:
+    def slow_end(line: Line) -> None:
+        line.send(STREAM_HEAD + framed(ROLE, HI))
+        assert not line.listen(0.4)
+        line.send(framed(STOP, USAGE, DONE) + LAST)
+
+    wire.engine.script = slow_end
+    answer = heard(wire.url, request(asked(stream=True), "x-spillway-deadline-ms: 200"))
+    assert answer.body == ROLE + HI + STOP + DONE
+
+
+@pytest.mark.parametrize("said", [STREAM_HEAD + framed(ROLE), b""], ids=["after the role", "before anything"])
+def test_what_is_too_slow_before_the_first_token_is_answered_elsewhere(with_cloud: Wired, said: bytes) -> None:
+    with_cloud.engine.script = silent_after(said)
+    answer = heard(with_cloud.url, request(asked(stream=True)))
+    assert (answer.status, answer.one("x-spillway-target")) == (200, "cloud/stand-in")
+    assert answer.one("x-spillway-reason") == "fallback:first_token"
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    until(with_cloud.engine.last_line.is_closed)
+
+
+def test_what_is_silent_after_the_first_token_is_answered_nowhere_else(with_cloud: Wired) -> None:
+    with_cloud.engine.script = silent_after(STREAM_HEAD + framed(ROLE, HI))
+    answer = heard(with_cloud.url, request(asked(stream=True)))
+    assert answer.one("x-spillway-target") == "local/tiny"
+    assert last_error(answer.body)["code"] == "silence_timeout"
+
+
+@pytest.mark.parametrize(
+    ("deadline_ms", "status", "code", "resting", "limit_s"),
+    [("", 503, "no_target", "connect", 0.3), ("100", 504, "deadline_exceeded", None, 0.1)],
+    ids=["its own limit", "a deadline"],
+)
+def test_an_engine_that_takes_no_connection(
+    tmp_path: Path, deadline_ms: str, status: int, code: str, resting: str | None, limit_s: float
+) -> None:
+    lines = [f"x-spillway-deadline-ms: {deadline_ms}"] if deadline_ms else []
+    with wired(tmp_path, LIMITS) as wire, wire.engine.deaf():
+        asked_at_s = time.monotonic()
+        answer = heard(wire.url, request(None, *lines))
+        took_s = time.monotonic() - asked_at_s
+        assert (answer.status, answer.code, wire.resting) == (status, code, resting)
+    assert "no connection within" in answer.json["error"]["message"]
+    assert limit_s - 0.05 <= took_s <= limit_s + 0.5
+
+
+def test_an_engine_that_takes_no_connection_is_replaced(fast_cloud: StandIn, tmp_path: Path) -> None:
+    with wired(tmp_path, cloud_table(fast_cloud.url) + LIMITS) as wire, wire.engine.deaf():
+        answer = heard(wire.url, request(asked(stream=True)))
+    assert (answer.status, answer.one("x-spillway-target")) == (200, "cloud/stand-in")
+    assert answer.one("x-spillway-reason") == "fallback:connect"
