@@ -40,6 +40,8 @@ FORWARDED = frozenset({"messages", "prompt", "suffix", "echo", "logprobs", "top_
     SAMPLING | LENGTHS | TOOLS
 )
 LONGEST_MESSAGE = 500
+# The SDK has time limits of its own; those of the request must end it before them.
+OURS_FIRST_S = 5.0
 
 
 class Clouds:
@@ -90,7 +92,9 @@ class Clouds:
         reply: CloudReply | None = None
         try:
             async with asyncio.timeout(patience.first_s):
-                answer = await call(**_arguments(ask, self._clouds[name], self._keys[name], patience.first_s))
+                # For the SDK this is the longest silence at any time, also long after the first token.
+                longest_s = max(patience.first_s, patience.silence_s) + OURS_FIRST_S
+                answer = await call(**_arguments(ask, self._clouds[name], self._keys[name], longest_s))
                 reply = self._reply(ask, target, answer, patience)
                 await reply.until_first_token()
         except BaseException as error:

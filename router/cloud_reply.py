@@ -60,9 +60,8 @@ class CloudReply:
         while not self.reading.ended:
             if ready:
                 sink.write(ready)
-            # Unread events stay in the SDK's connection: its own flow control slows the cloud down.
-            async with asyncio.timeout(max(0.0, self._patience.whole_until_s - time.monotonic())):
-                await self._may_read.wait()
+            if not self._may_read.is_set():
+                await self._until_read()
             ready = await self._in_time(self._events)
         sink.end(ready)
 
@@ -76,6 +75,14 @@ class CloudReply:
                 await self._events.aclose()
         finally:
             await self._release()
+
+    async def _until_read(self) -> None:
+        """Unread events stay in the SDK's connection: its own flow control slows the cloud down."""
+        try:
+            async with asyncio.timeout(max(0.0, self._patience.whole_until_s - time.monotonic())):
+                await self._may_read.wait()
+        except TimeoutError as error:
+            raise StreamBroken(self.target, "whole_answer", "the answer was not read in time") from error
 
     async def _in_time(self, events: AsyncGenerator[bytes, None]) -> bytes:
         left_s = self._patience.whole_until_s - time.monotonic()
