@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from router.ids import new_id
-from tests.callers import Heard, heard, request
+from tests.callers import Heard, calling, heard, request
 from tests.routers import asked, cloud_table, until
-from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, Line, Script, Wired, framed, polite, wired
+from tests.scripted import (
+    DONE,
+    HI,
+    LAST,
+    STOP,
+    STREAM_HEAD,
+    WHOLE,
+    Line,
+    Script,
+    Wired,
+    answered,
+    framed,
+    polite,
+    says,
+    wired,
+)
 from tests.stand_ins import StandIn
-from tests.test_sse import ROLE, USAGE
+from tests.test_sse import ROLE, USAGE, chunk
+from tests.unread import other_inode
 
 FIRST_TOKEN_S, SILENCE_S, WHOLE_S = 0.5, 0.7, 2.0
 LIMITS = f"""
 [limits]
+receive_s = 1.0
 connect_s = 0.3
 first_token_s = {FIRST_TOKEN_S}
 silence_s = {SILENCE_S}
@@ -162,6 +181,41 @@ def test_what_is_silent_after_the_first_token_is_answered_nowhere_else(with_clou
     answer = heard(with_cloud.url, request(asked(stream=True)))
     assert answer.one("x-spillway-target") == "local/tiny"
     assert last_error(answer.body)["code"] == "silence_timeout"
+
+
+def pours(line: Line) -> None:
+    line.send(STREAM_HEAD + framed(ROLE, HI))
+    while not line.is_closed():
+        line.send(framed(chunk(content="x" * 60000)))
+
+
+def has_open(wire: Wired, inode: int) -> bool:
+    files = Path(f"/proc/{wire.router.process.pid}/fd")
+    with suppress(FileNotFoundError):
+        return any(os.readlink(file) == f"socket:[{inode}]" for file in files.iterdir())
+    return True
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+@pytest.mark.parametrize(
+    ("script", "stream", "status"),
+    [(pours, True, 504), (says(answered(b" " * 40 * 2**20 + WHOLE)), False, 200)],
+    ids=["a stream", "a whole answer"],
+)
+def test_a_client_that_never_reads_is_cut_off(
+    wire: Wired, script: Script, stream: bool, status: int, connection: str
+) -> None:
+    wire.engine.script = script
+    name = new_id()
+    with calling(wire.url, receive_bytes=4096) as caller:
+        caller.send(request(asked(stream=stream), f"x-request-id: {name}", f"connection: {connection}"))
+        until(lambda: wire.row(name) is not None)
+        inode = other_inode(caller.socket)
+        row = wire.row(name)
+        assert row is not None
+        assert row["status"] == status
+        assert has_open(wire, inode)
+        until(lambda: not has_open(wire, inode))
 
 
 @pytest.mark.parametrize(

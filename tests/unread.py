@@ -1,4 +1,4 @@
-"""What the kernel knows of the other end of a loopback connection: how much of what was sent is still unread there."""
+"""What the kernel knows of the other end of a loopback connection: what is still unread there, and whose it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ UNREAD_AT = HEADER.size + 4 + 48 + 4
 
 
 def unread_bytes(ours: socket.socket) -> int:
-    """Raises ConnectionResetError when the other end is gone."""
+    """How much of what was sent is unread. Raises ConnectionResetError when the other end is gone."""
+    return _other_end(ours)[0]
+
+
+def other_inode(ours: socket.socket) -> int:
+    """The number under which the process at the other end has it among its open files."""
+    return _other_end(ours)[1]
+
+
+def _other_end(ours: socket.socket) -> tuple[int, int]:
     (their_host, their_port), (our_host, our_port) = ours.getpeername(), ours.getsockname()
     ends = struct.pack(">HH16s16s", their_port, our_port, socket.inet_aton(their_host), socket.inet_aton(our_host))
     asked = (
@@ -27,4 +36,5 @@ def unread_bytes(ours: socket.socket) -> int:
         told = kernel.recv(4096)
     if HEADER.unpack_from(told)[1] != SOCK_DIAG_BY_FAMILY:
         raise ConnectionResetError("the other end is gone")
-    return int(struct.unpack_from("=I", told, UNREAD_AT)[0])
+    unread, _unsent, _user, inode = struct.unpack_from("=IIII", told, UNREAD_AT)
+    return unread, inode
