@@ -7,10 +7,10 @@ passes through untouched. Whatever is not surely plain is not: it takes the long
 
 from __future__ import annotations
 
-# Every plain event says that it is not the last one. In a JSON string each quote has a backslash, so no text that a
-# model writes can look like these.
-GOES_ON = b'"finish_reason":null'
-FINISHED = b'"finish_reason":"'
+# Every plain event says once that it is not the last one. In a JSON string each quote has a backslash, so no text that
+# a model writes can look like this.
+REASON = b'"finish_reason":'
+GOES_ON = REASON + b"null"
 EVENT_START = b"data: {"
 EVENT_END = b"\n\n\r\n"
 # Sizes as HTTP writes them, and nothing else that `int` would take for one (`+e6`, `0xe6`, `e_6`).
@@ -22,21 +22,21 @@ def plain_chunks(data: bytes) -> int:
 
     `data` must begin where a chunk begins.
     """
-    if FINISHED in data or not data.endswith(EVENT_END):
-        return 0
     position, count, length = 0, 0, len(data)
     while position < length:
         start = data.find(b"\n", position) + 1
         size = SIZES.get(data[position:start])
-        # One event in the chunk: it starts as one, and its end is the first blank line and the end of the chunk.
         if size is None or not data.startswith(EVENT_START, start):
             return 0
         end = start + size
-        if data.find(b"\n\n", start) != end - 2 or data.find(GOES_ON, start, end) < 0:
+        # One event of one line in the chunk: its first line feed is its end, and that of the chunk.
+        if data.find(b"\n", start) != end - 2 or not data.startswith(EVENT_END, end - 2):
+            return 0
+        # From the end, for there the reason stands; and the only one, of the only choice.
+        said = data.rfind(REASON, start, end)
+        if said < 0 or not data.startswith(GOES_ON, said) or data.find(REASON, start, said) >= 0:
             return 0
         position, count = end + 2, count + 1
-        if not data.startswith(b"\r\n", end):
-            return 0
     return count if position == length else 0
 
 

@@ -71,6 +71,12 @@ def test_half_a_chunk_is_not_plain(border: int) -> None:
         pytest.param(framed(HI) + LAST_CHUNK, id="a token and the end"),
         pytest.param(framed(HI + ERROR), id="an error behind a token in one chunk"),
         pytest.param(framed(ERROR + HI), id="an error before a token in one chunk"),
+        pytest.param(framed(HI.replace(b"null", b'null,"finish_reason":"stop"')), id="two reasons, the last one final"),
+        pytest.param(
+            framed(HI.replace(b"null", b'"stop","finish_reason":null')), id="two reasons, the first one final"
+        ),
+        pytest.param(framed(b'data: {"a":null,"choices":[]}\n\n'), id="no reason"),
+        pytest.param(framed(HI.replace(b"data: ", b"data: {}\ndata: ")), id="an event of two lines"),
         pytest.param(framed(HI[:-1]), id="an event that goes on in the next chunk"),
         pytest.param(framed(HI[5:]), id="the rest of an event"),
         pytest.param(framed(HI.replace(b"\n\n", b"\r\n\r\n")), id="other line ends"),
