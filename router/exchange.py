@@ -259,6 +259,13 @@ class Exchange:
         self._client.on_response_complete()
 
 
+def last_words(error: ApiError, common_headers: bytes) -> bytes:
+    """A whole response, after which the connection is closed."""
+    body = orjson.dumps(error.envelope())
+    head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+    return STATUS_LINES[error.status] + common_headers + head + body
+
+
 def _check_size(size_bytes: int, most_bytes: int) -> None:
     if size_bytes > most_bytes:
         message = f"the body is longer than {most_bytes} bytes ([limits] body_bytes)"

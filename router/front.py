@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 import httptools
-import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -20,7 +19,7 @@ from uvicorn.server import ServerState
 from router.answer import answer
 from router.ask import Endpoint
 from router.errors import ApiError
-from router.exchange import STATUS_LINES, Exchange
+from router.exchange import Exchange, last_words
 from router.head import endpoint_of, fields_read
 from router.linger import Linger, Unread
 from router.offer import without_offer
@@ -28,6 +27,7 @@ from router.served import Doors
 
 MOST_HEAD_BYTES = 64 * 1024
 NOT_COUNTED = -1
+LAST_CHANCE_S = 1
 
 
 class Front(HttpToolsProtocol):
@@ -52,6 +52,7 @@ class Front(HttpToolsProtocol):
         # A request that has begun and is not whole: in its head, or in its body.
         self._in_head = self._in_body = False
         self._head_bytes = NOT_COUNTED
+        self._is_last = False
         self._receive_timer: asyncio.TimerHandle | None = None
         # Why the connection ends, once those who asked before have been answered.
         self._refused: ApiError | None = None
@@ -133,6 +134,7 @@ class Front(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
         super().on_headers_complete()
+        self.cycle.keep_alive = self.cycle.keep_alive and not self._is_last
 
     def on_message_complete(self) -> None:
         if self._in_body:
@@ -199,6 +201,16 @@ class Front(HttpToolsProtocol):
         elif self._refused is not None:
             self._say_and_close(self._refused)
 
+    def shutdown(self) -> None:
+        """The router stops. Who has begun to ask is still answered, and who has just connected may be about to."""
+        self._is_last = True
+        self.outbox.flush()
+        if self.cycle is None:
+            self.timeout_keep_alive, self._idle_since_s = LAST_CHANCE_S, time.monotonic()
+            self._close_if_idle()
+        elif not self._in_head:
+            super().shutdown()
+
     def read_on(self) -> None:
         if not self.pipeline:
             self.flow.resume_reading()
@@ -212,7 +224,7 @@ class Front(HttpToolsProtocol):
 
     def _exchange(self, endpoint: Endpoint) -> Exchange:
         knows_chunks = self.parser.get_http_version() != "1.0"
-        keep_alive = knows_chunks and self.parser.should_keep_alive()
+        keep_alive = knows_chunks and not self._is_last and self.parser.should_keep_alive()
         return Exchange(self, endpoint, fields_read(self.headers), knows_chunks, keep_alive)
 
     # Requests that do not come to an end.
@@ -261,11 +273,10 @@ class Front(HttpToolsProtocol):
         self._stop_waiting()
         cycle = self.cycle
         answered = cycle is None or cycle.response_complete
-        if not answered and self._in_body and self.pipeline:
-            # Its head was read already: it stands at the end of the queue.
-            self.pipeline.popleft()
-            self._refused = self._refused or error
-        elif not answered and not self._in_body:
+        if not answered and (self.pipeline or not self._in_body):
+            if self._in_body:
+                # Its head was read already: it stands at the end of the queue.
+                self.pipeline.popleft()
             self._refused = self._refused or error
         elif self._in_body and cycle.response_started:
             self.linger()
@@ -274,10 +285,8 @@ class Front(HttpToolsProtocol):
 
     def _say_and_close(self, error: ApiError) -> None:
         if not self.transport.is_closing():
-            body = orjson.dumps(error.envelope())
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self.outbox.flush()
-            self.transport.write(STATUS_LINES[error.status] + self.common_headers() + head + body)
+            self.transport.write(last_words(error, self.common_headers()))
             self.linger()
 
     def linger(self) -> None:

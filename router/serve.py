@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import structlog
 import uvicorn
@@ -99,13 +100,21 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
         ledger.close()
         reports.show()
 
-    server = uvicorn.Server(_config(create_app(lifespan), rules.limits.drain_s))
-    # A TERM before uvicorn listens to it counts too. It drains, then sends itself the signal once more, to end the way
-    # it was told to: with this in its place an ordered stop ends with 0.
-    signal.signal(signal.SIGTERM, server.handle_exit)
+    server = _Server(_config(create_app(lifespan), rules.limits.drain_s))
+    # A signal before uvicorn listens to it counts too.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)
     announce(seat, listening)
     server.run(sockets=[listening])
     return 0
+
+
+class _Server(uvicorn.Server):
+    """The first TERM or INT begins the drain, which has an end of its own. Another one changes nothing: uvicorn's would
+    leave requests without an answer and their money without a row. An ordered stop ends with 0."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.should_exit = True
 
 
 async def _stop(outbox: Outbox) -> None:
