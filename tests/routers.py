@@ -101,7 +101,9 @@ def running_router(
     path = folder / "stack.toml"
     path.write_text(config)
     options = [option for name, url in engines.items() for option in ("--engine", f"{name}={url}")]
-    command = [sys.executable, "-m", "router", "--config", str(path), "--port", "0", *options]
+    if "port = " not in config:
+        options += ["--port", "0"]
+    command = [sys.executable, "-m", "router", "--config", str(path), *options]
     variables = {**os.environ, "STAND_IN_KEY": KEY, "SPILLWAY_HOME": str(folder / "home"), **(environment or {})}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=variables) as process:
         try:
