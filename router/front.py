@@ -26,6 +26,7 @@ from router.offer import without_offer
 from router.served import Doors
 
 MOST_HEAD_BYTES = 64 * 1024
+MOST_FIELDS = 1000
 NOT_COUNTED = -1
 LAST_CHANCE_S = 1
 
@@ -230,19 +231,17 @@ class Front(HttpToolsProtocol):
     # Requests that do not come to an end.
 
     def _wait_for_the_rest(self, size_bytes: int) -> None:
-        """A head has one limit for all of it, however it trickles; a body has it between two pieces.
-
-        A body that was refused is read all the same, for who sends it may read nothing before; but not for ever.
-        """
+        """A head has one limit for all of it, however it trickles; a body between two pieces, or in all once refused."""
         if self._in_head:
             # In the piece in which it begins, what stands before it may be any number of other requests.
             self._head_bytes = 0 if self._head_bytes == NOT_COUNTED else self._head_bytes + size_bytes
-            if self._head_bytes > MOST_HEAD_BYTES:
-                self._refuse(ApiError(431, "head_too_large", f"the head is longer than {MOST_HEAD_BYTES} bytes"))
-                return
         elif not self.cycle.response_complete:
             self._stop_waiting()
-        if self._receive_timer is None:
+        # Fields may follow a body in chunks as well.
+        if self._head_bytes > MOST_HEAD_BYTES or len(self.headers) > MOST_FIELDS:
+            message = f"the head is longer than {MOST_HEAD_BYTES} bytes or {MOST_FIELDS} fields"
+            self._refuse(ApiError(431, "head_too_large", message))
+        elif self._receive_timer is None:
             self._receive_timer = self.loop.call_later(self._receive_s, self._waited_too_long)
 
     def _close_if_idle(self) -> None:
@@ -264,9 +263,9 @@ class Front(HttpToolsProtocol):
         if self.flow.read_paused:
             # It is we who do not read: the next request waits for its turn.
             self._wait_for_the_rest(0)
-            return
-        message = f"the request did not come to an end within {self._receive_s:.3g} s ([limits] receive_s)"
-        self._refuse(ApiError(408, "request_timeout", message))
+        else:
+            message = f"the request did not come to an end within {self._receive_s:.3g} s ([limits] receive_s)"
+            self._refuse(ApiError(408, "request_timeout", message))
 
     def _refuse(self, error: ApiError) -> None:
         """Answer and close, once all that was asked before on this connection is answered."""

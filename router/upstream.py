@@ -69,6 +69,8 @@ class Upstream:
             if connection is None:
                 dialled = self._dial_in_time(origin, target.name, patience)
                 connection = await in_task(dialled, Connection.hang_up)
+                if connection.transport is None:
+                    raise TargetUnavailable(target.name, "connect", "the connection was closed at once")
             reply = EngineReply(ask, target, patience, connection)
             connection.send(request, reply)
             try:
@@ -84,15 +86,19 @@ class Upstream:
         """What the server at `url` serves. Raises TargetUnavailable."""
         origin = origin_of(url)
         request = f"GET {origin.path}/v1/models HTTP/1.1\r\nhost: {origin.authority}\r\n\r\n".encode()
-        page = _Page(url)
-        connection = self._kept(origin) or await self._dial(origin, url)
-        connection.send(request, page)
-        try:
-            async with asyncio.timeout(self._limits.connect_s):
-                status, body = await page.read
-        except TimeoutError as error:
-            connection.hang_up()
-            raise TargetUnavailable(url, "connect", "GET /v1/models was not answered in time") from error
+        while True:
+            connection = self._kept(origin) or await self._dial(origin, url)
+            page = _Page(url, connection.used)
+            connection.send(request, page)
+            try:
+                async with asyncio.timeout(self._limits.connect_s):
+                    status, body = await page.read
+                break
+            except Stale:
+                continue
+            except TimeoutError as error:
+                connection.hang_up()
+                raise TargetUnavailable(url, "connect", "GET /v1/models was not answered in time") from error
         if status != OK:
             raise TargetUnavailable(url, str(status), "GET /v1/models did not answer 200")
         return _served(url, body)
@@ -130,6 +136,8 @@ class Upstream:
             raise TargetUnavailable(target, "connect", message) from error
         except OSError as error:
             raise TargetUnavailable(target, "connect", _words(error)) from error
+        if connection.transport is None:
+            raise TargetUnavailable(target, "connect", "the connection was closed at once")
         self._open.add(connection)
         return connection
 
@@ -153,10 +161,11 @@ class Upstream:
 class _Page:
     """Collects a small answer: `read` gives (status, body)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, reused: bool) -> None:
         self.wire: Callable[[bytes], None] | None = None
         self.read: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
         self._url = url
+        self._reused = reused
         self._status = 0
         self._body = b""
 
@@ -173,9 +182,10 @@ class _Page:
         if not self.read.done():
             self.read.set_result((self._status, self._body))
 
-    def lost(self, _began: bool, why: str) -> None:
+    def lost(self, began: bool, why: str) -> None:
         if not self.read.done():
-            self.read.set_exception(TargetUnavailable(self._url, "connect", why))
+            stale = self._reused and not began
+            self.read.set_exception(Stale() if stale else TargetUnavailable(self._url, "connect", why))
 
 
 @cache

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from tests.routers import TIERS, Router, running_router
 from tests.test_sse import ROLE, USAGE, chunk
 from tests.unread import unread_bytes
 
@@ -58,6 +54,7 @@ class Line:
     def __init__(self, accepted: socket.socket) -> None:
         self.socket = accepted
         self.asked: list[Question] = []
+        self.polls = 0
         self.closed_at_s: float | None = None
         self._file = accepted.makefile("rb")
 
@@ -134,6 +131,16 @@ def polite(line: Line) -> None:
     line.send(STREAM if json.loads(line.asked[-1].body).get("stream") else answered())
 
 
+def closes(line: Line) -> None:
+    line.until_read()
+    line.close()
+
+
+def resets(line: Line) -> None:
+    line.until_read()
+    line.reset()
+
+
 class ScriptedEngine:
     """Each request but those for its models is answered by `script`, which a test may change at any time."""
 
@@ -141,6 +148,11 @@ class ScriptedEngine:
         self.script: Script = polite
         self.asked: list[Question] = []
         self.lines: list[Line] = []
+        # Takes a connection and throws it away at once.
+        self.is_rude = False
+        # Hangs up, instead of answering, on who asks for the models on a connection that was used before.
+        self.hides_models = False
+        self.hidden = 0
         self._is_deaf = False
         self._polled = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -161,12 +173,16 @@ class ScriptedEngine:
         """Connections that the router has not closed."""
         return sum(not line.is_closed() for line in self.lines)
 
+    def until_polled(self) -> None:
+        """Until the router has asked for the models once more."""
+        self._polled.clear()
+        assert self._polled.wait(PATIENCE_S)
+
     @contextmanager
     def deaf(self) -> Iterator[None]:
         """The router has just heard that all is well. Now its connections are closed, and no new one is taken, nor
         refused: the queue of those that wait is full. It stays like this."""
-        self._polled.clear()
-        assert self._polled.wait(PATIENCE_S)
+        self.until_polled()
         self._is_deaf = True
         with ExitStack() as stack:
             stack.enter_context(socket.create_connection(self._listening.getsockname()))
@@ -202,6 +218,10 @@ class ScriptedEngine:
             if self._is_deaf:
                 accepted.close()
                 return
+            if self.is_rude:
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                accepted.close()
+                continue
             accepted.settimeout(PATIENCE_S)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             line = Line(accepted)
@@ -214,6 +234,10 @@ class ScriptedEngine:
         try:
             while (question := line.question()) is not None:
                 if question.line.startswith("GET /v1/models "):
+                    if self.hides_models and line.polls:
+                        self.hidden += 1
+                        line.close()
+                    line.polls += 1
                     line.send(answered(MODELS))
                     self._polled.set()
                     continue
@@ -234,48 +258,3 @@ def scripted_engine() -> Iterator[ScriptedEngine]:
         yield engine
     finally:
         engine.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Wired:
-    """A router in front of a scripted engine."""
-
-    engine: ScriptedEngine
-    router: Router
-    folder: Path
-
-    @property
-    def url(self) -> str:
-        return self.router.url
-
-    @property
-    def in_flight(self) -> int:
-        return int(self.router.target("local/tiny")["in_flight"]["requests"])
-
-    @property
-    def resting(self) -> str | None:
-        cause: str | None = self.router.target("local/tiny")["resting"]
-        return cause
-
-    def row(self, request_id: str) -> dict[str, Any] | None:
-        """The ledger's row of this request, once it is written."""
-        with closing(sqlite3.connect(self.folder / "home" / "ledger.sqlite3", timeout=20)) as books:
-            books.row_factory = sqlite3.Row
-            rows = books.execute("SELECT * FROM outcome WHERE request_id = ?", (request_id,)).fetchall()
-        assert len(rows) <= 1, "a request is settled once"
-        return dict(rows[0]) if rows else None
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "router.log").read_text()
-
-
-@contextmanager
-def wired(folder: Path, config: str = "", environment: Mapping[str, str] | None = None) -> Iterator[Wired]:
-    """Until the block is left. No request may make the router write a traceback."""
-    with scripted_engine() as engine, (folder / "router.log").open("w") as log:
-        engines = {"tiny": engine.url}
-        with running_router(folder, TIERS + config, engines, environment, errors=log) as router:
-            made = Wired(engine, router, folder)
-            yield made
-        assert "Traceback" not in made.log, made.log

@@ -13,8 +13,9 @@ import pytest
 from router.ids import new_id
 from tests.callers import calling, heard, request
 from tests.routers import asked, until
-from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, WHOLE, Line, Wired, framed, polite, wired
+from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, WHOLE, Line, framed, polite
 from tests.test_sse import ROLE, USAGE, chunk
+from tests.wired import Wired, wired
 
 # A burst of small events as one piece, and enough of them to fill every buffer on the way many times.
 EVENTS = [chunk(content=f"word {number} ") for number in range(700)]

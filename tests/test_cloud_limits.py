@@ -21,14 +21,13 @@ from tests.scripted import (
     Line,
     Script,
     ScriptedEngine,
-    Wired,
     answered,
     framed,
     polite,
     scripted_engine,
-    wired,
 )
 from tests.test_sse import ROLE, USAGE, chunk
+from tests.wired import Wired, wired
 
 FIRST_TOKEN_S, SILENCE_S, WHOLE_S = 0.6, 0.8, 2.0
 LIMITS = (

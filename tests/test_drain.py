@@ -19,21 +19,9 @@ from engines.engine import free_port
 from router.ids import new_id
 from tests.callers import Caller, calling, head, request
 from tests.routers import TIERS, Router, asked, running_router, until
-from tests.scripted import (
-    DONE,
-    HI,
-    LAST,
-    STOP,
-    STREAM_HEAD,
-    WHOLE,
-    Line,
-    Wired,
-    answered,
-    framed,
-    scripted_engine,
-    wired,
-)
+from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, WHOLE, Line, answered, framed, scripted_engine
 from tests.test_sse import ROLE, USAGE
+from tests.wired import Wired, wired
 
 DRAIN_S = 2.0
 LIMITS = f"[limits]\ndrain_s = {DRAIN_S}\n"

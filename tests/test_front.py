@@ -8,7 +8,8 @@ import pytest
 
 from tests.callers import calling, chunks, head, heard, request
 from tests.routers import CHAT, KEY, asked
-from tests.scripted import WHOLE, Wired, polite, wired
+from tests.scripted import WHOLE, polite
+from tests.wired import Wired, wired
 
 LIMITS = "[limits]\nbody_bytes = 20000\n"
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streaming"])

@@ -11,20 +11,9 @@ import pytest
 
 from tests.callers import calling, chunks, head, request
 from tests.routers import asked, until
-from tests.scripted import (
-    DONE,
-    HI,
-    LAST,
-    STOP,
-    STREAM_HEAD,
-    WHOLE,
-    Line,
-    Wired,
-    framed,
-    polite,
-    wired,
-)
+from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, WHOLE, Line, framed, polite
 from tests.test_sse import ROLE, USAGE
+from tests.wired import Wired, wired
 
 RECEIVE_S = 1.0
 BODY = asked()
@@ -134,6 +123,15 @@ def test_a_head_that_is_too_long_is_refused_whether_it_ends_or_not(wire: Wired) 
         caller.send(head()[:-2])
         for number in range(100):
             caller.send(f"x-field-{number}: {'x' * 4000}\r\n".encode())
+        refused = caller.heard()
+        assert (refused.status, refused.code) == (431, "head_too_large")
+
+
+def test_fields_that_follow_a_body_without_end_are_refused(wire: Wired) -> None:
+    with calling(wire.url) as caller:
+        caller.send(head(CHUNKED) + chunks(BODY)[:-2])
+        for _ in range(20):
+            caller.send(b"x: y\r\n" * 100)
         refused = caller.heard()
         assert (refused.status, refused.code) == (431, "head_too_large")
 

@@ -11,23 +11,9 @@ import pytest
 
 from tests.callers import calling, heard, request
 from tests.routers import HELLO, asked, until
-from tests.scripted import (
-    DONE,
-    HI,
-    LAST,
-    STOP,
-    STREAM,
-    STREAM_HEAD,
-    WHOLE,
-    Line,
-    Wired,
-    answered,
-    framed,
-    polite,
-    says,
-    wired,
-)
+from tests.scripted import DONE, HI, LAST, STOP, STREAM, STREAM_HEAD, WHOLE, Line, answered, framed, polite, says
 from tests.test_sse import ROLE, USAGE
+from tests.wired import Wired, wired
 
 SERVED = STREAM_HEAD + framed(ROLE, HI, STOP, USAGE, DONE)
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -11,8 +11,9 @@ import pytest
 from router.ids import new_id
 from tests.callers import Caller, calling, head, heard, request
 from tests.routers import asked, until
-from tests.scripted import HI, STREAM_HEAD, WHOLE, Line, Wired, answered, framed, polite, wired
+from tests.scripted import HI, STREAM_HEAD, WHOLE, Line, answered, framed, polite
 from tests.test_sse import ROLE
+from tests.wired import Wired, wired
 
 SOON_S = 0.1
 TRIES = 5

@@ -21,14 +21,15 @@ from tests.scripted import (
     WHOLE,
     Line,
     Script,
-    Wired,
     answered,
+    closes,
     framed,
     polite,
+    resets,
     says,
-    wired,
 )
 from tests.test_sse import ROLE, USAGE, chunk
+from tests.wired import Wired, wired
 
 STREAMED = ROLE + HI + STOP + DONE
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streaming"])
@@ -72,16 +73,6 @@ def then(*scripts: Script) -> Script:
             each(line)
 
     return script
-
-
-def closes(line: Line) -> None:
-    line.until_read()
-    line.close()
-
-
-def resets(line: Line) -> None:
-    line.until_read()
-    line.reset()
 
 
 def test_a_stream_arrives_the_same_wherever_it_is_cut(wire: Wired) -> None:
@@ -142,6 +133,28 @@ def test_a_new_connection_that_is_closed_without_an_answer_is_a_failure(wire: Wi
     answer = ask(wire, Line.close, stream)
     assert (answer.status, answer.code) == (503, "no_target")
     assert wire.resting == "connect"
+
+
+def test_an_engine_that_throws_new_connections_away_is_a_failure(wire: Wired) -> None:
+    for stream in (True, False):
+        wire.engine.until_polled()
+        wire.engine.is_rude = True
+        wire.engine.hang_up()
+        answer = heard(wire.url, request(asked(stream=stream)))
+        wire.engine.is_rude = False
+        assert (answer.status, answer.code) == (503, "no_target")
+        until(lambda: wire.resting is None and wire.in_flight == 0)
+        assert heard(wire.url, request()).status == 200
+
+
+def test_an_engine_that_closes_what_it_kept_just_when_it_is_asked_for_its_models_is_there(wire: Wired) -> None:
+    def is_there_each_time() -> bool:
+        assert wire.router.target("local/tiny")["state"] == "ready"
+        return wire.engine.hidden >= 2
+
+    wire.engine.hides_models = True
+    until(is_there_each_time)
+    wire.engine.hides_models = False
 
 
 @BOTH
