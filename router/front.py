@@ -231,7 +231,7 @@ class Front(HttpToolsProtocol):
     # Requests that do not come to an end.
 
     def _wait_for_the_rest(self, size_bytes: int) -> None:
-        """A head has one limit for all of it, however it trickles; a body between two pieces, or in all once refused."""
+        """A head has one limit for all of it, however it trickles; a body between two pieces, or in all if refused."""
         if self._in_head:
             # In the piece in which it begins, what stands before it may be any number of other requests.
             self._head_bytes = 0 if self._head_bytes == NOT_COUNTED else self._head_bytes + size_bytes
