@@ -6,9 +6,14 @@ from collections.abc import Iterator
 
 import openai
 import pytest
+from hypothesis import settings
 
 from tests.routers import TIERS, Router, cloud_table, running_router, until
 from tests.stand_ins import StandIn, standing_in
+
+# How long an example takes says nothing on a machine that has other work.
+settings.register_profile("spillway", deadline=None)
+settings.load_profile("spillway")
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from tests.unread import other_inode
 from tests.wired import Wired, wired
 
 FIRST_TOKEN_S, SILENCE_S, WHOLE_S = 0.5, 0.7, 2.0
+# A machine with other work is late now and then; a limit that is not kept at all is later by far.
+SLOW_MACHINE_S = 5.0
 LIMITS = f"""
 [limits]
 receive_s = 1.0
@@ -89,7 +91,7 @@ def in_time(wire: Wired, script: Script, limit_s: float, *lines: str, stream: bo
     asked_at_s = time.monotonic()
     answer = heard(wire.url, request(asked(stream=stream), *lines))
     took_s = time.monotonic() - asked_at_s
-    assert limit_s - 0.05 <= took_s <= limit_s + 1.0
+    assert limit_s - 0.05 <= took_s <= limit_s + SLOW_MACHINE_S
     until(wire.engine.last_line.is_closed)
     return answer
 
@@ -220,11 +222,12 @@ def test_an_engine_that_takes_no_connection(
         took_s = time.monotonic() - asked_at_s
         assert (answer.status, answer.code, wire.resting) == (status, code, resting)
     assert "no connection within" in answer.json["error"]["message"]
-    assert limit_s - 0.05 <= took_s <= limit_s + 0.5
+    assert limit_s - 0.05 <= took_s <= limit_s + SLOW_MACHINE_S
 
 
 def test_an_engine_that_takes_no_connection_is_replaced(fast_cloud: StandIn, tmp_path: Path) -> None:
-    with wired(tmp_path, cloud_table(fast_cloud.url) + LIMITS) as wire, wire.engine.deaf():
+    patient = LIMITS.replace(f"first_token_s = {FIRST_TOKEN_S}", "first_token_s = 20.0")
+    with wired(tmp_path, cloud_table(fast_cloud.url) + patient) as wire, wire.engine.deaf():
         answer = heard(wire.url, request(asked(stream=True)))
     assert (answer.status, answer.one("x-spillway-target")) == (200, "cloud/stand-in")
     assert answer.one("x-spillway-reason") == "fallback:connect"
