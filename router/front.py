@@ -89,8 +89,9 @@ class Front(HttpToolsProtocol):
         if running is not None:
             running.leave()
         super().connection_lost(exc)
-        # The last request and its connection hold each other; neither is left to the garbage collector.
-        self.cycle = None  # type: ignore[assignment]
+        # The last request and its connection hold each other; neither is left to the garbage collector. None is what
+        # uvicorn begins with.
+        self.cycle = cast(RequestResponseCycle, None)
 
     def pause_writing(self) -> None:
         super().pause_writing()
