@@ -103,10 +103,12 @@ class Connection(asyncio.Protocol):
         return self.transport is not None and not self.transport.is_closing()
 
     def send(self, request: bytes, answer: Answer) -> None:
+        if self.transport is None:
+            answer.lost(False, "the connection was closed at once")
+            return
         self._answer = answer
         self._began = self._is_whole = self._until_close = self._between_chunks = False
         self._headers.clear()
-        assert self.transport is not None
         self._outbox.send(self.transport, request)
 
     def hang_up(self) -> None:

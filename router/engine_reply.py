@@ -138,7 +138,7 @@ class EngineReply:
         if self.reading.failure is not None:
             self._fail(self.reading.failure)
         elif self.reading.started:
-            self._open()
+            self.opened.done(None)
 
     def passed(self, events: int) -> None:
         self._heard_at_s = time.monotonic()
@@ -181,9 +181,6 @@ class EngineReply:
         else:
             self.wire = sink.wire if reading.flows else None
 
-    def _open(self) -> None:
-        self.opened.done(None)
-
     def _end(self) -> None:
         """The stream is over, or will not go on. Who waits is told: before the first token, else after it."""
         failure = self.reading.failure
@@ -212,7 +209,7 @@ class EngineReply:
         error = read_whole(self.reading, self._status, body, self._retry_after)
         if error is None:
             self.body = body
-            self._open()
+            self.opened.done(None)
         else:
             self._refuse(error)
 

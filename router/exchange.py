@@ -250,13 +250,15 @@ class Exchange:
         self.response_complete = True
         if self.disconnected:
             return
-        if self.keep_alive:
-            pass
-        elif self.more_body:
+        if not self.keep_alive:
+            self._close()
+        self._client.on_response_complete()
+
+    def _close(self) -> None:
+        if self.more_body:
             self._client.linger()
         else:
             self._client.transport.close()
-        self._client.on_response_complete()
 
 
 def last_words(error: ApiError, common_headers: bytes) -> bytes:

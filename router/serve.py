@@ -88,7 +88,6 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
         tasks = [
             asyncio.create_task(each) for each in (_feed(alone, home, doors), _warm(clouds, watch), reports.keep())
         ]
-        _spare_the_collector()
         await _hear(watch)
         yield {"doors": doors}
         for task in tasks:
@@ -169,6 +168,7 @@ async def _hear(watch: Watch) -> None:
 async def _warm(clouds: Clouds, watch: Watch) -> None:
     await clouds.warm()
     watch.cloud_off = clouds.off
+    _spare_the_collector()
 
 
 def _at_port(rules: Rules, port: int) -> Rules:

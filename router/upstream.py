@@ -69,8 +69,6 @@ class Upstream:
             if connection is None:
                 dialled = self._dial_in_time(origin, target.name, patience)
                 connection = await in_task(dialled, Connection.hang_up)
-                if connection.transport is None:
-                    raise TargetUnavailable(target.name, "connect", "the connection was closed at once")
             reply = EngineReply(ask, target, patience, connection)
             connection.send(request, reply)
             try:
@@ -136,9 +134,8 @@ class Upstream:
             raise TargetUnavailable(target, "connect", message) from error
         except OSError as error:
             raise TargetUnavailable(target, "connect", _words(error)) from error
-        if connection.transport is None:
-            raise TargetUnavailable(target, "connect", "the connection was closed at once")
-        self._open.add(connection)
+        if connection.transport is not None:
+            self._open.add(connection)
         return connection
 
     def _put_back(self, connection: Connection) -> None:

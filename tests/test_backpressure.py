@@ -15,7 +15,7 @@ from tests.callers import calling, heard, request
 from tests.routers import asked, until
 from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, WHOLE, Line, framed, polite
 from tests.test_sse import ROLE, USAGE, chunk
-from tests.wired import Wired, wired
+from tests.wired import Wired, quiet, wired
 
 # A burst of small events as one piece, and enough of them to fill every buffer on the way many times.
 EVENTS = [chunk(content=f"word {number} ") for number in range(700)]
@@ -33,9 +33,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
 
 @pytest.fixture
 def wire(shared: Wired) -> Wired:
-    shared.engine.script = polite
-    until(lambda: shared.resting is None and shared.in_flight == 0)
-    return shared
+    return quiet(shared)
 
 
 def memory_bytes(wire: Wired) -> int:

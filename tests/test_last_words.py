@@ -13,7 +13,7 @@ from tests.callers import calling, heard, request
 from tests.routers import HELLO, asked, until
 from tests.scripted import DONE, HI, LAST, STOP, STREAM, STREAM_HEAD, WHOLE, Line, answered, framed, polite, says
 from tests.test_sse import ROLE, USAGE
-from tests.wired import Wired, wired
+from tests.wired import Wired, quiet, wired
 
 SERVED = STREAM_HEAD + framed(ROLE, HI, STOP, USAGE, DONE)
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -27,9 +27,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
 
 @pytest.fixture
 def wire(shared: Wired) -> Wired:
-    shared.engine.script = polite
-    until(lambda: shared.resting is None and shared.in_flight == 0)
-    return shared
+    return quiet(shared)
 
 
 def stays_open(line: Line) -> None:

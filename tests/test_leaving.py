@@ -13,7 +13,7 @@ from tests.callers import Caller, calling, head, heard, request
 from tests.routers import asked, until
 from tests.scripted import HI, STREAM_HEAD, WHOLE, Line, answered, framed, polite
 from tests.test_sse import ROLE
-from tests.wired import Wired, wired
+from tests.wired import Wired, quiet, wired
 
 SOON_S = 0.1
 TRIES = 5
@@ -27,9 +27,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
 
 @pytest.fixture
 def wire(shared: Wired) -> Wired:
-    shared.engine.script = polite
-    until(lambda: shared.resting is None and shared.in_flight == 0)
-    return shared
+    return quiet(shared)
 
 
 def is_gone(wire: Wired, name: str) -> bool:

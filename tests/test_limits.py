@@ -14,11 +14,11 @@ import pytest
 from router.ids import new_id
 from tests.callers import Heard, calling, heard, request
 from tests.routers import asked, cloud_table, until
-from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, WHOLE, Line, Script, answered, framed, polite, says
+from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, WHOLE, Line, Script, answered, framed, says
 from tests.stand_ins import StandIn
 from tests.test_sse import ROLE, USAGE, chunk
 from tests.unread import other_inode
-from tests.wired import Wired, wired
+from tests.wired import Wired, rested, wired
 
 FIRST_TOKEN_S, SILENCE_S, WHOLE_S = 0.5, 0.7, 2.0
 # A machine with other work is late now and then; a limit that is not kept at all is later by far.
@@ -55,14 +55,6 @@ def wire(alone: Wired) -> Wired:
 @pytest.fixture
 def with_cloud(beside: Wired) -> Wired:
     return rested(beside)
-
-
-def rested(wire: Wired) -> Wired:
-    wire.engine.script = polite
-    until(lambda: wire.resting is None and wire.in_flight == 0)
-    # A success ends the row of failures, with each of which the rest would grow longer.
-    assert heard(wire.url, request()).status == 200
-    return wire
 
 
 def silent(line: Line) -> None:

@@ -29,7 +29,7 @@ from tests.scripted import (
     says,
 )
 from tests.test_sse import ROLE, USAGE, chunk
-from tests.wired import Wired, wired
+from tests.wired import Wired, rested, wired
 
 STREAMED = ROLE + HI + STOP + DONE
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streaming"])
@@ -43,10 +43,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
 
 @pytest.fixture
 def wire(shared: Wired) -> Wired:
-    shared.engine.script = polite
-    until(lambda: shared.resting is None and shared.in_flight == 0)
-    # A success ends the row of failures, with each of which the rest would grow longer.
-    assert heard(shared.url, request()).status == 200
+    rested(shared)
     shared.engine.asked.clear()
     return shared
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.routers import TIERS, Router, running_router
-from tests.scripted import ScriptedEngine, scripted_engine
+from tests.callers import heard, request
+from tests.routers import TIERS, Router, running_router, until
+from tests.scripted import ScriptedEngine, polite, scripted_engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,20 @@ class Wired:
     @property
     def log(self) -> str:
         return (self.folder / "router.log").read_text()
+
+
+def quiet(wire: Wired) -> Wired:
+    """What the test before left to the engine is over, and the engine is polite again."""
+    wire.engine.script = polite
+    until(lambda: wire.resting is None and wire.in_flight == 0)
+    return wire
+
+
+def rested(wire: Wired) -> Wired:
+    """`quiet`, and a success has ended the row of failures, with each of which the rest would grow longer."""
+    quiet(wire)
+    assert heard(wire.url, request()).status == 200
+    return wire
 
 
 @contextmanager
