@@ -5,7 +5,7 @@ exposition); both misbehave on purpose (switch) and share wire (the OpenAI form)
 Clients: stream (one request, timed), crowd (users in a closed loop).
 Verbs: demo (demo_stack, demo_view, pressure, verdict), latency, bench. Statistics: quantiles.
 Wire speed: relay (block, scenario, relay_table) and soak (soak_phases, leaver, memory_watch, soak_report, memory_curve)
-drive load (job, client, completeness, tally) against a router (contender) in front of stub (stub_engine,
+drive pump (job, client, completeness, tally) against a router (contender) in front of stub (stub_engine,
 stub_connection, stub_answer, numbered, tamper, pace) and look at the process table (machine).
 To add a verb: a module with HELP, add_arguments and main, and a line in `__main__`.
 """

@@ -129,7 +129,7 @@ def _command(job: Job) -> list[str]:
         "--seconds": job.seconds,
         "--ramp-s": job.ramp_s,
     }
-    command = [sys.executable, "-m", "benchmarks", "load", *(f"{name}={value}" for name, value in options.items())]
+    command = [sys.executable, "-m", "benchmarks", "pump", *(f"{name}={value}" for name, value in options.items())]
     command += [f"--header={header}" for header in address.headers]
     return command + ["--stream"] * job.stream + ["--plain"] * (not job.numbered)
 

@@ -18,8 +18,8 @@ from benchmarks import leaver
 from benchmarks.contender import Stub
 from benchmarks.job import Job
 from benchmarks.leaver import Leavers, Stage
-from benchmarks.load import Load
 from benchmarks.memory_watch import EVERY_S, MemoryWatch
+from benchmarks.pump import Load
 from benchmarks.soak_report import LEVEL_MARKS, Phase, Soaked
 from benchmarks.tally import Summary
 

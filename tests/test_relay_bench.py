@@ -18,8 +18,8 @@ from benchmarks.block import Block
 from benchmarks.completeness import Exam, Fault, fault_of_stream, fault_of_whole
 from benchmarks.demo_stack import free_port
 from benchmarks.job import Job, address_of
-from benchmarks.load import Load
 from benchmarks.machine import cores
+from benchmarks.pump import Load
 from benchmarks.quantiles import Spread
 from benchmarks.relay_table import COLUMNS, undisturbed
 from benchmarks.stub_answer import Wanted, script
