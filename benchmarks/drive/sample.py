@@ -12,11 +12,11 @@ from dataclasses import dataclass
 class Sample:
     """Latency counts from `scheduled_s`, when the request was due, not from `sent_s`, when the generator got to it.
 
-    `first_s` and `last_s` are the moments of the first and the last event with content, None of a whole answer, `ended_s`
-    that of the end of the response. `gaps_s` are the times between successive reads that brought content, `gap_events`
-    the numbers of events that the second read of each gap brought. Tokens are the engine's own count (`usage`), 0 where it gave none;
-    `events` counts the events with content. `error` is None for a complete answer, else one word of
-    `benchmarks.figures.errors`, and `message` says more.
+    `first_s` and `last_s` are the moments of the first and the last event with content, None of a whole answer;
+    `ended_s` is that of the end of the response. `gaps_s` are the times between successive reads that brought content,
+    `gap_events` the numbers of events that the second read of each brought. Tokens are the engine's own count
+    (`usage`), 0 where it gave none; `events` counts the events with content. `error` is None for a complete answer,
+    else one word of `benchmarks.figures.errors`, and `message` says more.
     """
 
     number: int
