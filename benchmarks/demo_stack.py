@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,24 +54,24 @@ class CloudProcess:
 
 @contextmanager
 def only_demo(home: Path) -> Iterator[None]:
-    """Two demos of one checkout would take each other's stack down. Raises DemoFailed for the second."""
+    """Two of one checkout would take each other's stack down. Raises DemoFailed for the second."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DemoFailed(f"Another demo runs in {home}; wait for its end, or set another SPILLWAY_HOME.") from error
+            raise DemoFailed(f"Another one runs in {home}; wait for its end, or set another SPILLWAY_HOME.") from error
         yield
 
 
 @contextmanager
-def stand_in_cloud(key: str, price: Price, *, keep: bool) -> Iterator[CloudProcess]:
-    """The cloud process while the block runs. With `keep` it stays afterwards."""
+def stand_in_cloud(key: str, price: Price, *, keep: bool, options: Sequence[str] = ()) -> Iterator[CloudProcess]:
+    """The cloud process while the block runs. With `keep` it stays afterwards. `options` of the verb outrank ours."""
     # Eight words a delta: the demo is to load the routing, not the JSON parsers of a small machine.
-    options = ["--key", key, "--words-per-delta", "8"]
-    options += ["--input-usd-per-mtok", f"{price.input_usd_per_mtok}"]
-    options += ["--output-usd-per-mtok", f"{price.output_usd_per_mtok}"]
-    command = [sys.executable, "-m", "benchmarks", "cloud", *options]
+    own = ["--key", key, "--words-per-delta", "8"]
+    own += ["--input-usd-per-mtok", f"{price.input_usd_per_mtok}"]
+    own += ["--output-usd-per-mtok", f"{price.output_usd_per_mtok}"]
+    command = [sys.executable, "-m", "benchmarks", "cloud", *own, *options]
     # In a session of its own, so that a Ctrl-C for the demo does not take it away before the stack is down.
     cloud = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
