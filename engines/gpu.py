@@ -5,6 +5,7 @@ A machine without driver or GPU is normal: the answer is empty and says why.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,47 @@ class Gpus:
 
     seen: tuple[GpuView, ...]
     why_none: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuDraw:
+    """What one GPU takes now. Power is the driver's average of the last moments (up to a second), in watts; energy in
+    joules since the driver was loaded. None where the card does not tell: old ones, and parts of a divided one."""
+
+    uuid: str
+    used_bytes: int
+    power_w: float | None
+    energy_j: float | None
+
+
+class GpuMeter:
+    """Reads what GPUs draw, again and again. NVML stays open in between: to open it takes longer than to read.
+
+    A machine without a driver or a GPU reads as (), and so does a driver that stops to answer. Not for two threads at
+    once. Close it after use.
+    """
+
+    def __init__(self) -> None:
+        self._is_open = False
+        try:
+            pynvml.nvmlInit()
+            self._is_open = True
+            count = pynvml.nvmlDeviceGetCount()
+        except pynvml.NVMLError:
+            count = 0
+        self._gpus = [gpu for gpu in map(_opened, range(count)) if gpu]
+
+    def read(self) -> tuple[GpuDraw, ...]:
+        """All GPUs in PCI order."""
+        draws = (_draw(uuid, handle) for uuid, handle in self._gpus)
+        return tuple(draw for draw in draws if draw)
+
+    def close(self) -> None:
+        """Let go of the driver. Reads nothing afterwards."""
+        self._gpus = []
+        if self._is_open:
+            self._is_open = False
+            pynvml.nvmlShutdown()
 
 
 def read_gpus() -> Gpus:
@@ -52,6 +94,33 @@ def _read_one(number: int) -> GpuView | None:
             used_bytes=memory.used,
             free_bytes=memory.free,
         )
+    except pynvml.NVMLError:
+        return None
+
+
+def _opened(number: int) -> tuple[str, Any] | None:
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(number)
+        return _text(pynvml.nvmlDeviceGetUUID(handle)), handle
+    except pynvml.NVMLError:
+        return None
+
+
+def _draw(uuid: str, handle: Any) -> GpuDraw | None:
+    try:
+        used_bytes = _memory(handle).used
+    except pynvml.NVMLError:
+        return None
+    power_mw = _told(pynvml.nvmlDeviceGetPowerUsage, handle)
+    energy_mj = _told(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+    return GpuDraw(
+        uuid, used_bytes, None if power_mw is None else power_mw / 1000, None if energy_mj is None else energy_mj / 1000
+    )
+
+
+def _told(ask: Callable[[Any], int], handle: Any) -> int | None:
+    try:
+        return ask(handle)
     except pynvml.NVMLError:
         return None
 

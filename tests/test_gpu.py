@@ -48,6 +48,24 @@ int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_v2 *memory) {
     memory->total = 24 * GIB; memory->reserved = 1 * GIB; memory->used = 4 * GIB; memory->free = 19 * GIB;
     return broken("no-memory") ? 3 : 0;
 }
+static unsigned int reads;
+int nvmlDeviceGetPowerUsage(void *handle, unsigned int *milliwatts) {
+    *milliwatts = 250500 * (unsigned long)handle;
+    return broken("no-power") ? 3 : 0;
+}
+int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *millijoules) {
+    *millijoules = 7000000000ULL + 1000 * reads++;
+    return broken("no-energy") ? 3 : 0;
+}
+"""
+METER = """
+import json, dataclasses
+from engines.gpu import GpuMeter
+meter = GpuMeter()
+reads = [[dataclasses.asdict(draw) for draw in meter.read()] for _ in range(2)]
+meter.close()
+meter.close()
+print(json.dumps([*reads, meter.read()]))
 """
 
 
@@ -61,6 +79,14 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = folder / "libnvidia-ml.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-w", "-o", library, folder / "nvml.c"], check=True)
     return folder
+
+
+def metered_with(driver: Path, how: str = "") -> list[list[dict[str, object]]]:
+    """What a meter reads twice, and once after it was closed."""
+    env = os.environ | {"LD_LIBRARY_PATH": str(driver), "FAKE_NVML": how}
+    said = subprocess.run([sys.executable, "-c", METER], env=env, capture_output=True, text=True, check=True)
+    found: list[list[dict[str, object]]] = json.loads(said.stdout)
+    return found
 
 
 def read_with(driver: Path, how: str = "") -> dict[str, object]:
@@ -129,3 +155,31 @@ def test_the_cpu_profile_leaves_gpus_alone(driver: Path, tmp_path: Path) -> None
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     assert "no GPU: the profile cpu was asked for" in said
     assert "--enforce-eager" in said
+
+
+def test_a_meter_reads_power_energy_and_memory_again_and_again(driver: Path) -> None:
+    once, again, closed = metered_with(driver)
+    first = {"uuid": "GPU-aaaa", "used_bytes": 4 * GIB, "power_w": 250.5, "energy_j": 7_000_000.0}
+    assert once == [first, first | {"uuid": "GPU-bbbb", "power_w": 501.0, "energy_j": 7_000_001.0}]
+    assert [draw["energy_j"] for draw in again] == [7_000_002.0, 7_000_003.0]
+    assert closed == []
+
+
+@pytest.mark.parametrize(("how", "unknown"), [("no-power", "power_w"), ("no-energy", "energy_j")])
+def test_what_a_card_does_not_tell_is_unknown_and_not_zero(driver: Path, how: str, unknown: str) -> None:
+    once = metered_with(driver, how)[0]
+    assert len(once) == 2
+    assert [name for name, value in once[0].items() if value is None] == [unknown]
+
+
+def test_a_meter_leaves_a_lost_gpu_out(driver: Path) -> None:
+    assert [[draw["uuid"] for draw in read] for read in metered_with(driver, "lost")] == [
+        ["GPU-aaaa"],
+        ["GPU-aaaa"],
+        [],
+    ]
+
+
+@pytest.mark.parametrize("how", ["not-loaded", "no-memory"])
+def test_a_meter_on_a_machine_in_trouble_reads_nothing(driver: Path, how: str) -> None:
+    assert metered_with(driver, how) == [[], [], []]
