@@ -1,6 +1,7 @@
 """Sends a workload to an endpoint and measures each request. The one place of the harness that opens connections.
 
-sample (what one request met), pacing (open or closed loop), drive (the run), request (Arrival to bytes),
-connection (one keep-alive connection), events (server-sent events, read as cheaply as can be), lag (was the generator
-late), probe (what serves there).
+sample (what one request met), pacing (open or closed loop, values), loops (their machines, by alarm and feed),
+drive (the run), progress (its counts, live), endpoint and request (Arrival to bytes), pool (all connections),
+connection (one of them), exchange (one request under way), events and chunk (server-sent events, read as cheaply as
+can be), outcome (an exchange as a sample), lag (was the generator late), probe (what serves there).
 """
