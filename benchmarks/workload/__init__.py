@@ -1,5 +1,6 @@
 """What is asked, and when. Pure but for reading files and asking a tokenizer.
 
-arrival (the value all of it is about), process (when requests come), lengths (how long they are), mix (who sends them),
-prompts (from files), synthetic (tokenizer-exact, by tokenizer), trace (azure, mooncake, servegen, one's own).
+arrival (the value all of it is about), workload (the front: spec, options, arrivals_of), process (when requests come),
+lengths (how long they are), mix (who sends them), shape (a request before it has a prompt), trace (azure, mooncake,
+servegen, one's own) and prompts (from files) by records, synthetic (exact by words, tokenizer, template).
 """
