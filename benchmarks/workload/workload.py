@@ -1,0 +1,107 @@
+"""The workload of a run: from options to a `Spec`, from a `Spec` to arrivals. The front of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import count, islice
+from pathlib import Path
+from random import Random
+
+from benchmarks.workload import process
+from benchmarks.workload.arrival import Arrival, Kind, Prompt
+from benchmarks.workload.mix import applied
+from benchmarks.workload.options import add_arguments, spec_in
+from benchmarks.workload.prompts import cycled, prompts_in
+from benchmarks.workload.shape import Shape, fitted
+from benchmarks.workload.spec import Spec, Trace, described
+from benchmarks.workload.synthetic import Synthetic, filled
+from benchmarks.workload.tokenizer import Folder, Tokenizer
+from benchmarks.workload.trace import cut, spread, trace_in
+
+__all__ = ["Spec", "Trace", "add_arguments", "arrivals_of", "described", "spec_in"]
+
+
+def arrivals_of(spec: Spec, run: int = 0) -> Iterator[Arrival]:
+    """In order of time; without end for users without a count of requests. Files and tokenizer are read at once.
+
+    Another `run` has the same arrivals and lengths with other words, so that no prefix cache answers it.
+    Raises ValueError, or OSError, with a sentence. Making a prompt of 1,000 words takes some tens of microseconds.
+    """
+    shapes = _shapes(spec)
+    if spec.context_tokens is not None:
+        shapes = fitted(shapes, spec.context_tokens)
+    synthetic = Synthetic(
+        tokenizer_of(spec.tokenizer, spec.model),
+        spec.kind,
+        seed=(spec.prompt_seed << 32) + run,
+        as_ids=spec.token_ids,
+    )
+    asked = _from_file(spec, spec.prompts, shapes, synthetic) if spec.prompts else filled(shapes, synthetic)
+    arrivals = (_arrival(spec, shape, prompt) for shape, prompt in asked)
+    return islice(applied(arrivals, spec.mix, _rng(spec, "mix")), spec.requests)
+
+
+@lru_cache(4)
+def tokenizer_of(where: str, model: str) -> Tokenizer | None:
+    """By what `Spec.tokenizer` says; None for none. Raises ValueError with a sentence."""
+    del model
+    return Folder(Path(where)) if where else None
+
+
+def _shapes(spec: Spec) -> Iterator[Shape]:
+    if spec.trace is not None:
+        return _traced(spec, spec.trace)
+    lengths, prefixes = _rng(spec, "lengths"), _rng(spec, "prefixes")
+    output, prefix = spec.output_tokens, spec.shared_prefix
+    return (
+        Shape(
+            at_s=at_s,
+            input_tokens=spec.input_tokens.draw(lengths),
+            output_tokens=output.draw(lengths) if output else None,
+            segments=(prefix.drawn(prefixes),) if prefix else (),
+        )
+        for at_s in _times(spec)
+    )
+
+
+def _times(spec: Spec) -> Iterator[float]:
+    if spec.rate is None:
+        return process.at_once()
+    times = process.gamma(spec.rate, spec.burstiness, _rng(spec, "times"))
+    return times if spec.duration_s is None else process.within(times, spec.duration_s)
+
+
+def _traced(spec: Spec, trace: Trace) -> Iterator[Shape]:
+    """Read whole before the run: a wrong line must not end a run that has begun. Users go round it without end."""
+    limit_s = spec.duration_s if spec.open else None
+    shapes = trace_in(trace.path, trace.kind)
+    if trace.spread_s:
+        shapes = spread(shapes, trace.spread_s, _rng(spec, "spread"))
+    found = list(cut(shapes, start_s=trace.start_s, scale=trace.scale, limit_s=limit_s))
+    if not found:
+        raise ValueError(f"{trace.path}: no request comes after {trace.start_s:g} s within the time of the run")
+    return iter(found) if spec.open else (found[number % len(found)] for number in count())
+
+
+def _from_file(spec: Spec, path: Path, shapes: Iterator[Shape], synthetic: Synthetic) -> Iterator[tuple[Shape, Prompt]]:
+    texts = cycled(prompts_in(path), _rng(spec, "prompts"))
+    return ((shape, synthetic.counted(text)) for shape, text in zip(shapes, texts, strict=False))
+
+
+def _arrival(spec: Spec, shape: Shape, prompt: Prompt) -> Arrival:
+    return Arrival(
+        prompt=prompt,
+        at_s=shape.at_s if spec.open else 0.0,
+        output_tokens=None if spec.kind is Kind.EMBEDDING else shape.output_tokens,
+        kind=spec.kind,
+        stream=spec.stream and spec.kind is not Kind.EMBEDDING,
+        tier=shape.tier,
+        task=shape.task,
+        tenant=shape.tenant,
+    )
+
+
+def _rng(spec: Spec, purpose: str) -> Random:
+    """One stream of chance for each purpose: another length must not move the arrivals."""
+    return Random(f"{spec.seed} {purpose}")
