@@ -84,7 +84,10 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One load and all that is known of it. `name` tells it from others in the same document: `rate 4`, `hybrid`."""
+    """One load and all that is known of it. `name` tells it from others in the same document: `rate 4`, `hybrid`.
+
+    `parts` are judged on their own: phases between faults, or the whole by what each tier promised (`cases.outcome`).
+    """
 
     name: str
     load: Mapping[str, Any]
@@ -94,6 +97,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     events: Sequence[tuple[float, str]] = ()
     invalid: Sequence[str] = ()
     rows: str = ""
+    parts: Sequence[Mapping[str, Any]] = ()
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +25,7 @@ LATENCIES = {
     "queue_s": "wait in the engine",
     "lag_s": "lag of the generator",
 }
+STYLES = {"kept": "green", "broken": "red", "not valid": "yellow"}
 # Above this many runs they are read as lines below each other, else as columns beside each other.
 BESIDE = 4
 
@@ -59,7 +59,7 @@ def totals_table(run: Run) -> Table:
     made.add_column(style="dim")
     made.add_column()
     for name, value in totals(run):
-        made.add_row(f" {name}", value)
+        made.add_row(f" {name}", Text(value))
     made.add_row("", "")
     return made
 
@@ -89,11 +89,11 @@ def totals(run: Run) -> list[tuple[str, str]]:
 def runs_table(document: Document) -> Table:
     """One line for each run; columns that no run fills are left out."""
     made = _table(document.title)
-    kept = _filled(document)
+    kept = filled_columns(document)
     for heading, _ in kept:
         made.add_column(heading, justify="left" if heading in LEFT else "right", no_wrap=True)
     for row in range(len(document.runs)):
-        made.add_row(*(cells[row] for _, cells in kept))
+        made.add_row(*(_styled(cells[row]) for _, cells in kept))
     return made
 
 
@@ -102,28 +102,22 @@ def beside_table(document: Document) -> Table:
     made = _table(document.title)
     made.add_column("", style="dim")
     for run in document.runs:
-        made.add_column(escape(run.name), justify="right")
-    for heading, cells in _filled(document)[1:]:
-        made.add_row(heading.replace("\n", " "), *cells)
+        made.add_column(Text(run.name), justify="right")
+    for heading, cells in filled_columns(document)[1:]:
+        made.add_row(heading.replace("\n", " "), *map(_styled, cells))
     return made
 
 
-def _filled(document: Document) -> list[tuple[str, list[str]]]:
+def filled_columns(document: Document) -> list[tuple[str, list[str]]]:
     """The columns that say something: heading, and a cell for each run."""
     skipped = NOT_IN_A_CURVE if is_curve(document) else ()
     columns = [(heading, [cell(run) for run in document.runs]) for heading, cell in COLUMNS if heading not in skipped]
     return [(heading, cells) for heading, cells in columns if any(cells)]
 
 
-def broken_words(run: Run) -> str:
-    """`kept`, `broken`, or nothing where no promise was made."""
-    return {True: "kept", False: "broken", None: ""}[keeps(run)]
-
-
-def _marked(run: Run) -> str:
-    if run.invalid:
-        return "[yellow]not valid[/]"
-    return {"kept": "[green]kept[/]", "broken": "[red]broken[/]", "": ""}[broken_words(run)]
+def standing(run: Run) -> str:
+    """`kept`, `broken`, `not valid`, or nothing where no promise was made."""
+    return "not valid" if run.invalid else {True: "kept", False: "broken", None: ""}[keeps(run)]
 
 
 def _statistic(name: str, statistic: str, run: Run) -> str:
@@ -134,7 +128,7 @@ def _statistic(name: str, statistic: str, run: Run) -> str:
 LEFT = ("run", "promise")
 NOT_IN_A_CURVE = ("TPOT\np50", "E2E\np95", "cloud\ndollars")
 COLUMNS: tuple[tuple[str, Callable[[Run], str]], ...] = (
-    ("run", lambda run: escape(run.name)),
+    ("run", lambda run: run.name),
     ("answers\n/s", lambda run: number(run.summary.requests_per_s)),
     ("good\n/s", lambda run: "" if run.summary.goodput_per_s is None else number(run.summary.goodput_per_s)),
     ("tokens\n/s", lambda run: number(run.summary.output_tokens_per_s)),
@@ -146,7 +140,7 @@ COLUMNS: tuple[tuple[str, Callable[[Run], str]], ...] = (
     ("errors", lambda run: f"{run.summary.errors:,}"),
     ("spilled", lambda run: "" if run.summary.spill_share is None else share(run.summary.spill_share)),
     ("cloud\ndollars", lambda run: "" if run.costs.cloud_usd is None else dollars(run.costs.cloud_usd)),
-    ("promise", _marked),
+    ("promise", standing),
 )
 
 
@@ -157,6 +151,11 @@ def _with_interval(figure: Figure, statistic: str) -> Text:
     if not interval:
         return Text(shown)
     return Text.assemble(shown, "\n", (interval.rstrip(")"), "dim"))
+
+
+def _styled(cell: str) -> Text:
+    """Text, so that a name with brackets is no markup."""
+    return Text(cell, style=STYLES.get(cell, ""))
 
 
 def _money(value: float | None, other: float | None, words: str) -> str:
