@@ -45,6 +45,8 @@ class End(StrEnum):
     HIGHEST = "the promise is kept at the highest load allowed"
     LOWEST = "the promise is broken at the lowest load allowed"
     GENERATOR = "the generator cannot make a higher load on this machine"
+    SWEPT = "all loads asked for were tried"
+    STOPPED = "it was stopped early"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def decided(bounds: Bounds, looks: Sequence[Look]) -> Next | Knee:
         return Next(_rounded(bounds, bounds.first), Why.FIRST)
     seen = [look for look in looks if look.valid]
     if len(looks) >= bounds.most_runs:
-        return _knee(bounds, seen, End.RUNS, len(looks))
+        return knee_of(bounds, looks, End.RUNS)
     if not looks[-1].valid and _failures(looks, looks[-1].load) < INVALID_MOST:
         return Next(looks[-1].load, Why.AGAIN)
     ceiling = _ceiling(bounds, looks)
@@ -118,14 +120,14 @@ def _higher(bounds: Bounds, looks: Sequence[Look], seen: Sequence[Look], ceiling
     following = _rounded(bounds, min(ceiling, top * _growth(seen)))
     if top < following:
         return Next(following, Why.BRACKET)
-    return _knee(bounds, seen, End.GENERATOR if ceiling < bounds.highest else End.HIGHEST, len(looks))
+    return knee_of(bounds, looks, End.GENERATOR if ceiling < bounds.highest else End.HIGHEST)
 
 
 def _lower(bounds: Bounds, looks: Sequence[Look], seen: Sequence[Look]) -> Next | Knee:
     """Nothing kept the promise yet."""
     bottom = min(seen, key=lambda look: look.load)
     if bottom.load <= bounds.lowest:
-        return _knee(bounds, seen, End.LOWEST, len(looks))
+        return knee_of(bounds, looks, End.LOWEST)
     guess = bottom.load / GROWTH_MOST if bottom.capacity is None else bottom.capacity / GROWTH
     return Next(_rounded(bounds, max(bounds.lowest, min(guess, bottom.load / GROWTH))), Why.BRACKET)
 
@@ -140,7 +142,7 @@ def _narrowed(bounds: Bounds, looks: Sequence[Look], seen: Sequence[Look], ceili
     kept = sum(look.kept for look in close)
     wants_kept, wants_broken = kept < bounds.confirmations, len(close) - kept < bounds.confirmations
     if not (wants_kept or wants_broken):
-        return _knee(bounds, seen, End.FOUND, len(looks))
+        return knee_of(bounds, looks, End.FOUND)
     # What is wanting is looked for on its own side of the knee, within the distance that counts as near.
     side = int(wants_broken) - int(wants_kept)
     wanted = min(ceiling, max(bounds.lowest, belief.middle * math.exp(side * near)))
@@ -201,18 +203,19 @@ def _rounded(bounds: Bounds, load: float) -> float:
     return float(f"{load:.{DIGITS}g}")
 
 
-def _knee(bounds: Bounds, seen: Sequence[Look], end: End, runs: int) -> Knee:
-    """What is known of the knee in the end."""
+def knee_of(bounds: Bounds, looks: Sequence[Look], end: End) -> Knee:
+    """What is known of the knee after these looks, however they were chosen."""
+    seen = [look for look in looks if look.valid]
     kept = [look.load for look in seen if look.kept]
     if not kept:
-        return Knee(None, None, None, None, end, runs)
+        return Knee(None, None, None, None, end, len(looks))
     if len(kept) == len(seen):
-        return Knee(max(kept), max(kept), None, max(kept), end, runs)
+        return Knee(max(kept), max(kept), None, max(kept), end, len(looks))
     belief = believed(seen, bounds.lowest, bounds.highest)
     most = belief.middle * math.exp(1.5 * _near(bounds, belief))
     firm = [load for load in kept if load <= most and _mostly_kept(seen, load)]
     load = _rounded(bounds, belief.middle)
-    return Knee(load, belief.low, belief.high, max(firm, default=None), end, runs)
+    return Knee(load, belief.low, belief.high, max(firm, default=None), end, len(looks))
 
 
 def _mostly_kept(seen: Sequence[Look], load: float) -> bool:
