@@ -24,26 +24,24 @@ def figure_of(values: Iterable[Sequence[float]]) -> Figure | None:
     if not len(flat):
         return None
     ordered = np.sort(flat)
-    middle = {name: at(ordered, share) for name, share in QUANTILES.items()}
-    mean = float(flat.mean())
+    figures = {"mean": float(flat.mean())} | {name: at(ordered, share) for name, share in QUANTILES.items()}
     if len(groups) < LEAST:
-        return _figure(len(flat), mean, middle, {})
+        return _figure(len(flat), figures, {})
     begins = blocks_of([len(group) for group in groups])
     bounds = {"mean": mean_interval(flat, begins)}
     bounds |= {name: quantile_interval(flat, ordered, begins, share) for name, share in QUANTILES.items()}
-    return _figure(len(flat), mean, middle, bounds)
+    return _figure(len(flat), figures, bounds)
 
 
-def _figure(
-    count: int, mean: float, quantiles: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]
-) -> Figure:
+def _figure(count: int, figures: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]) -> Figure:
     return Figure(
         count=count,
-        mean=mean,
-        p50=quantiles["p50"],
-        p90=quantiles["p90"],
-        p95=quantiles["p95"],
-        p99=quantiles["p99"],
-        low={name: low for name, (low, _) in bounds.items()},
-        high={name: high for name, (_, high) in bounds.items()},
+        mean=figures["mean"],
+        p50=figures["p50"],
+        p90=figures["p90"],
+        p95=figures["p95"],
+        p99=figures["p99"],
+        # A sum of floats may miss an interval of no width by its last digit.
+        low={name: min(low, figures[name]) for name, (low, _) in bounds.items()},
+        high={name: max(high, figures[name]) for name, (_, high) in bounds.items()},
     )

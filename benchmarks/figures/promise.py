@@ -61,15 +61,17 @@ def promise_in(text: str) -> Promise:
     share = P95
     for part in text.split(","):
         name, _, value = part.partition("=")
+        name = name.strip()
+        if name not in {*PROMISED, "share"}:
+            named = ", ".join(PROMISED)
+            raise ValueError(f"--promise {part!r}: name one of {named} or share, such as ttft_s=2,tpot_s=0.1")
+        if name in limits_s:
+            raise ValueError(f"--promise {text!r} names {name} twice")
         number = _number(part, value)
-        if name.strip() == "share":
+        if name == "share":
             share = number
-        elif name.strip() in PROMISED:
-            limits_s[name.strip()] = number
         else:
-            raise ValueError(
-                f"--promise {part!r}: name one of {', '.join(PROMISED)} or share, such as ttft_s=2,tpot_s=0.1"
-            )
+            limits_s[name] = number
     if not limits_s:
         raise ValueError(f"--promise {text!r} promises nothing: name a limit, such as ttft_s=2,tpot_s=0.1")
     if not 0 < share <= 1 or min(limits_s.values()) <= 0:
