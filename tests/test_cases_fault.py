@@ -116,7 +116,7 @@ def test_the_three_ways_send_the_same_requests_at_the_same_times() -> None:
         Arrival(Prompt("Where does the water go?", 9), 1.0, 16, tier="standard"),
         Arrival(Prompt("And then?"), 2.0, tier="bulk", local_only=True),
     ]
-    local, cloud, hybrid = ([*each.of(given)] for each in passes_with("premium"))
+    local, cloud, hybrid = ([*each.of(given)] for each in passes_with("premium", marked=True))
     for sent in (local, cloud, hybrid):
         assert [(each.at_s, each.output_tokens, each.kind) for each in sent] == [
             (each.at_s, each.output_tokens, each.kind) for each in given
@@ -129,13 +129,18 @@ def test_the_three_ways_send_the_same_requests_at_the_same_times() -> None:
 def test_no_pass_finds_the_prefixes_of_another_in_a_cache() -> None:
     for content in ("Where does the water go?", (7, 8, 9), (0, 8, 9)):
         given = [Arrival(Prompt(content))]
-        first = [next(each.of(given)).prompt.content[0] for each in passes_with("premium")]
+        first = [next(each.of(given)).prompt.content[0] for each in passes_with("premium", marked=True)]
         assert len(set(first)) == len(Way), content
+
+
+def test_prompts_that_differ_anyway_are_sent_as_they_are() -> None:
+    given = Arrival(Prompt("Where does the water go?", 9), 1.0, tier="standard")
+    assert [each.sent(given).prompt for each in passes_with("premium", marked=False)] == [given.prompt] * 3
 
 
 def test_prefixes_that_requests_share_stay_shared_within_a_pass() -> None:
     given = [Arrival(Prompt("Once upon a time, a river")), Arrival(Prompt("Once upon a time, a lake"))]
-    for each in passes_with("premium"):
+    for each in passes_with("premium", marked=True):
         river, lake = (str(sent.prompt.content) for sent in each.of(given))
         assert river.removesuffix("river") == lake.removesuffix("lake")
 

@@ -18,7 +18,7 @@ from benchmarks.cases.outcome import Outcome, outcome_of
 from benchmarks.cases.phase import phases_of
 from benchmarks.cases.promises import promises_in
 from benchmarks.cases.states import changes, states_in
-from benchmarks.cases.table import events_lines, phases_table, ways_table
+from benchmarks.cases.table import causes_table, events_lines, phases_table, ways_table
 from benchmarks.drive.sample import Sample
 from benchmarks.figures.promise import promise_in
 
@@ -110,7 +110,8 @@ def test_three_ways_stand_side_by_side() -> None:
 
 def test_phases_stand_below_each_other_with_what_broke() -> None:
     phases = phases_of(faults_in(["4:cloud-429"]), 10.0)
-    text = text_of(phases_table("Phase by phase", phases, [outcome(LOCAL), outcome(FAILED, SPILLED)]))
+    outcomes = [outcome(LOCAL), outcome(FAILED, SPILLED)]
+    text = text_of(phases_table("Phase by phase", phases, outcomes)) + text_of(causes_table(phases, outcomes))
     assert "cloud-429=1" in text
     assert "1 rate_limited" in text
     assert "50 %" in text

@@ -22,11 +22,12 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One of the three. `cloud_tier` is the tier that prefers the cloud. `mark` tells its prompts from the others'."""
+    """One of the three. `cloud_tier` is the tier that prefers the cloud. `mark` tells its prompts from the others', for
+    prompts that would be the same in each; 0 where other words are asked in each pass anyway."""
 
     way: Way
     cloud_tier: str
-    mark: str
+    mark: int = 0
 
     def of(self, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
         """The same requests at the same times, sent this way."""
@@ -37,7 +38,8 @@ class Pass:
 
         All cloud is what it would be without hardware of one's own: local-only requests go there as well.
         """
-        arrival = replace(arrival, prompt=_marked(arrival.prompt, self.mark))
+        if self.mark:
+            arrival = replace(arrival, prompt=_marked(arrival.prompt, self.mark))
         match self.way:
             case Way.LOCAL:
                 return replace(arrival, local_only=True)
@@ -46,9 +48,9 @@ class Pass:
         return arrival
 
 
-def passes_with(cloud_tier: str) -> tuple[Pass, ...]:
+def passes_with(cloud_tier: str, *, marked: bool) -> tuple[Pass, ...]:
     """Local only, all cloud, hybrid."""
-    return tuple(Pass(way, cloud_tier, mark) for way, mark in zip(Way, "123", strict=True))
+    return tuple(Pass(way, cloud_tier, mark if marked else 0) for mark, way in enumerate(Way, 1))
 
 
 def cloud_tier_in(tiers: Sequence[Mapping[str, Any]]) -> str:
@@ -60,7 +62,7 @@ def cloud_tier_in(tiers: Sequence[Mapping[str, Any]]) -> str:
     raise ValueError(f'no tier prefers the cloud (there are {there}): give one an order that begins with "cloud"')
 
 
-def _marked(prompt: Prompt, mark: str) -> Prompt:
+def _marked(prompt: Prompt, mark: int) -> Prompt:
     """With another beginning, so that no pass finds the prefixes of the pass before in the engine's cache.
 
     Prefixes that are shared inside a pass stay shared. A text grows by a token or two, the same in each pass; its
@@ -70,6 +72,6 @@ def _marked(prompt: Prompt, mark: str) -> Prompt:
         return Prompt(f"{mark} {prompt.content}")
     if not prompt.content:
         return prompt
-    first, step = prompt.content[0], int(mark)
+    first = prompt.content[0]
     # Downwards where there is room, so that no id lies beyond the vocabulary.
-    return replace(prompt, content=(first - step if first >= step else first + step, *prompt.content[1:]))
+    return replace(prompt, content=(first - mark if first >= mark else first + mark, *prompt.content[1:]))

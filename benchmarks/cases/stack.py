@@ -15,7 +15,7 @@ import tomllib
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,9 @@ def own_stack(wish: Wish) -> Iterator[Stack]:
         raise ValueError(str(error)) from error
 
 
-def running_stack(stack: Stack) -> Stack:
-    """One that somebody else started, its addresses as they were given. Raises ValueError when no router answers."""
-    found = replace(stack, url=_root(stack.url), cloud_url=stack.cloud_url and _root(stack.cloud_url))
-    status(found.url, found.key)
-    return found
+def root_of(url: str) -> str:
+    """An address without `/v1`."""
+    return url.rstrip("/").removesuffix("/v1")
 
 
 def status(url: str, key: str = "") -> Mapping[str, Any]:
@@ -189,10 +187,6 @@ def _waits(targets: Sequence[Mapping[str, Any]]) -> str:
 
 def _pid_in(found: Mapping[str, Any]) -> int | None:
     return next((engine["pid"] for engine in found["engines"]), None)
-
-
-def _root(url: str) -> str:
-    return url.rstrip("/").removesuffix("/v1")
 
 
 def _asked(url: str, key: str) -> Any:

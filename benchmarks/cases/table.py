@@ -31,10 +31,9 @@ def ways_table(title: str, outcomes: Sequence[Outcome]) -> Table:
 def phases_table(title: str, phases: Sequence[Phase], outcomes: Sequence[Outcome]) -> Table:
     """One line for each phase."""
     made = _table(title)
-    made.add_column("phase")
-    for name in ("from", "requests", "promise", "failed", "TTFT p50", "p95", "cloud", "dollars"):
+    made.add_column("phase", no_wrap=True)
+    for name in ("from", "requests", "kept", "failed", "TTFT p50", "p95", "cloud", "dollars"):
         made.add_column(name, justify="right", no_wrap=True)
-    made.add_column("where and why")
     for phase, outcome in zip(phases, outcomes, strict=True):
         made.add_row(
             phase.name,
@@ -46,8 +45,18 @@ def phases_table(title: str, phases: Sequence[Phase], outcomes: Sequence[Outcome
             seconds(outcome.ttft_p95_s),
             share(outcome.cloud_share),
             dollars(outcome.usd),
-            _listed({**outcome.reasons, **outcome.errors}),
         )
+    return made
+
+
+def causes_table(phases: Sequence[Phase], outcomes: Sequence[Outcome]) -> Table:
+    """Where the answers of each phase came from and why, and how the others failed."""
+    made = _table("")
+    for name in ("phase", "ran on", "because", "failed"):
+        made.add_column(name)
+    for phase, outcome in zip(phases, outcomes, strict=True):
+        counted = (outcome.targets, outcome.reasons, outcome.errors)
+        made.add_row(phase.name, *(_listed(each).replace(", ", "\n") for each in counted))
     return made
 
 

@@ -96,6 +96,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     timeline: Sequence[Moment] = ()
     events: Sequence[tuple[float, str]] = ()
     invalid: Sequence[str] = ()
+    notes: Sequence[str] = ()
     rows: str = ""
     parts: Sequence[Mapping[str, Any]] = ()
 

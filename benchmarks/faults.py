@@ -1,0 +1,90 @@
+"""A load while things break at given times: what was promised is judged phase by phase, from one fault to the next.
+
+Without --url a small stack of our own is started for it, with a stand-in cloud, and taken down again. At a stack that
+runs, only the stand-in cloud named by --cloud-url can be broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.cases.fault import EXAMPLE, Break, Fault, faults_in
+from benchmarks.cases.judgement import of_phases
+from benchmarks.cases.options import add_arguments as add_shared
+from benchmarks.cases.options import end_of, load_in, stack_in
+from benchmarks.cases.outcome import Outcome, outcome_of
+from benchmarks.cases.papers import document_of, leave, run_with
+from benchmarks.cases.phase import Phase, by_phase, phases_of
+from benchmarks.cases.session import INTERRUPTED, Session, run_session
+from benchmarks.cases.strike import must_be_possible
+from benchmarks.cases.table import causes_table, events_lines, phases_table
+from benchmarks.cases.taking import Load, Taken
+from benchmarks.figures.summary import why_barren
+from benchmarks.workload.workload import arrivals_of
+
+HELP = "a load while an engine is killed, or a cloud refuses or is slow, at given times"
+TITLE = "Phase by phase"
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What was measured, phase by phase; the phases that an interrupted run did not reach are left out."""
+
+    taken: Taken
+    phases: Sequence[Phase]
+    outcomes: Sequence[Outcome]
+
+
+async def judged(session: Session, load: Load, faults: Sequence[Fault], phases: Sequence[Phase]) -> Course:
+    """Measure the load while the faults strike. Raises ValueError where not one request got an answer."""
+    must_be_possible(faults, session.stack)
+    found = await session.take(load, faults)
+    if barren := why_barren(found.samples):
+        raise ValueError(barren)
+    reached = [phase for phase in phases if phase.from_s < found.run.summary.seconds]
+    outcomes = [
+        outcome_of(phase.name, samples, phase.seconds, session.promises, found.tiers)
+        for phase, samples in zip(reached, by_phase(found.samples, reached), strict=True)
+    ]
+    return Course(found, reached, outcomes)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    add_shared(parser)
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="SECONDS:NAME",
+        help=f"may be given again, such as {EXAMPLE}: {', '.join(Break)}",
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """0 when the load was measured. Raises ValueError or OSError with a sentence."""
+    if not options.fault:
+        raise ValueError(f"--fault names what breaks and when, such as {EXAMPLE}; it may be given more than once")
+    faults, spec = faults_in(options.fault), load_in(options)
+    finite = spec.open and spec.duration_s is None
+    last_s = max((each.at_s for each in arrivals_of(spec)), default=0.0) if finite else None
+    phases = phases_of(faults, end_of(spec, last_s))
+
+    async def case(session: Session) -> tuple[Session, Course]:
+        return session, await judged(session, Load("faults", arrivals_of(spec)), faults, phases)
+
+    try:
+        session, course = run_session(options, spec, stack_in(options), case)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    taken, console = course.taken, session.console
+    console.print("", phases_table(TITLE, course.phases, course.outcomes))
+    console.print(causes_table(course.phases, course.outcomes))
+    console.print("\n".join(events_lines(taken.run.events)), markup=False, highlight=False)
+    verdict = of_phases(course.phases, course.outcomes, faults, taken.run.events)
+    run = run_with(taken, course.outcomes)
+    document = document_of("faults", TITLE, [run], verdict, interrupted=taken.was_stopped)
+    leave(document, [taken], options, console)
+    return INTERRUPTED if taken.was_stopped else 0
