@@ -6,7 +6,7 @@ import argparse
 import sys
 from types import MappingProxyType, ModuleType
 
-from benchmarks import abort, bench, cloud, cost, demo, engine, latency, pump, relay, soak, stub
+from benchmarks import abort, bench, cloud, cost, demo, engine, latency, load, pump, relay, soak, stub
 
 VERBS = MappingProxyType[str, ModuleType](
     {
@@ -17,6 +17,7 @@ VERBS = MappingProxyType[str, ModuleType](
         "demo": demo,
         "engine": engine,
         "latency": latency,
+        "load": load,
         "pump": pump,
         "relay": relay,
         "soak": soak,
