@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.workload.records import Record, form_of, lines_in, records_in
 
+P = TypeVar("P")
 COLUMNS = ("prompt", "question", "text", "turns", "messages")
 TEXT = ("txt", "text")
 
@@ -28,7 +29,7 @@ def prompts_in(path: Path) -> list[str]:
     return found
 
 
-def cycled(prompts: Sequence[str], rng: Random) -> Iterator[str]:
+def cycled(prompts: Sequence[P], rng: Random) -> Iterator[P]:
     """Without end: all of them in random order, then all of them in another."""
     while True:
         yield from rng.sample(prompts, len(prompts))

@@ -5,7 +5,7 @@ Pure, but for a tokenizer that has to be asked when words do not simply add up. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -59,6 +59,7 @@ class Synthetic:
         self._kind = kind
         self._as_ids = as_ids
         self._words = learned(tokenizer, kind) if tokenizer else UNCOUNTED
+        self._ids = tokenizer.ids(self._words.words) if tokenizer and as_ids else []
         self._seed = seed
         self._fresh = np.random.Generator(np.random.PCG64(seed))
         self._segment = lru_cache(KEPT_SEGMENTS)(self._drawn_segment)
@@ -73,7 +74,7 @@ class Synthetic:
         """Of so many tokens, template included, beginning with these segments. At least one word is in it."""
         drawn = self._drawn(max(tokens - self.overhead, 1), segments)
         if self._as_ids:
-            return Prompt(tuple(self._words.ids[number] for number in drawn), len(drawn))
+            return Prompt(tuple(self._ids[number] for number in drawn), len(drawn))
         words = [self._words.words[number] for number in drawn]
         if self._tokenizer is None:
             return Prompt(" ".join(words))
@@ -81,9 +82,11 @@ class Synthetic:
             return Prompt(" ".join(words), self._words.overhead + len(words))
         return self._counted(self._tokenizer, words, tokens)
 
-    def counted(self, text: str) -> Prompt:
-        """A text as it is, with its count where there is a tokenizer."""
-        return Prompt(text, self._tokenizer.counts([text], self._kind)[0] if self._tokenizer else None)
+    def counted(self, texts: Sequence[str]) -> list[Prompt]:
+        """Texts as they are, with their counts where there is a tokenizer."""
+        if self._tokenizer is None:
+            return [Prompt(text) for text in texts]
+        return [Prompt(*pair) for pair in zip(texts, self._tokenizer.counts(texts, self._kind), strict=True)]
 
     def _drawn(self, count: int, segments: Iterable[Segment]) -> list[int]:
         """Numbers of words: the segments, as far as there is room, then fresh ones."""
@@ -121,5 +124,7 @@ class Synthetic:
 def filled(shapes: Iterable[Shape], synthetic: Synthetic) -> Iterator[tuple[Shape, Prompt]]:
     """Each shape with a prompt of its length; a text that the shape brings is kept and only counted."""
     for shape in shapes:
-        text = shape.text
-        yield shape, synthetic.counted(text) if text else synthetic.prompt(shape.input_tokens, shape.segments)
+        (prompt,) = (
+            synthetic.counted([shape.text]) if shape.text else [synthetic.prompt(shape.input_tokens, shape.segments)]
+        )
+        yield shape, prompt

@@ -20,8 +20,15 @@ FILE = "tokenizer.json"
 SPACED_WORD = re.compile("[\u0120\u2581]([a-z]{2,})")
 
 
+# A token that holds the end of a word and the space after it. Where there is none, every word begins a new token.
+CROSSING = re.compile("[a-z][ \u0120\u2581]")
+
+
 class Tokenizer(Protocol):
     """What the generator of prompts needs to know of a model's tokenizer."""
+
+    def __hash__(self) -> int:
+        """What is learned of it is kept."""
 
     @property
     def name(self) -> str:
@@ -81,11 +88,11 @@ class Folder:
         return [encoded.ids[-1] for encoded in self._library.encode_batch_fast(texts, add_special_tokens=False)]
 
     def splits(self, words: Sequence[str]) -> bool:
-        """Whether the pre-tokenizer cuts before every word: then no token can span two of them."""
-        if self._library.pre_tokenizer is None:
-            return False
-        pieces = self._library.pre_tokenizer.pre_tokenize_str(" ".join(words))
-        return len(pieces) == len(words)
+        """Whether the pre-tokenizer cuts before every word, or no token of the vocabulary crosses a word's end."""
+        cutter = self._library.pre_tokenizer
+        if cutter is not None and len(cutter.pre_tokenize_str(" ".join(words))) == len(words):
+            return True
+        return not any(CROSSING.search(token) for token in self._library.get_vocab())
 
     def _framed(self, text: str) -> str:
         if self._template is None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
 from random import Random
 
 from benchmarks.workload.arrival import Kind
 from benchmarks.workload.tokenizer import Tokenizer
+from benchmarks.workload.vocabulary import COMMON
 
 # Enough that no two prompts begin alike by chance: 16 words of 2,048 are 2^176 beginnings.
 MOST_WORDS = 2048
@@ -21,29 +22,27 @@ CANDIDATES = 6000
 ADDED = 2
 TRIED = (1, 2, 3, 5, 8, 13, 34, 89, 377)
 EACH = 4
-# For servers that do not show their vocabulary, and where there is no tokenizer at all. All common enough to be one
-# token of any large vocabulary; those that are not are found out.
-COMMON = tuple(Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split())
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """`additive`: a prompt of n words is `overhead` + n tokens without counting it. `ids` are theirs within a text."""
+    """`additive`: a prompt of n words is `overhead` + n tokens without counting it."""
 
     words: tuple[str, ...]
-    ids: tuple[int, ...]
     overhead: int
     additive: bool
 
 
 # Without a tokenizer: one word stands for one token, which is not exact, and nobody counts.
-UNCOUNTED = Words(COMMON, (), 0, additive=False)
+UNCOUNTED = Words(COMMON, 0, additive=False)
 
 
+@lru_cache(8)
 def learned(tokenizer: Tokenizer, kind: Kind) -> Words:
     """Those candidates that are one token each, and what the server adds around them.
 
-    Raises ValueError where there are too few, which no tokenizer of a language model has shown.
+    Kept for later runs with the same tokenizer. Raises ValueError where there are too few, which no tokenizer of a
+    language model has shown.
     """
     candidates = list(tokenizer.candidates())[:CANDIDATES]
     threes = tokenizer.counts([f"{word} {word} {word}" for word in candidates], kind)
@@ -59,7 +58,7 @@ def learned(tokenizer: Tokenizer, kind: Kind) -> Words:
     overhead = usual[0][0]
     words = [word for word in candidates if overheads.get(word) == overhead][:MOST_WORDS]
     additive = tokenizer.splits(words) and _sums_up(tokenizer, kind, words, overhead)
-    return Words(tuple(words), tuple(tokenizer.ids(words)), overhead, additive)
+    return Words(tuple(words), overhead, additive)
 
 
 def _sums_up(tokenizer: Tokenizer, kind: Kind, words: Sequence[str], overhead: int) -> bool:

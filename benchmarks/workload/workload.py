@@ -13,6 +13,7 @@ from benchmarks.workload.arrival import Arrival, Kind, Prompt
 from benchmarks.workload.mix import applied
 from benchmarks.workload.options import add_arguments, spec_in
 from benchmarks.workload.prompts import cycled, prompts_in
+from benchmarks.workload.served import Served
 from benchmarks.workload.shape import Shape, fitted
 from benchmarks.workload.spec import Spec, Trace, described
 from benchmarks.workload.synthetic import Synthetic, filled
@@ -44,8 +45,9 @@ def arrivals_of(spec: Spec, run: int = 0) -> Iterator[Arrival]:
 
 @lru_cache(4)
 def tokenizer_of(where: str, model: str) -> Tokenizer | None:
-    """By what `Spec.tokenizer` says; None for none. Raises ValueError with a sentence."""
-    del model
+    """By what `Spec.tokenizer` says: an address, a folder, or none. Raises ValueError with a sentence."""
+    if "://" in where:
+        return Served(where, model)
     return Folder(Path(where)) if where else None
 
 
@@ -85,8 +87,9 @@ def _traced(spec: Spec, trace: Trace) -> Iterator[Shape]:
 
 
 def _from_file(spec: Spec, path: Path, shapes: Iterator[Shape], synthetic: Synthetic) -> Iterator[tuple[Shape, Prompt]]:
-    texts = cycled(prompts_in(path), _rng(spec, "prompts"))
-    return ((shape, synthetic.counted(text)) for shape, text in zip(shapes, texts, strict=False))
+    """Counted all at once, before the run: a tokenizer has no place in it."""
+    found = cycled(synthetic.counted(prompts_in(path)), _rng(spec, "prompts"))
+    return zip(shapes, found, strict=False)
 
 
 def _arrival(spec: Spec, shape: Shape, prompt: Prompt) -> Arrival:
