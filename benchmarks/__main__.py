@@ -4,40 +4,57 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from types import MappingProxyType, ModuleType
 
-from benchmarks import abort, bench, cloud, cost, demo, engine, latency, load, pump, relay, soak, stub
-
-VERBS = MappingProxyType[str, ModuleType](
+# What `--help` says of each. A verb's module is loaded only when it is asked for: pictures alone take a second.
+VERBS = MappingProxyType(
     {
-        "abort": abort,
-        "bench": bench,
-        "cloud": cloud,
-        "cost": cost,
-        "demo": demo,
-        "engine": engine,
-        "latency": latency,
-        "load": load,
-        "pump": pump,
-        "relay": relay,
-        "soak": soak,
-        "stub": stub,
+        "abort": "how soon a client that leaves frees its engine",
+        "bench": "three minutes on what runs here: tokens/s, latencies, the highest load that keeps the promise",
+        "cloud": "serve a stand-in cloud that speaks OpenAI and misbehaves on request",
+        "compare": "two reports: is the second better or worse, and is that more than chance?",
+        "cost": "what the router's pure parts cost in CPU",
+        "demo": "watch the spill on a small engine of our own",
+        "engine": "serve a fake engine that misbehaves on request",
+        "faults": "one load while engine and cloud fail at given times",
+        "hybrid": "the same load local only, all cloud and hybrid: promise kept, spill share, dollars",
+        "latency": "what the router adds to an engine's latency",
+        "load": "send one load to an endpoint and report what it met",
+        "pump": "the load generator of `relay`, as a process",
+        "relay": "wire speed of a router: tokens/s, CPU a token, added latency",
+        "replay": "one trace at one endpoint",
+        "report": "tables, page and pictures of a report, ours or another tool's",
+        "soak": "a million requests: what stays behind in a router",
+        "stub": "serve an engine that is faster than any router",
+        "sweep": "the highest load that keeps a promise",
+        "tune": "engine settings compared by the load that each keeps the promise for",
     }
 )
+
+# Where a verb's name is that of a package.
+ELSEWHERE = MappingProxyType({"report": "report.verb"})
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb. Bad input is one sentence on stderr and status 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for name, module in VERBS.items():
-        module.add_arguments(verbs.add_parser(name, help=module.HELP, description=module.__doc__))
+    asked = next((word for word in arguments if not word.startswith("-")), None)
+    modules: dict[str, ModuleType] = {}
+    for name, help_ in VERBS.items():
+        verb = verbs.add_parser(name, help=help_)
+        if name == asked:
+            modules[name] = import_module(f"benchmarks.{ELSEWHERE.get(name, name)}")
+            verb.description = modules[name].__doc__
+            modules[name].add_arguments(verb)
     options = parser.parse_args(arguments)
     if options.verb is None:
         parser.print_help()
         return 0
     try:
-        return int(VERBS[options.verb].main(options))
+        return int(modules[options.verb].main(options))
     except (ValueError, OSError) as error:
         print(f"benchmarks {options.verb}: {error}", file=sys.stderr)
         return 2
