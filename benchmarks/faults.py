@@ -10,18 +10,20 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+from rich.console import RenderableType
+
 from benchmarks.cases.fault import EXAMPLE, Break, Fault, faults_in
 from benchmarks.cases.judgement import of_phases
 from benchmarks.cases.options import add_arguments as add_shared
 from benchmarks.cases.options import end_of, load_in, stack_in
 from benchmarks.cases.outcome import Outcome, outcome_of
-from benchmarks.cases.papers import document_of, leave, run_with
+from benchmarks.cases.papers import document_of, present, run_with
 from benchmarks.cases.phase import Phase, by_phase, phases_of
 from benchmarks.cases.session import INTERRUPTED, Session, run_session
 from benchmarks.cases.strike import must_be_possible
-from benchmarks.cases.table import causes_table, events_lines, phases_table
+from benchmarks.cases.table import causes_table, events_text, phases_table, promise_line
 from benchmarks.cases.taking import Load, Taken
-from benchmarks.figures.summary import why_barren
 from benchmarks.workload.workload import arrivals_of
 
 HELP = "a load while an engine is killed, or a cloud refuses or is slow, at given times"
@@ -41,8 +43,6 @@ async def judged(session: Session, load: Load, faults: Sequence[Fault], phases: 
     """Measure the load while the faults strike. Raises ValueError where not one request got an answer."""
     must_be_possible(faults, session.stack)
     found = await session.take(load, faults)
-    if barren := why_barren(found.samples):
-        raise ValueError(barren)
     reached = [phase for phase in phases if phase.from_s < found.run.summary.seconds]
     outcomes = [
         outcome_of(phase.name, samples, phase.seconds, session.promises, found.tiers)
@@ -64,27 +64,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """0 when the load was measured. Raises ValueError or OSError with a sentence."""
+    """0 when each phase kept what was promised, else 1. Raises ValueError or OSError with a sentence."""
     if not options.fault:
         raise ValueError(f"--fault names what breaks and when, such as {EXAMPLE}; it may be given more than once")
     faults, spec = faults_in(options.fault), load_in(options)
-    finite = spec.open and spec.duration_s is None
-    last_s = max((each.at_s for each in arrivals_of(spec)), default=0.0) if finite else None
-    phases = phases_of(faults, end_of(spec, last_s))
+    phases = phases_of(faults, end_of(spec))
 
-    async def case(session: Session) -> tuple[Session, Course]:
-        return session, await judged(session, Load("faults", arrivals_of(spec)), faults, phases)
+    async def case(session: Session) -> Course:
+        return await judged(session, Load("faults", arrivals_of(session.spec)), faults, phases)
 
     try:
         session, course = run_session(options, spec, stack_in(options), case)
     except KeyboardInterrupt:
         return INTERRUPTED
-    taken, console = course.taken, session.console
-    console.print("", phases_table(TITLE, course.phases, course.outcomes))
-    console.print(causes_table(course.phases, course.outcomes))
-    console.print("\n".join(events_lines(taken.run.events)), markup=False, highlight=False)
-    verdict = of_phases(course.phases, course.outcomes, faults, taken.run.events)
-    run = run_with(taken, course.outcomes)
-    document = document_of("faults", TITLE, [run], verdict, interrupted=taken.was_stopped)
-    leave(document, [taken], options, console)
-    return INTERRUPTED if taken.was_stopped else 0
+    return presented("faults", TITLE, session, course, options, faults)
+
+
+def presented(
+    verb: str,
+    title: str,
+    session: Session,
+    course: Course,
+    options: argparse.Namespace,
+    faults: Sequence[Fault] = (),
+) -> int:
+    """Phase by phase, in tables, words and files; the exit code."""
+    taken, phases, outcomes = course.taken, course.phases, course.outcomes
+    document = document_of(verb, title, session, [taken], [run_with(taken, outcomes)])
+    document = replace(document, verdict=of_phases(phases, outcomes, faults, taken.run.events))
+    shown: list[RenderableType] = [
+        phases_table(title, phases, outcomes),
+        promise_line(session.promises),
+        causes_table(phases, outcomes),
+        events_text(taken.run.events),
+    ]
+    return present(document, [taken], shown, options)

@@ -18,7 +18,7 @@ from benchmarks.cases.outcome import Outcome, outcome_of
 from benchmarks.cases.phase import phases_of
 from benchmarks.cases.promises import promises_in
 from benchmarks.cases.states import changes, states_in
-from benchmarks.cases.table import causes_table, events_lines, phases_table, ways_table
+from benchmarks.cases.table import causes_table, events_text, phases_table, ways_table
 from benchmarks.drive.sample import Sample
 from benchmarks.figures.promise import promise_in
 
@@ -118,7 +118,7 @@ def test_phases_stand_below_each_other_with_what_broke() -> None:
 
 
 def test_many_events_are_cut_short_and_it_is_said() -> None:
-    lines = events_lines([(float(number), f"event {number}") for number in range(45)])
+    lines = events_text([(float(number), f"event {number}") for number in range(45)]).plain.splitlines()
     assert lines[0].split() == ["0.00", "s", "event", "0"]
     assert lines[-1] == "  ... and 5 more, in the JSON"
     assert len(lines) == 41

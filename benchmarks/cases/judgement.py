@@ -34,7 +34,7 @@ def of_phases(
     """Phase by phase, and how long it took until a killed engine served again."""
     said = []
     for phase, outcome in zip(phases, outcomes, strict=True):
-        what = f"{phase.name}, {phase.from_s:g}-{phase.to_s:g} s"
+        what = f"{phase.name}, {phase.from_s:.1f}-{phase.to_s:.1f} s"
         if not outcome.requests:
             said.append(f"{what}: nothing was due.")
             continue

@@ -1,20 +1,24 @@
-"""What a verb leaves behind: the Document, in words and in files."""
+"""What a verb leaves behind: tables and verdict in the terminal, files, and the exit code."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec.structs import replace
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 
 from benchmarks.cases.outcome import Outcome
+from benchmarks.cases.session import Session
 from benchmarks.cases.taking import Taken
+from benchmarks.output import BROKEN, KEPT
 from benchmarks.report.document import Document, Run
 from benchmarks.report.files import save
 from benchmarks.report.origin import origin_of
+
+WIDTH = 120
 
 
 def run_with(taken: Taken, outcomes: Sequence[Outcome]) -> Run:
@@ -22,26 +26,37 @@ def run_with(taken: Taken, outcomes: Sequence[Outcome]) -> Run:
     return replace(taken.run, parts=[outcome.as_json() for outcome in outcomes])
 
 
-def document_of(verb: str, title: str, runs: Sequence[Run], verdict: Sequence[str], **more: Any) -> Document:
-    """About the last run. `more` are further fields of the Document."""
+def document_of(verb: str, title: str, session: Session, taken: Sequence[Taken], runs: Sequence[Run]) -> Document:
+    """About the last run; its verdict is still to be written."""
     return Document(
         verb=verb,
         title=title,
-        origin=origin_of(sys.argv[1:]),
+        origin=origin_of(sys.argv[1:], engine=session.place.engine),
         runs=list(runs),
         summary=runs[-1].summary,
-        verdict=list(verdict),
-        **more,
+        interrupted=any(each.was_stopped for each in taken),
     )
 
 
-def leave(document: Document, taken: Sequence[Taken], options: argparse.Namespace, console: Console) -> None:
-    """Say the verdict, what makes it doubtful, and write what the options ask for."""
-    for sentence in document.verdict:
-        console.print(f"- {sentence}", markup=False, highlight=False)
-    for run in document.runs:
-        for why in run.invalid:
-            console.print(f"NOT VALID, {run.name}: {why}", style="yellow", markup=False)
+def present(
+    document: Document, taken: Sequence[Taken], shown: Sequence[RenderableType], options: argparse.Namespace
+) -> int:
+    """Tables, verdict and files; 0 where the last run is valid and each of its parts kept what was promised, else 1."""
+    document = replace(document, verdict=[*_doubts(document), *document.verdict])
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    for each in shown:
+        console.print(each)
+    for line in document.verdict:
+        console.print(Padding(f"- {line}", (0, 0, 0, 1)), markup=False)
     samples = {run.name: each.samples for run, each in zip(document.runs, taken, strict=True)}
     for path in save(document, samples, options.json, options.html, options.png):
-        console.print(f"written: {path}", markup=False, highlight=False)
+        console.print(f"written: {path}", markup=False, soft_wrap=True)
+    last = document.runs[-1]
+    return BROKEN if last.invalid or any(part["promise_broken"] for part in last.parts) else KEPT
+
+
+def _doubts(document: Document) -> list[str]:
+    found = [f"NOT VALID, {run.name}: {why}" for run in document.runs for why in run.invalid]
+    if document.interrupted:
+        found.append("Stopped early: the figures cover what was measured until then.")
+    return found

@@ -54,7 +54,8 @@ def phases_of(faults: Sequence[Fault], end_s: float) -> tuple[Phase, ...]:
 def slices_of(count: int, end_s: float) -> tuple[Phase, ...]:
     """So many equal parts, for a load without faults."""
     edges_s = [end_s * number / count for number in range(count + 1)]
-    return tuple(Phase(f"{low:.0f}-{high:.0f} s", low, high) for low, high in pairwise(edges_s))
+    names = (f"part {number} of {count}" for number in range(1, count + 1))
+    return tuple(Phase(name, *edges) for name, edges in zip(names, pairwise(edges_s), strict=True))
 
 
 def by_phase(samples: Iterable[Sample], phases: Sequence[Phase]) -> tuple[tuple[Sample, ...], ...]:

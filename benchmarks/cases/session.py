@@ -5,47 +5,50 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import uvloop
 from rich.console import Console
 
 from benchmarks.cases.fault import Fault
-from benchmarks.cases.measuring import Measuring, pacing_of
-from benchmarks.cases.options import MODEL, promises_at
+from benchmarks.cases.options import promises_of
 from benchmarks.cases.promises import Promises
 from benchmarks.cases.stack import Stack
 from benchmarks.cases.taking import Load, Taken, taken
-from benchmarks.drive.endpoint import endpoint_of
-from benchmarks.drive.probe import probe
-from benchmarks.drive.progress import Progress
-from benchmarks.figures.dollars import Prices, prices_in
-from benchmarks.figures.places import places_of
-from benchmarks.figures.promise import promise_in
-from benchmarks.workload.spec import Spec, described
+from benchmarks.measure import Measured, Measuring
+from benchmarks.scene import Scene, check_alone, fitted, scene_of
+from benchmarks.screen import Screen
+from benchmarks.workload.arrival import Arrival
+from benchmarks.workload.spec import Spec
 
 Found = TypeVar("Found")
 INTERRUPTED = 130
+# The router chooses the model, so that the reasons are about where, not what.
+MODEL = "auto"
+# A phase of a few seconds needs a few looks.
+LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """All that a case needs. `tiers` are those of `/spillway/status`, empty where an engine is asked directly."""
+    """All that a case needs; `spec` is cut to what the server takes."""
 
     stack: Stack
     spec: Spec
+    place: Scene
     promises: Promises
-    tiers: Sequence[Mapping[str, Any]]
     measuring: Measuring
-    prices: Prices
-    console: Console
 
     async def take(self, load: Load, faults: Sequence[Fault] = ()) -> Taken:
         """Measure one load here."""
-        return await taken(load, self.stack, self.measuring, faults, self.prices)
+
+        async def measure(name: str, arrivals: Iterator[Arrival]) -> Measured:
+            return await self.measuring(self.spec, name, arrivals)
+
+        return await taken(load, self.stack, measure, faults, self.place.prices)
 
 
 def run_session(
@@ -53,46 +56,33 @@ def run_session(
     spec: Spec,
     opened: AbstractContextManager[Stack],
     case: Callable[[Session], Awaitable[Found]],
-) -> Found:
+) -> tuple[Session, Found]:
     """Open the stack, run the case, take the stack down. Raises ValueError with a sentence, or KeyboardInterrupt
     where there is nothing to report yet."""
     # A plain kill or a closed terminal ends it as Ctrl-C does: the stack is taken down first.
     for each in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.default_int_handler)
-    console = Console()
     with opened as stack:
-        console.print(f"stack: {stack.url}" + (f", stand-in cloud: {stack.cloud_url}" if stack.cloud_url else ""))
-        return uvloop.run(_within(options, spec, stack, console, case))
+        return uvloop.run(_within(options, spec, stack, case))
 
 
 async def _within(
-    options: argparse.Namespace,
-    spec: Spec,
-    stack: Stack,
-    console: Console,
-    case: Callable[[Session], Awaitable[Found]],
-) -> Found:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    options: argparse.Namespace, spec: Spec, stack: Stack, case: Callable[[Session], Awaitable[Found]]
+) -> tuple[Session, Found]:
+    options.url = stack.url
+    place = await scene_of(options)
+    if place.server.is_spillway and options.model is None:
+        place = replace(place, endpoint=replace(place.endpoint, model=MODEL))
+    promises = promises_of(place, stack)
+    spec = fitted(spec, place)
+    await check_alone(place, spec)
+    stop, loop, screen = asyncio.Event(), asyncio.get_running_loop(), Screen()
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(each, stop.set)
-    key = stack.key or None
-    server = await probe(stack.url, options.model, key)
-    model = options.model or (MODEL if server.is_spillway else server.model)
-    promises, tiers = await asyncio.to_thread(promises_at, stack, options, server.is_spillway)
-    prices = prices_in(options, (await places_of(stack.url)).cloud_price)
-
-    console.print(f"promised: {promises}", markup=False, highlight=False)
-
-    def say(name: str, _progress: Progress) -> None:
-        console.print(f"  {name} ...", highlight=False)
-
-    measuring = Measuring(
-        endpoint=endpoint_of(stack.url, model, key=key, limit_s=options.limit_s),
-        pacing=pacing_of(spec),
-        load=described(spec) | {"model": model},
-        promise=promise_in(options.promise) if options.promise else None,
-        prices=prices,
-        stop=stop,
-        say=say,
-    )
-    return await case(Session(stack, spec, promises, tiers, measuring, prices, console))
+    # Nothing is cut off at the beginning: it could hold the very moment of a fault.
+    measuring = Measuring(place, stop, screen.began, whole=True, every_s=LOOK_S)
+    session = Session(stack, spec, place, promises, measuring)
+    said = f", stand-in cloud {stack.cloud_url}" if stack.cloud_url else ""
+    Console(stderr=True).print(f"router {stack.url}{said}", highlight=False)
+    async with screen.shown():
+        return session, await case(session)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases.engine import NAME, STOP_S, Engine, FakeEngine, SupervisedEngine
+from benchmarks.cases.passes import cloud_tier_in
 from benchmarks.demo_stack import (
     DemoFailed,
     DemoStack,
@@ -38,6 +40,11 @@ ASK_S = 10.0
 # litellm alone takes seconds to load on a busy machine.
 SETTLE_S = 60.0
 LOOK_S = 0.1
+WARM_REQUESTS = 4
+WARM_S = 60.0
+WARM_BODY = json.dumps(
+    {"model": "auto", "max_tokens": 16, "messages": [{"role": "user", "content": "Where does the water go?"}]}
+).encode()
 STANDARD = "standard"
 
 
@@ -85,6 +92,7 @@ def own_stack(wish: Wish) -> Iterator[Stack]:
                 running = _fake(stack, wish) if wish.fake else _supervised(stack)
                 with running as engine:
                     settled(stack.router_url)
+                    warmed(stack.router_url)
                     yield _described(stack, cloud.url, engine)
     except DemoFailed as error:
         raise ValueError(str(error)) from error
@@ -113,6 +121,21 @@ def settled(url: str) -> None:
         time.sleep(LOOK_S)
     if waits:
         raise ValueError(f"the stack at {url} is not ready after {SETTLE_S:g} s: {waits}")
+
+
+def warmed(url: str) -> None:
+    """Ask at home and in the cloud until both have answered: what is done for the first time takes longer.
+
+    Raises ValueError with the answer of what does not answer.
+    """
+    tiers = status(url)["tiers"]
+    for hint in ({"x-spillway-privacy": "local-only"}, {"x-spillway-tier": cloud_tier_in(tiers)}):
+        for _ in range(WARM_REQUESTS):
+            request = urllib.request.Request(f"{url}/v1/chat/completions", WARM_BODY, hint)
+            try:
+                urllib.request.urlopen(request, timeout=WARM_S).close()
+            except urllib.error.HTTPError as error:
+                raise ValueError(f"the stack at {url} does not answer: {error.read()[:300]!r}") from error
 
 
 def idle(stack: Stack, limit_s: float) -> bool:

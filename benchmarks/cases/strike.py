@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import aiohttp
 
@@ -32,14 +33,23 @@ def must_be_possible(faults: Sequence[Fault], stack: Stack) -> None:
 
 
 async def carry_out(faults: Sequence[Fault], stack: Stack, start: Start, note: Note) -> list[str]:
-    """Each at its time, each noted as an event when it has happened. What could not be done is returned in words."""
+    """Each at its time, each noted as an event when it has happened. What could not be done is returned in words.
+
+    Those of the engine and those of the cloud do not wait for each other: a process takes seconds to start.
+    """
+    sides = ([fault for fault in faults if fault.is_of_engine is side] for side in (True, False))
+    failures = await asyncio.gather(*(_one_after_the_other(side, stack, start, note) for side in sides))
+    return [*chain.from_iterable(failures)]
+
+
+async def _one_after_the_other(faults: Sequence[Fault], stack: Stack, start: Start, note: Note) -> list[str]:
     failures = []
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SWITCH_S)) as client:
         for fault in faults:
             await start.until(fault.at_s)
             try:
                 await _carry_out(fault, stack, client)
-            except (OSError, ValueError, TimeoutError, aiohttp.ClientError) as error:
+            except (OSError, ValueError, aiohttp.ClientError) as error:
                 failures.append(f"{fault} could not be carried out: {error!r}")
                 note(start.now_s, failures[-1])
             else:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from benchmarks.cases.outcome import Outcome
 from benchmarks.cases.phase import Phase
+from benchmarks.cases.promises import Promises
 from benchmarks.report.quantity import dollars, seconds, share
 
 REASONS_SHOWN = 4
@@ -31,13 +33,13 @@ def ways_table(title: str, outcomes: Sequence[Outcome]) -> Table:
 def phases_table(title: str, phases: Sequence[Phase], outcomes: Sequence[Outcome]) -> Table:
     """One line for each phase."""
     made = _table(title)
-    made.add_column("phase", no_wrap=True)
-    for name in ("from", "requests", "kept", "failed", "TTFT p50", "p95", "cloud", "dollars"):
+    made.add_column("phase")
+    for name in ("from", "asked", "kept", "failed", "TTFT p50", "p95", "cloud", "dollars"):
         made.add_column(name, justify="right", no_wrap=True)
     for phase, outcome in zip(phases, outcomes, strict=True):
         made.add_row(
             phase.name,
-            f"{phase.from_s:g} s",
+            f"{phase.from_s:.1f} s",
             f"{outcome.requests}",
             _kept(outcome),
             f"{sum(outcome.errors.values())}",
@@ -60,11 +62,16 @@ def causes_table(phases: Sequence[Phase], outcomes: Sequence[Outcome]) -> Table:
     return made
 
 
-def events_lines(events: Sequence[tuple[float, str]]) -> list[str]:
+def promise_line(promises: Promises) -> Text:
+    """What was promised."""
+    return Text(f" promised: {promises}", style="dim")
+
+
+def events_text(events: Sequence[tuple[float, str]]) -> Text:
     """What happened, a line each."""
     lines = [f"  {at_s:7.2f} s  {text}" for at_s, text in events[:EVENTS_SHOWN]]
     more = len(events) - EVENTS_SHOWN
-    return [*lines, f"  ... and {more} more, in the JSON"] if more > 0 else lines
+    return Text("\n".join([*lines, f"  ... and {more} more, in the JSON"] if more > 0 else lines))
 
 
 def _kept(outcome: Outcome) -> str:

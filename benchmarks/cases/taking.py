@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from benchmarks.cases.fault import Fault
 from benchmarks.cases.ledger import priced, usd_by_request
-from benchmarks.cases.measuring import Measured
 from benchmarks.cases.outcome import CLOUD_PREFIX
 from benchmarks.cases.stack import Stack
 from benchmarks.cases.start import Start
@@ -23,6 +22,7 @@ from benchmarks.cases.states import watch_states
 from benchmarks.cases.strike import carry_out, mend_all
 from benchmarks.drive.sample import Sample
 from benchmarks.figures.dollars import Prices, costs_of
+from benchmarks.measure import Measured
 from benchmarks.report.document import Run
 from benchmarks.workload.arrival import Arrival
 
