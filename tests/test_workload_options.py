@@ -123,6 +123,14 @@ def test_a_trace_runs_whole_and_as_fast_as_it_is_scaled(tmp_path: Path) -> None:
     assert [len(words(arrival)) for arrival in twice] == [3, 4, 5, 6, 7, 8]
 
 
+def test_a_trace_without_lengths_takes_those_of_the_options(tmp_path: Path) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text("pool,slot_start_s,req_per_s\na,0,5\na,10,5\n")
+    found = list(arrivals_of(spec("--trace", str(path), "--input-tokens", "7", "--output-tokens", "3")))
+    assert len(found) > 50
+    assert {(len(words(arrival)), arrival.output_tokens) for arrival in found} == {(7, 3)}
+
+
 def test_users_go_round_a_trace(tmp_path: Path) -> None:
     path = written(tmp_path, *({"at_s": 0, "input_tokens": each, "output_tokens": 5} for each in (2, 4)))
     found = some(arrivals_of(spec("--trace", path, "--users", "3")), 5)
@@ -158,6 +166,8 @@ def test_requests_longer_than_the_context_are_cut(tmp_path: Path) -> None:
         (["--rate", "1", "--burstiness", "0"], "--burstiness 0 must be above 0"),
         (["--think-s=-1"], "--think-s"),
         (["--trace", "x.csv", "--scale", "0"], "--scale 0 must be above 0"),
+        (["--trace", "x.csv", "--keep", "0"], "--keep 0 must be above 0"),
+        (["--trace", "x.csv", "--sessions-per-h", "0"], "--sessions-per-h 0 must be above 0"),
         (["--input-tokens", "lots"], "--input-tokens 'lots'"),
         (["--output-tokens", "0"], "--output-tokens '0'"),
         (["--shared-prefix", "512:0"], "--shared-prefix"),

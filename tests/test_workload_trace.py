@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from benchmarks.workload.shape import Segment, Shape
-from benchmarks.workload.trace import TraceKind, cut, spread, trace_in
+from benchmarks.workload.trace import Sampling, TraceKind, cut, spread, trace_in
 
 OWN = "at_s,input_tokens,output_tokens\n"
 
@@ -60,6 +60,57 @@ def test_an_own_trace_may_say_all_of_a_request(tmp_path: Path) -> None:
     assert shape == Shape(0.0, 9, 4, (Segment("p", 6),), tier="bulk", task="code", tenant="a", text="What now?")
 
 
+SESSIONS = """session,branch,t_s,model,input_tokens,output_tokens,prefix_hit_tokens
+1,main,0,m,100,5,0
+1,main,4,m,150,5,96
+1,main/sub1,5,m,70,5,0
+1,main,9,m,200,5,128
+2,main,0,m,100,5,0
+"""
+
+
+def test_agentic_sessions_say_again_what_was_said_on_their_branch(tmp_path: Path) -> None:
+    shapes = [shape for shape in found(tmp_path, SESSIONS) if shape.tenant == "session-1"]
+    first, second, other, third = (shape.segments for shape in shapes)
+    assert [shape.input_tokens for shape in shapes] == [100, 150, 70, 200]
+    assert all(sum(segment.tokens for segment in shape.segments) == shape.input_tokens for shape in shapes)
+    begun = shapes[0].at_s
+    assert [shape.at_s - begun for shape in shapes] == pytest.approx([0, 4, 5, 9])
+    (said,) = first
+    assert second[0] == Segment(said.key, 96)
+    assert third[:2] == (second[0], Segment(second[1].key, 32))
+    assert not {segment.key for segment in other} & {segment.key for segment in third}
+
+
+def test_sessions_begin_as_often_as_asked(tmp_path: Path) -> None:
+    rows = "".join(f"{number},main,0,m,10,5,0\n" for number in range(500))
+    path = tmp_path / "trace.csv"
+    path.write_text(SESSIONS.splitlines()[0] + "\n" + rows)
+    shapes = list(trace_in(path, sampling=Sampling(sessions_per_h=3600.0)))
+    assert shapes[-1].at_s == pytest.approx(500, rel=0.15)
+
+
+def test_a_table_of_rates_becomes_arrivals_that_follow_it(tmp_path: Path) -> None:
+    text = "pool,slot_start_s,req_per_s\nsmall,0,20\nsmall,100,0\nsmall,200,80\nlarge,0,500\n"
+    path = tmp_path / "trace.csv"
+    path.write_text(text)
+    moments = [shape.at_s for shape in trace_in(path, sampling=Sampling(keep=0.5))]
+    by_slot = [sum(start <= at_s < start + 100 for at_s in moments) for start in (0, 100, 200)]
+    assert by_slot[0] == pytest.approx(1000, rel=0.1)
+    assert by_slot[1] < 10
+    assert by_slot[2] == pytest.approx(4000, rel=0.1)
+    assert max(moments) < 300
+
+
+def test_a_share_of_a_trace_keeps_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(OWN + "".join(f"{number},1,1\n" for number in range(2000)))
+    shapes = list(trace_in(path, sampling=Sampling(keep=0.25, seed=3)))
+    assert len(shapes) == pytest.approx(500, rel=0.15)
+    assert shapes == list(trace_in(path, sampling=Sampling(keep=0.25, seed=3)))
+    assert shapes[-1].at_s > 1950
+
+
 def test_empty_requests_of_a_log_ask_for_one_token(tmp_path: Path) -> None:
     (shape,) = found(tmp_path, OWN + "0,0,0\n")
     assert (shape.input_tokens, shape.output_tokens) == (1, 1)
@@ -96,6 +147,8 @@ WRONG = {
         "at_s,input_tokens,output_tokens,prefix_id\n0,1,1,p\n",
         "line 2: prefix_id needs a column prefix_tokens",
     ),
+    "session": ("session,t_s,input_tokens,output_tokens,prefix_hit_tokens\n1,0,1,1,0\n", "no column branch"),
+    "slots": ("pool,slot_start_s,req_per_s\na,600,1\na,0,1\n", "line 3: its slot begins before"),
     "dates": ("TIMESTAMP,ContextTokens,GeneratedTokens\nnoon,1,1\n", "line 2: column TIMESTAMP must be a date"),
 }
 

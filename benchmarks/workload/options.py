@@ -75,6 +75,8 @@ def _add_trace(parser: ArgumentParser) -> None:
     add("--trace", type=Path, metavar="FILE", help="arrivals and lengths of .csv or .jsonl (.gz too)")
     add("--trace-kind", choices=[*TraceKind], default="auto", help="whose columns (default: found out)")
     add("--scale", type=float, default=1.0, help="times as fast: 2 is twice the rate (default 1)")
+    add("--keep", type=float, default=1.0, metavar="SHARE", help="take a random share of its requests (default 1)")
+    add("--sessions-per-h", type=float, default=60.0, help="how many sessions of an agentic trace begin (default 60)")
     add("--trace-start", default="0", metavar="TIME", help="begin so far into the trace, such as 9h")
     add("--spread", default="0", metavar="TIME", help="spread arrivals of one moment over so long (rounded clocks: 3s)")
 
@@ -103,6 +105,8 @@ def _trace_in(options: Namespace, path: Path) -> Trace:
         path=path,
         kind=TraceKind(options.trace_kind),
         scale=options.scale,
+        keep=options.keep,
+        sessions_per_h=options.sessions_per_h,
         start_s=_seconds("--trace-start", options.trace_start) or 0.0,
         spread_s=_seconds("--spread", options.spread) or 0.0,
     )

@@ -17,8 +17,7 @@ class Segment(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Shape:
     """`input_tokens` are the whole prompt, template and shared segments included; `segments` come first, in order.
-
-    `text` is a prompt that the trace itself brings; it is sent as it is.
+    0 of them: the trace does not say. `text` is a prompt that the trace itself brings; it is sent as it is.
     """
 
     at_s: float

@@ -22,13 +22,18 @@ FEWEST_CONTEXT_TOKENS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """A trace and how it is run: `scale` times as fast, from `start_s` on, same moments spread over `spread_s`."""
+    """A trace and how it is run: `scale` times as fast, from `start_s` on, same moments spread over `spread_s`.
+
+    `keep` is the share of its requests that is taken; of an agentic trace, `sessions_per_h` begin.
+    """
 
     path: Path
     kind: TraceKind = TraceKind.AUTO
     scale: float = 1.0
     start_s: float = 0.0
     spread_s: float = 0.0
+    keep: float = 1.0
+    sessions_per_h: float = 60.0
 
     @property
     def name(self) -> str:
@@ -91,11 +96,14 @@ class Spec:
             "--duration": (self.duration_s, 0),
             "--requests": (self.requests, 0),
             "--scale": (self.trace.scale if self.trace else None, 0),
+            "--sessions-per-h": (self.trace.sessions_per_h if self.trace else None, 0),
             "--context": (self.context_tokens, FEWEST_CONTEXT_TOKENS - 1),
         }
         for option, (value, above) in limits.items():
             if value is not None and not above < value < float("inf"):
                 raise ValueError(f"{option} {value:g} must be above {above:g}")
+        if self.trace and not 0 < self.trace.keep <= 1:
+            raise ValueError(f"--keep {self.trace.keep:g} must be above 0 and at most 1: a share of the requests")
         waits = (self.think_s, self.trace.start_s if self.trace else 0, self.trace.spread_s if self.trace else 0)
         if not all(0 <= wait_s < float("inf") for wait_s in waits):
             raise ValueError("--think-s, --trace-start and --spread must be 0 seconds or more")
@@ -130,6 +138,7 @@ def _prompts_of(spec: Spec) -> dict[str, Any]:
         "trace_kind": trace and str(trace.kind),
         "scale": trace and trace.scale,
         "trace_start_s": (trace and trace.start_s) or None,
+        "keep": trace and trace.keep,
         "spread_s": (trace and trace.spread_s) or None,
         "prompts": spec.prompts.name if spec.prompts else "synthetic",
         "input_tokens": (str(trace and "trace") if trace else str(spec.input_tokens)) if synthetic else None,

@@ -6,20 +6,24 @@ optionally tier, task, tenant, prompt, prefix_id with prefix_tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
 
+from benchmarks.workload.process import poisson
+from benchmarks.workload.rates import rates_in
 from benchmarks.workload.records import Record, records_in
+from benchmarks.workload.sessions import sessions_in
 from benchmarks.workload.shape import Segment, Shape
 
 MS_PER_S = 1000
+S_PER_H = 3600
 BLOCK_TOKENS = 512
 TIMES = ("at_s", "arrival_s", "timestamp_ms", "timestamp", "TIMESTAMP")
 INPUTS = ("input_tokens", "input_length", "ContextTokens", "prompt_tokens")
@@ -33,15 +37,33 @@ class TraceKind(StrEnum):
     AZURE = "azure"
     MOONCAKE = "mooncake"
     SERVEGEN = "servegen"
+    AGENTIC = "agentic"
+    RATES = "rates"
     OWN = "own"
 
 
-def trace_in(path: Path, kind: TraceKind = TraceKind.AUTO) -> Iterator[Shape]:
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What of a trace is taken: a share of its requests (or sessions), and how often sessions begin."""
+
+    keep: float = 1.0
+    sessions_per_h: float = 60.0
+    seed: int = 0
+
+
+WHOLE = Sampling()
+
+
+def trace_in(path: Path, kind: TraceKind = TraceKind.AUTO, sampling: Sampling = WHOLE) -> Iterator[Shape]:
     """In order, the first at 0 s. Raises ValueError with a sentence: no row, no such column, an earlier time."""
-    shapes = _ordered(path, records_in(path), kind)
+    records = records_in(path)
+    row = next(records, None)
+    if row is None:
+        raise ValueError(f"{path}: there is no request in it; it needs a row for each, below the names of the columns")
+    shapes = _shapes(row, chain([row], records), kind, sampling)
     first = next(shapes, None)
     if first is None:
-        raise ValueError(f"{path}: there is no request in it; it needs a row for each, below the names of the columns")
+        raise ValueError(f"{path}: no request is left of it; --keep {sampling.keep:g} is too small a share")
     yield replace(first, at_s=0.0)
     for shape in shapes:
         yield replace(shape, at_s=shape.at_s - first.at_s)
@@ -65,33 +87,35 @@ def spread(shapes: Iterable[Shape], within_s: float, rng: Random) -> Iterator[Sh
             yield replace(shape, at_s=at_s + late_s)
 
 
-def _ordered(path: Path, records: Iterable[Record], kind: TraceKind) -> Iterator[Shape]:
+def _shapes(row: Record, records: Iterator[Record], kind: TraceKind, sampling: Sampling) -> Iterator[Shape]:
+    if kind is TraceKind.AUTO:
+        kind = next((found for found, column in TELLING.items() if column in row.values), TraceKind.OWN)
+    rng = Random(f"{sampling.seed} trace")
+    for column in NEEDED.get(kind, ()):
+        if column not in row.values:
+            raise ValueError(f"{row.where}: no column {column}, which a {kind} trace has; try --trace-kind auto")
+    if kind is TraceKind.RATES:
+        return rates_in(records, sampling.keep, rng)
+    if kind is TraceKind.AGENTIC:
+        return iter(sessions_in(records, poisson(sampling.sessions_per_h / S_PER_H, rng), sampling.keep, rng))
+    shapes = _ordered(records, _reader(row, MORE.get(kind, _own)))
+    return shapes if sampling.keep == 1 else (shape for shape in shapes if rng.random() < sampling.keep)
+
+
+def _ordered(records: Iterable[Record], shape_of: Callable[[Record], Shape]) -> Iterator[Shape]:
     last_s = float("-inf")
-    shape_of: Callable[[Record], Shape] | None = None
     for record in records:
-        shape_of = shape_of or _reader(record, kind)
         shape = shape_of(record)
         if shape.at_s < last_s:
-            raise ValueError(f"{record.where}: it comes before the line above it; sort {path.name} by time")
+            raise ValueError(f"{record.where}: it comes before the line above it; sort {record.path.name} by time")
         last_s = shape.at_s
         yield shape
 
 
-def _reader(record: Record, kind: TraceKind) -> Callable[[Record], Shape]:
+def _reader(row: Record, more: Callable[[Record, Shape], Shape]) -> Callable[[Record], Shape]:
     """How rows like this one are read. Raises ValueError where a column is missing."""
-    if kind is TraceKind.AUTO:
-        kind = next((found for found, column in TELLING.items() if column in record.values), TraceKind.OWN)
-    time, inputs, outputs = (_column(record, names) for names in (TIMES, INPUTS, OUTPUTS))
-    needed = TELLING.get(kind)
-    if needed and needed not in record.values and kind is not TraceKind.AZURE:
-        raise ValueError(f"{record.where}: no column {needed}, which a {kind} trace has; try --trace-kind auto")
-    more = MORE.get(kind, _own)
-
-    def shape_of(record: Record) -> Shape:
-        shape = Shape(_moment(record, time), _tokens(record, inputs), _tokens(record, outputs))
-        return more(record, shape)
-
-    return shape_of
+    time, inputs, outputs = (_column(row, names) for names in (TIMES, INPUTS, OUTPUTS))
+    return lambda record: more(record, Shape(_moment(record, time), _tokens(record, inputs), _tokens(record, outputs)))
 
 
 def _column(record: Record, names: tuple[str, ...]) -> str:
@@ -145,9 +169,23 @@ def _servegen(record: Record, shape: Shape) -> Shape:
     return replace(shape, tenant=record.text("client"))
 
 
-# The column by which a kind is known.
+# The column by which a kind is known, and those without which it cannot be read.
 TELLING: Mapping[TraceKind, str] = MappingProxyType(
-    {TraceKind.MOONCAKE: "hash_ids", TraceKind.SERVEGEN: "client", TraceKind.AZURE: "ContextTokens"}
+    {
+        TraceKind.MOONCAKE: "hash_ids",
+        TraceKind.AGENTIC: "prefix_hit_tokens",
+        TraceKind.RATES: "slot_start_s",
+        TraceKind.SERVEGEN: "client",
+        TraceKind.AZURE: "ContextTokens",
+    }
+)
+NEEDED: Mapping[TraceKind, Sequence[str]] = MappingProxyType(
+    {
+        TraceKind.MOONCAKE: ("hash_ids",),
+        TraceKind.AGENTIC: ("session", "branch", "t_s", "input_tokens", "output_tokens", "prefix_hit_tokens"),
+        TraceKind.RATES: ("slot_start_s", "req_per_s"),
+        TraceKind.SERVEGEN: ("client",),
+    }
 )
 MORE: Mapping[TraceKind, Callable[[Record, Shape], Shape]] = MappingProxyType(
     {TraceKind.MOONCAKE: _mooncake, TraceKind.SERVEGEN: _servegen}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from itertools import count, islice
 from pathlib import Path
@@ -18,7 +19,10 @@ from benchmarks.workload.shape import Shape, fitted
 from benchmarks.workload.spec import Spec, Trace, described
 from benchmarks.workload.synthetic import Synthetic, filled
 from benchmarks.workload.tokenizer import Folder, Tokenizer
-from benchmarks.workload.trace import cut, spread, trace_in
+from benchmarks.workload.trace import Sampling, cut, spread, trace_in
+
+# A day at 25 requests a second. More would fill the memory before the run begins.
+MOST_SHAPES = 2_000_000
 
 __all__ = ["Spec", "Trace", "add_arguments", "arrivals_of", "described", "spec_in"]
 
@@ -77,13 +81,27 @@ def _times(spec: Spec) -> Iterator[float]:
 def _traced(spec: Spec, trace: Trace) -> Iterator[Shape]:
     """Read whole before the run: a wrong line must not end a run that has begun. Users go round it without end."""
     limit_s = spec.duration_s if spec.open else None
-    shapes = trace_in(trace.path, trace.kind)
+    shapes = trace_in(trace.path, trace.kind, Sampling(trace.keep, trace.sessions_per_h, spec.seed))
     if trace.spread_s:
         shapes = spread(shapes, trace.spread_s, _rng(spec, "spread"))
-    found = list(cut(shapes, start_s=trace.start_s, scale=trace.scale, limit_s=limit_s))
+    shapes = cut(shapes, start_s=trace.start_s, scale=trace.scale, limit_s=limit_s)
+    found = list(_with_lengths(spec, islice(shapes, spec.requests or MOST_SHAPES)))
     if not found:
         raise ValueError(f"{trace.path}: no request comes after {trace.start_s:g} s within the time of the run")
+    if len(found) == MOST_SHAPES:
+        raise ValueError(f"{trace.path}: above {MOST_SHAPES:,} requests; take less by --duration, --requests or --keep")
     return iter(found) if spec.open else (found[number % len(found)] for number in count())
+
+
+def _with_lengths(spec: Spec, shapes: Iterator[Shape]) -> Iterator[Shape]:
+    """Those that their trace does not tell, by the options."""
+    rng, output = _rng(spec, "lengths"), spec.output_tokens
+    for shape in shapes:
+        if shape.input_tokens:
+            yield shape
+        else:
+            output_tokens = output.draw(rng) if output else None
+            yield replace(shape, input_tokens=spec.input_tokens.draw(rng), output_tokens=output_tokens)
 
 
 def _from_file(spec: Spec, path: Path, shapes: Iterator[Shape], synthetic: Synthetic) -> Iterator[tuple[Shape, Prompt]]:
