@@ -40,4 +40,10 @@ def test_some_runs_are_counted_whole(samples: list[Sample], seconds: float, load
 
 
 def test_a_run_that_was_stopped_early_ends_when_it_was() -> None:
-    assert window_of(load(10, 40, 0.5), seconds=40.5, load_s=60).end_s == 40.5
+    window = window_of(load(10, 40, 0.5), seconds=40.5, load_s=600)
+    assert window.begin_s == pytest.approx(4.05)
+    assert window.end_s == 40.5
+
+
+def test_a_run_that_was_stopped_at_once_is_counted_whole() -> None:
+    assert window_of(load(100, 2, 0.5), seconds=2.5, load_s=600) == Window(0.0, 2.5)

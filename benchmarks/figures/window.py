@@ -47,14 +47,16 @@ def window_of(samples: Sequence[Sample], *, seconds: float, load_s: float | None
     `vllm bench serve` counts it. Else the first tenth is cut, or as much as it takes until as many requests are in
     flight as nine tenths of the median of the second half, but at most three tenths; the end of the load ends it.
     """
-    if load_s is None or load_s < LEAST_S or len(samples) < LEAST_REQUESTS:
+    # A run that was stopped early has sent for no longer than it took.
+    load_s = 0.0 if load_s is None else min(load_s, seconds)
+    if load_s < LEAST_S or len(samples) < LEAST_REQUESTS:
         return Window(0.0, seconds)
     grid = np.linspace(0.0, load_s, GRID + 1)
     counts = _in_flight(samples, grid)
     steady = STEADY_SHARE * float(np.median(counts[GRID // 2 :]))
     reached_s = float(grid[int(np.argmax(counts >= steady))])
     begin_s = min(max(reached_s, LEAST_SHARE * load_s), MOST_SHARE * load_s)
-    return Window(begin_s, min(load_s, seconds))
+    return Window(begin_s, load_s)
 
 
 def _in_flight(samples: Sequence[Sample], grid: np.ndarray) -> np.ndarray:
