@@ -150,3 +150,8 @@ def test_failures_may_have_cost_the_engine_tokens() -> None:
     cut = replace(answer("local/a"), error="cut")
     assert disagreements([*HYBRID, cut], 3600, 390) == []
     assert len(disagreements([*HYBRID, cut], 100, 390)) == 1
+
+
+def test_requests_under_way_at_an_early_end_may_have_cost_the_engine_tokens() -> None:
+    assert len(disagreements(HYBRID, 2700, 800)) == 1
+    assert disagreements(HYBRID, 2700, 800, unfinished=3) == []
