@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench import first_ready
 from benchmarks.latency import Case, Failed, Row, side_of
 from benchmarks.quantiles import quantile, spread
 from benchmarks.stream import Sample, ask, session
@@ -136,18 +135,3 @@ async def test_a_sample_says_whether_the_answer_was_complete(mode: str, error: s
     assert error is None or error in (sample.error or "")
     assert (sample.ttft_s is None) == (mode == "503")
     assert 0 < sample.e2e_s < 10
-
-
-def test_bench_takes_the_first_ready_engine_of_the_status() -> None:
-    loading = {"state": "loading", "url": "http://127.0.0.1:1", "model": "large"}
-    serving = {"state": "ready", "url": "http://127.0.0.1:2", "model": "small"}
-    assert first_ready({"engines": [loading, serving]}) == ("http://127.0.0.1:2", "small")
-    with pytest.raises(ValueError, match="no engine is ready"):
-        first_ready({"engines": [loading]})
-
-
-def test_bench_says_that_no_stack_is_up() -> None:
-    command = [sys.executable, "-m", "benchmarks", "bench", "--router", "http://127.0.0.1:9"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert "nothing answers at http://127.0.0.1:9" in ended.stderr
