@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from benchmarks.figures.promise import Promise
 from benchmarks.report.document import Document, Run
 
 RATE = "requests/s"
@@ -76,6 +77,12 @@ def share_in(promise: str) -> str:
     """Which quantile is promised: `p95`."""
     found = SHARE.search(promise)
     return f"p{found.group(1)}" if found else "p95"
+
+
+def promise_of(text: str) -> Promise | None:
+    """The promise itself; None where none was made."""
+    limits_s = limits_in(text)
+    return Promise(limits_s, float(share_in(text)[1:]) / 100) if limits_s else None
 
 
 def keeps(run: Run) -> bool | None:
