@@ -82,7 +82,7 @@ def stand_in_cloud(key: str, price: Price, *, keep: bool, options: Sequence[str]
     finally:
         if not keep:
             cloud.terminate()
-            cloud.wait(STOP_S)
+            cloud.communicate(timeout=STOP_S)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class FakeEngine:
     def kill(self) -> None:
         """Ends the process; what it had in flight is cut."""
         self._process.kill()
-        self._process.wait(STOP_S)
+        self._process.communicate(timeout=STOP_S)
 
     def hang(self) -> None:
         """Stops the process where it is."""
@@ -62,9 +62,8 @@ class FakeEngine:
 
     def stop(self) -> None:
         """For good."""
-        self.kill()
-        if self._process.stdout:
-            self._process.stdout.close()
+        if self._process.returncode is None:
+            self.kill()
 
     def _started(self) -> subprocess.Popen[str]:
         # The port of the first start is kept, because the router knows the engine by it.
@@ -75,7 +74,7 @@ class FakeEngine:
         )
         line = process.stdout.readline() if process.stdout else ""
         if " at " not in line:
-            process.wait(STOP_S)
+            process.communicate(timeout=STOP_S)
             raise ValueError("the fake engine did not start; its reason stands above (look at --engine-options)")
         self._port = int(line.strip().removesuffix("/v1").rsplit(":", 1)[1])
         return process
