@@ -144,6 +144,13 @@ def test_a_trace_brings_the_times_and_a_file_the_prompts(tmp_path: Path) -> None
     assert (arrival.prompt.content, arrival.output_tokens) == ("What is the time?", 5)
 
 
+def test_a_trace_that_shares_nothing_may_be_given_a_shared_prefix(tmp_path: Path) -> None:
+    path = written(tmp_path, *({"at_s": 0, "input_tokens": 30, "output_tokens": 5} for _ in range(40)))
+    found = list(arrivals_of(spec("--trace", path, "--shared-prefix", "20:2")))
+    assert len({tuple(words(arrival)[:20]) for arrival in found}) == 2
+    assert len({tuple(words(arrival)) for arrival in found}) == 40
+
+
 def test_requests_longer_than_the_context_are_cut(tmp_path: Path) -> None:
     rows = [{"at_s": 0, "input_tokens": each, "output_tokens": 5} for each in (3, 90, 95, 4000)]
     found = list(arrivals_of(spec("--trace", written(tmp_path, *rows), "--context", "98")))
@@ -165,6 +172,10 @@ def test_requests_longer_than_the_context_are_cut(tmp_path: Path) -> None:
         (["--requests", "0"], "--requests 0 must be above 0"),
         (["--rate", "1", "--burstiness", "0"], "--burstiness 0 must be above 0"),
         (["--think-s=-1"], "--think-s"),
+        (["--rate", "1", "--think-s", "1"], "--think-s is of --users"),
+        (["--users", "1", "--burstiness", "2"], "--burstiness is of --rate"),
+        (["--rate", "1", "--scale", "2"], "--scale is of a trace"),
+        (["--trace-start", "9h"], "--trace-start is of a trace"),
         (["--trace", "x.csv", "--scale", "0"], "--scale 0 must be above 0"),
         (["--trace", "x.csv", "--keep", "0"], "--keep 0 must be above 0"),
         (["--trace", "x.csv", "--sessions-per-h", "0"], "--sessions-per-h 0 must be above 0"),

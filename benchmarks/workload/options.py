@@ -19,6 +19,8 @@ SERVER = "server"
 UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 SECONDS = re.compile(r"(-?\d+(?:\.\d+)?)([smh]?)")
 SEEDS = 2**32
+# What only a trace has, and what it is when nothing was asked for.
+TRACE_ONLY = {"trace_kind": "auto", "scale": 1.0, "keep": 1.0, "trace_start": "0", "spread": "0"}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -34,6 +36,9 @@ def spec_in(options: Namespace) -> Spec:
     closed = options.rate is None and path is None
     ends_itself = path is not None or options.requests is not None
     output: str = options.output_tokens
+    for option, usual in TRACE_ONLY.items():
+        if path is None and getattr(options, option) != usual:
+            raise ValueError(f"--{option.replace('_', '-')} is of a trace: name one by --trace FILE")
     return Spec(
         rate=options.rate,
         users=USERS if options.users is None and closed else options.users,

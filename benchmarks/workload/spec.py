@@ -85,28 +85,44 @@ class Spec:
 
     def __post_init__(self) -> None:
         """Raises ValueError, with a sentence, on what cannot be run."""
-        if self.trace is None and (self.rate is None) == (self.users is None):
-            raise ValueError("--rate and --users exclude each other: a rate is an open loop, users are a closed one")
-        if self.trace is not None and self.rate is not None:
-            raise ValueError("--rate and --trace exclude each other: a trace has arrivals of its own; use --scale")
-        limits: Mapping[str, tuple[float | None, float]] = {
-            "--rate": (self.rate, 0),
-            "--users": (self.users, 0),
-            "--burstiness": (self.burstiness, 0),
-            "--duration": (self.duration_s, 0),
-            "--requests": (self.requests, 0),
-            "--scale": (self.trace.scale if self.trace else None, 0),
-            "--sessions-per-h": (self.trace.sessions_per_h if self.trace else None, 0),
-            "--context": (self.context_tokens, FEWEST_CONTEXT_TOKENS - 1),
-        }
-        for option, (value, above) in limits.items():
+        wrong = next((said for said, found in _contradictions(self).items() if found), None)
+        if wrong:
+            raise ValueError(wrong)
+        for option, (value, above) in _limits(self).items():
             if value is not None and not above < value < float("inf"):
                 raise ValueError(f"{option} {value:g} must be above {above:g}")
-        if self.trace and not 0 < self.trace.keep <= 1:
-            raise ValueError(f"--keep {self.trace.keep:g} must be above 0 and at most 1: a share of the requests")
         waits = (self.think_s, self.trace.start_s if self.trace else 0, self.trace.spread_s if self.trace else 0)
         if not all(0 <= wait_s < float("inf") for wait_s in waits):
             raise ValueError("--think-s, --trace-start and --spread must be 0 seconds or more")
+
+
+def _contradictions(spec: Spec) -> Mapping[str, bool]:
+    """What does not go together, by the sentence that says so."""
+    traced, rated = spec.trace is not None, spec.rate is not None
+    return {
+        "--rate and --users exclude each other: a rate is an open loop, users are a closed one": not traced
+        and rated == (spec.users is not None),
+        "--rate and --trace exclude each other: a trace has arrivals of its own; use --scale": traced and rated,
+        "--think-s is of --users: in an open loop nobody waits for an answer": spec.open and spec.think_s > 0,
+        "--burstiness is of --rate: users and traces have gaps of their own": not rated and spec.burstiness != 1,
+    }
+
+
+def _limits(spec: Spec) -> Mapping[str, tuple[float | None, float]]:
+    """What each number must be above, where it is given."""
+    trace = spec.trace
+    if trace and not 0 < trace.keep <= 1:
+        raise ValueError(f"--keep {trace.keep:g} must be above 0 and at most 1: a share of the requests")
+    return {
+        "--rate": (spec.rate, 0),
+        "--users": (spec.users, 0),
+        "--burstiness": (spec.burstiness, 0),
+        "--duration": (spec.duration_s, 0),
+        "--requests": (spec.requests, 0),
+        "--scale": (trace.scale if trace else None, 0),
+        "--sessions-per-h": (trace.sessions_per_h if trace else None, 0),
+        "--context": (spec.context_tokens, FEWEST_CONTEXT_TOKENS - 1),
+    }
 
 
 def described(spec: Spec) -> dict[str, Any]:

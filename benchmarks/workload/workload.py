@@ -17,7 +17,7 @@ from benchmarks.workload.prompts import cycled, prompts_in
 from benchmarks.workload.served import Served
 from benchmarks.workload.shape import Shape, fitted
 from benchmarks.workload.spec import Spec, Trace, described
-from benchmarks.workload.synthetic import Synthetic, filled
+from benchmarks.workload.synthetic import SharedPrefix, Synthetic, filled
 from benchmarks.workload.tokenizer import Folder, Tokenizer
 from benchmarks.workload.trace import Sampling, cut, spread, trace_in
 
@@ -34,6 +34,8 @@ def arrivals_of(spec: Spec, run: int = 0) -> Iterator[Arrival]:
     Raises ValueError, or OSError, with a sentence. Making a prompt of 1,000 words takes some tens of microseconds.
     """
     shapes = _shapes(spec)
+    if spec.shared_prefix is not None:
+        shapes = _prefixed(shapes, spec.shared_prefix, _rng(spec, "prefixes"))
     if spec.context_tokens is not None:
         shapes = fitted(shapes, spec.context_tokens)
     synthetic = Synthetic(
@@ -58,17 +60,7 @@ def tokenizer_of(where: str, model: str) -> Tokenizer | None:
 def _shapes(spec: Spec) -> Iterator[Shape]:
     if spec.trace is not None:
         return _traced(spec, spec.trace)
-    lengths, prefixes = _rng(spec, "lengths"), _rng(spec, "prefixes")
-    output, prefix = spec.output_tokens, spec.shared_prefix
-    return (
-        Shape(
-            at_s=at_s,
-            input_tokens=spec.input_tokens.draw(lengths),
-            output_tokens=output.draw(lengths) if output else None,
-            segments=(prefix.drawn(prefixes),) if prefix else (),
-        )
-        for at_s in _times(spec)
-    )
+    return _with_lengths(spec, (Shape(at_s, 0) for at_s in _times(spec)))
 
 
 def _times(spec: Spec) -> Iterator[float]:
@@ -102,6 +94,12 @@ def _with_lengths(spec: Spec, shapes: Iterator[Shape]) -> Iterator[Shape]:
         else:
             output_tokens = output.draw(rng) if output else None
             yield replace(shape, input_tokens=spec.input_tokens.draw(rng), output_tokens=output_tokens)
+
+
+def _prefixed(shapes: Iterator[Shape], prefix: SharedPrefix, rng: Random) -> Iterator[Shape]:
+    """With one of the shared prefixes in front of those that share nothing yet."""
+    for shape in shapes:
+        yield shape if shape.segments else replace(shape, segments=(prefix.drawn(rng),))
 
 
 def _from_file(spec: Spec, path: Path, shapes: Iterator[Shape], synthetic: Synthetic) -> Iterator[tuple[Shape, Prompt]]:
