@@ -30,7 +30,9 @@ from engines.gpu import GpuDraw, GpuMeter
 
 Page = TypeVar("Page")
 EVERY_S = 1.0
-NOTHING_AFTER_S = 0.9
+# A look takes at most this share of the time until the next one; but sums depend on the first and the last.
+LOOK_SHARE = 0.9
+ENDS_S = 2.0
 
 
 class Counts(Protocol):
@@ -79,7 +81,7 @@ class Telemetry:
     async def __aenter__(self) -> Telemetry:
         self._meter = await asyncio.to_thread(GpuMeter) if self._places.reads_gpus else None
         self._began_s, self._began_unix_s = time.perf_counter(), time.time()
-        await self._look()
+        await self._look(ENDS_S)
         self._polling = asyncio.create_task(self._poll())
         return self
 
@@ -89,7 +91,7 @@ class Telemetry:
         self._polling.cancel()
         await asyncio.wait([self._polling])
         try:
-            await self._look()
+            await self._look(ENDS_S)
         finally:
             if self._meter is not None:
                 await asyncio.to_thread(self._meter.close)
@@ -121,10 +123,9 @@ class Telemetry:
         while True:
             late_s = (time.perf_counter() - self._began_s) % self._every_s
             await asyncio.sleep(self._every_s - late_s)
-            await self._look()
+            await self._look(self._every_s * LOOK_SHARE)
 
-    async def _look(self) -> None:
-        limit_s = self._every_s * NOTHING_AFTER_S
+    async def _look(self, limit_s: float) -> None:
         router, draws, engines = await asyncio.gather(self._router(limit_s), self._draws(), self._engines(limit_s))
         at_s = time.perf_counter() - self._began_s
         self._energy.add(at_s, draws)
