@@ -16,7 +16,9 @@ from benchmarks.drive.exchange import Exchange
 from benchmarks.drive.progress import Progress
 from benchmarks.figures.errors import Failure
 
-# A server may close an idle connection in the very moment in which it is used again: the request was never read then.
+# A server may close an idle connection in the very moment in which it is used again: the request was never read then,
+# and is sent once more. One that hangs up on a connection in use fails, and that is counted.
+IDLE_S = 0.25
 RACE_S = 0.1
 FIRST_FINAL = 200
 
@@ -42,7 +44,7 @@ class Connection(asyncio.Protocol):
         # A list takes what the parser finds without a call of Python.
         self.on_body = self._parts.append
         self._headers: dict[bytes, bytes] = {}
-        self._is_whole = self._has_begun = self._was_used = self._ends_by_close = False
+        self._is_whole = self._has_begun = self._was_idle = self._ends_by_close = self._keeps = False
         self._exchange: Exchange | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.is_lost = False
@@ -59,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._headers = {}
         self._is_whole = self._has_begun = self._ends_by_close = False
         self._exchange = exchange
+        self._was_idle = 0.0 < self.idle_since_s < exchange.sent_s - IDLE_S
         exchange.abandon = self._transport.abort
         self._transport.write(exchange.raw)
 
@@ -112,6 +115,8 @@ class Connection(asyncio.Protocol):
             self._headers = {}
         else:
             self._is_whole = True
+            # The parser forgets it as soon as it is back.
+            self._keeps = self._parser is not None and self._parser.should_keep_alive()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The endpoint has hung up, or we have."""
@@ -124,7 +129,7 @@ class Connection(asyncio.Protocol):
             if self._ends_by_close and error is None:
                 self._exchange = None
                 exchange.complete(now_s)
-            elif self._was_used and not self._has_begun and now_s - exchange.sent_s < RACE_S:
+            elif self._was_idle and not self._has_begun and now_s - exchange.sent_s < RACE_S:
                 self._exchange = None
                 self._refused(exchange)
             else:
@@ -135,12 +140,10 @@ class Connection(asyncio.Protocol):
         self._parser = None
 
     def _end(self, exchange: Exchange, now_s: float) -> None:
-        keeps = self._parser is not None and self._parser.should_keep_alive()
         self._exchange = None
-        self._was_used = True
         self.idle_since_s = now_s
         # Free before the verdict, so that a user who asks again at once finds a connection.
-        if keeps:
+        if self._keeps:
             self._freed(self)
         else:
             self._transport.close()
