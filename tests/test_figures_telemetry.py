@@ -147,14 +147,14 @@ async def test_an_engine_is_watched_while_it_works_and_its_tokens_are_counted() 
         places = Places((engine.url,))
         with ask(engine.url, "watched", 7) as before:
             before.wait()
-        async with Telemetry(places, progress, every_s=EVERY_S) as telemetry:
+        async with Telemetry(places, progress, every_s=2 * EVERY_S) as telemetry:
             progress.in_flight = 1
-            with ask(engine.url, "watched", 100) as client:
+            with ask(engine.url, "watched", 300) as client:
                 await eventually(lambda: any(moment.running for moment in telemetry.timeline()))
                 await eventually(lambda: client.poll() is not None)
-            progress.in_flight, progress.done, progress.events = 0, 1, 100
+            progress.in_flight, progress.done, progress.events = 0, 1, 300
         taken, timeline = telemetry.taken(), telemetry.timeline()
-    assert taken.generation_tokens == 100, "what it did before does not count"
+    assert taken.generation_tokens == 300, "what it did before does not count"
     assert taken.prompt_tokens is not None
     assert taken.prompt_tokens > 0
     assert (taken.joules, taken.cloud_usd) == (None, None)
@@ -163,7 +163,7 @@ async def test_an_engine_is_watched_while_it_works_and_its_tokens_are_counted() 
     assert timeline[-1].running == timeline[-1].waiting == 0
     steps = pairwise(timeline)
     shown = sum((m.output_tokens_per_s or 0) * (m.at_s - before.at_s) for before, m in steps)
-    assert shown == pytest.approx(100)
+    assert shown == pytest.approx(300)
 
 
 async def test_an_engine_that_dies_is_missing_and_the_watch_goes_on() -> None:
