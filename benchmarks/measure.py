@@ -89,16 +89,13 @@ def pacing_of(spec: Spec) -> Pacing:
 
 
 def _window(spec: Spec, driven: Drive) -> Window:
-    """A load that was stopped early has the window of what was sent until then."""
     load_s = None if spec.requests is not None or spec.trace is not None else spec.duration_s
-    if load_s is not None and driven.was_stopped:
-        load_s = min(load_s, driven.seconds)
     return window_of(driven.samples, seconds=driven.seconds, load_s=load_s)
 
 
 def _notes(driven: Drive, seen: Taken) -> list[str]:
     """What a reader should know that no figure says."""
-    found = disagreements(driven.samples, seen.prompt_tokens, seen.generation_tokens)
+    found = disagreements(driven.samples, seen.prompt_tokens, seen.generation_tokens, unfinished=driven.unfinished)
     if driven.unfinished:
         found.append(f"{driven.unfinished} requests were under way at the early end, and are not in the figures")
     return found
