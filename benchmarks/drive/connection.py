@@ -6,9 +6,8 @@ The one door to the endpoint under load. It must not know why a request is sent 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
@@ -23,23 +22,28 @@ RACE_S = 0.1
 FIRST_FINAL = 200
 
 
+class Owner(Protocol):
+    """Who keeps connections."""
+
+    def made(self, connection: Connection) -> None:
+        """It is open; it is not there before."""
+
+    def freed(self, connection: Connection) -> None:
+        """It can be asked the next."""
+
+    def gone(self, connection: Connection) -> None:
+        """It never can again."""
+
+    def refused(self, exchange: Exchange) -> None:
+        """This request was never read, and must be sent on another connection."""
+
+
 class Connection(asyncio.Protocol):
-    """`freed` is called when it can be asked the next, `gone` when it never can again.
+    """A connection, and the request under way on it."""
 
-    `refused` gets a request that must be sent on another connection.
-    """
-
-    def __init__(
-        self,
-        progress: Progress,
-        freed: Callable[[Connection], None],
-        gone: Callable[[Connection], None],
-        refused: Callable[[Exchange], None],
-    ) -> None:
+    def __init__(self, progress: Progress, owner: Owner) -> None:
         self._progress = progress
-        self._freed = freed
-        self._gone = gone
-        self._refused = refused
+        self._owner = owner
         self._parts: list[bytes] = []
         # A list takes what the parser finds without a call of Python.
         self.on_body = self._parts.append
@@ -55,6 +59,7 @@ class Connection(asyncio.Protocol):
         # uvloop's transports are no subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._progress.connections += 1
+        self._owner.made(self)
 
     def ask(self, exchange: Exchange) -> None:
         """Send its request. Only on a connection that is free."""
@@ -123,7 +128,7 @@ class Connection(asyncio.Protocol):
         now_s = monotonic()
         self.is_lost = True
         self._progress.connections -= 1
-        self._gone(self)
+        self._owner.gone(self)
         exchange = self._exchange
         if exchange is not None and not exchange.is_over:
             if self._ends_by_close and error is None:
@@ -131,7 +136,7 @@ class Connection(asyncio.Protocol):
                 exchange.complete(now_s)
             elif self._was_idle and not self._has_begun and now_s - exchange.sent_s < RACE_S:
                 self._exchange = None
-                self._refused(exchange)
+                self._owner.refused(exchange)
             else:
                 what = "in the middle of the answer" if self._has_begun else "before the answer"
                 failure = Failure.FRAMING if self._has_begun else Failure.CONNECTION
@@ -144,7 +149,7 @@ class Connection(asyncio.Protocol):
         self.idle_since_s = now_s
         # Free before the verdict, so that a user who asks again at once finds a connection.
         if self._keeps:
-            self._freed(self)
+            self._owner.freed(self)
         else:
             self._transport.close()
         exchange.complete(now_s)

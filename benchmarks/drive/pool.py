@@ -73,6 +73,22 @@ class Pool:
             await asyncio.sleep(0)
         self._idle.clear()
 
+    def made(self, connection: Connection) -> None:
+        """From a connection, when it is open."""
+        self._all.add(connection)
+
+    def freed(self, connection: Connection) -> None:
+        """From a connection whose answer is read."""
+        self._idle.append(connection)
+
+    def gone(self, connection: Connection) -> None:
+        """From a connection that is closed."""
+        self._all.discard(connection)
+
+    def refused(self, exchange: Exchange) -> None:
+        """From a connection that was closed before the request was read."""
+        self._dial(exchange)
+
     def _dial(self, exchange: Exchange) -> None:
         dial = self._loop.create_task(self._connect(exchange))
         self._dials.add(dial)
@@ -84,7 +100,7 @@ class Pool:
         name = place.name if place.trust else None
         try:
             _, connection = await self._loop.create_connection(
-                self._made, place.host, place.port, ssl=place.trust, server_hostname=name
+                partial(Connection, self._progress, self), place.host, place.port, ssl=place.trust, server_hostname=name
             )
         except OSError as error:
             if error.errno in TOO_MANY_FILES:
@@ -92,11 +108,6 @@ class Pool:
             exchange.fail(monotonic(), Failure.CONNECTION, f"cannot connect to {place.name}:{place.port}: {error}")
         else:
             connection.ask(exchange)
-
-    def _made(self) -> Connection:
-        connection = Connection(self._progress, self._idle.append, self._all.discard, self._dial)
-        self._all.add(connection)
-        return connection
 
 
 def _cancel(dial: asyncio.Task[None]) -> None:
