@@ -27,7 +27,7 @@ class Finding(StrEnum):
     WORSE = "worse"
     BETTER = "better"
     SAME = "same"
-    NOT_SHOWN = "no difference shown"
+    NOT_SHOWN = "not shown"
     UNKNOWN = "cannot tell"
 
 

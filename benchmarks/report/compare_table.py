@@ -103,5 +103,5 @@ def _interval(each: Change) -> str:
     if each.name == "errors":
         return f"{each.low * 100:+.2f} to {each.high * 100:+.2f}"
     # A thousand percent and ten thousand say the same: nothing is known upwards.
-    high = "any" if each.high > FAR else change(each.high)
-    return f"{change(each.low)} to {high}"
+    high = "any" if each.high > FAR else f"{each.high * 100:+.1f}"
+    return f"{each.low * 100:+.1f} to {high} %"

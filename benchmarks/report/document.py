@@ -5,16 +5,22 @@ Pure values. `benchmarks.report.rows` keeps the requests themselves in a file be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from benchmarks.report.foreign import part, records
+
 SCHEMA = "spillway-benchmark/1"
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """A distribution. `low` and `high` are the ends of the 95 % confidence interval of each statistic, by its name."""
+    """A distribution. `low` and `high` are the ends of the 95 % confidence interval of each statistic, by its name.
+
+    NaN, null in the JSON, stands for a statistic that an imported report does not state.
+    """
 
     count: int
     mean: float
@@ -140,9 +146,18 @@ def written(document: Document) -> bytes:
 def read(raw: bytes, name: str) -> Document:
     """The inverse of `written`. Raises ValueError that names the file, what is wrong and where."""
     try:
-        document = msgspec.json.decode(raw, type=Document)
-    except msgspec.DecodeError as error:
+        document = msgspec.convert(_with_numbers(msgspec.json.decode(raw)), type=Document)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise ValueError(f"{name} is not a report of this harness: {error}") from error
     if document.schema != SCHEMA:
         raise ValueError(f"{name} has schema {document.schema!r}; this version reads {SCHEMA!r}: measure it again.")
     return document
+
+
+def _with_numbers(found: Any) -> Any:
+    """JSON has no NaN: a statistic that nobody knows is null there, in summaries of the document and of its runs."""
+    if isinstance(found, dict):
+        for holder in (found, *records(found.get("runs"))):
+            for figure in (value for value in part(holder, "summary").values() if isinstance(value, dict)):
+                figure.update({name: math.nan for name, value in figure.items() if value is None})
+    return found

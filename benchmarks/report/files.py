@@ -13,7 +13,8 @@ import msgspec
 
 from benchmarks.drive.sample import Sample
 from benchmarks.report import rows
-from benchmarks.report.document import Document, Run, read, written
+from benchmarks.report.document import Document, Run, written
+from benchmarks.report.imported import document_in
 from benchmarks.report.page import page
 from benchmarks.report.pictures import pictures_of, slug
 
@@ -60,8 +61,7 @@ def load(file: Path) -> tuple[Document, dict[str, list[Sample]]]:
 
     Rows that are gone are left out: the summaries stay. Raises ValueError with a sentence, OSError where no file is.
     """
-    document = read(file.read_bytes(), str(file))
-    found = {}
+    document, found = document_in(file.read_bytes(), str(file))
     for run in document.runs:
         beside = file.parent / Path(run.rows).name
         if run.rows and beside.is_file():
