@@ -107,7 +107,20 @@ def test_a_law_reads_back_as_it_was_written(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "-5", "many", "uniform:10", "uniform:20-10", "normal:10", "poisson:3", "normal:1,2,3", "1,2"]
+    "text",
+    [
+        "",
+        "0",
+        "-5",
+        "many",
+        "uniform:10",
+        "uniform:20-10",
+        "normal:10",
+        "lognormal:300,80",
+        "poisson:3",
+        "normal:1,2,3",
+        "1,2",
+    ],
 )
 def test_a_length_that_is_none_is_refused_in_words(text: str) -> None:
     with pytest.raises(ValueError, match=r"token|least comes first"):

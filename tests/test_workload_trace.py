@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.workload.shape import Segment, Shape
 from benchmarks.workload.trace import Sampling, TraceKind, cut, spread, trace_in
@@ -141,6 +145,7 @@ WRONG = {
     "before time": (OWN + "-1,1,1\n", "line 2: column at_s is -1, below 0"),
     "negative": (OWN + "0,1,1\n1,-7,1\n", "line 3: column input_tokens is -7, below 0"),
     "not a number": (OWN + "0,1,1\n1,7,lots\n", "line 3: column output_tokens must be a number, not 'lots'"),
+    "no such length": (OWN + "0,1e300,1\n", "which nothing takes"),
     "nan": (OWN + "nan,1,1\n", "line 2: column at_s must be a number"),
     "short row": (OWN + "0,1,1\n1,7\n", "line 3: 2 values for the 3 columns"),
     "prefix": (
@@ -173,6 +178,48 @@ def test_a_wrong_table_gets_a_sentence(tmp_path: Path, name: str) -> None:
 def test_wrong_lines_get_a_sentence(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         found(tmp_path, text, "trace.jsonl")
+
+
+def read_or_said(path: Path) -> list[Shape] | str:
+    try:
+        return list(trace_in(path))
+    except ValueError as error:
+        return str(error)
+
+
+CELLS = st.one_of(st.floats(0, 1e9).map(str), st.floats().map(str), st.integers().map(str), st.text(max_size=8))
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows=st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=3))
+def test_whatever_stands_in_a_table_it_is_read_or_a_sentence_says_why_not(rows: list[list[str]]) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.csv"
+        with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
+            csv.writer(file).writerows([OWN.strip().split(","), *rows])
+        found = read_or_said(path)
+        assert str(path) in found if isinstance(found, str) else len(found) == len(rows)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(time=JSON, tokens=JSON, blocks=JSON, prefix=JSON)
+def test_whatever_stands_in_a_line_it_is_read_or_a_sentence_says_why_not(
+    time: object, tokens: object, blocks: object, prefix: object
+) -> None:
+    row = {"timestamp": time, "input_length": tokens, "output_length": 1, "prefix_id": prefix, "prefix_tokens": tokens}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.jsonl"
+        for line in (row, row | {"hash_ids": blocks}):
+            path.write_text(json.dumps(line))
+            found = read_or_said(path)
+            assert str(path) in found if isinstance(found, str) else len(found) == 1
 
 
 def test_a_trace_of_another_kind_than_told_gets_a_sentence(tmp_path: Path) -> None:

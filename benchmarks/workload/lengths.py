@@ -8,6 +8,7 @@ from random import Random
 
 FORMS = "128, uniform:10-200, normal:128,30, lognormal:MEDIAN,SIGMA or exponential:MEAN"
 MOST = 10_000_000
+WIDEST_SIGMA = 10.0
 NUMBER = re.compile(r"\d+(\.\d+)?")
 # The numbers that each law needs, and what stands between them.
 PARTS = {"fixed": 1, "uniform": 2, "normal": 2, "lognormal": 2, "exponential": 1}
@@ -57,6 +58,8 @@ def lengths_in(text: str, most: int = MOST) -> Lengths:
     lengths = Lengths(law, tuple(float(part) for part in parts), most)
     if lengths.numbers[0] < 1:
         raise ValueError(f"{text!r}: a length is at least 1 token")
+    if law == "lognormal" and lengths.numbers[1] > WIDEST_SIGMA:
+        raise ValueError(f"{text!r}: sigma is that of the logarithm, about 0.3 to 2, not of the tokens")
     if law == "uniform" and lengths.numbers[0] > lengths.numbers[1]:
         raise ValueError(f"{text!r}: the least comes first, such as uniform:10-200")
     return lengths

@@ -37,7 +37,7 @@ class Record:
         value = self.values.get(column)
         try:
             number = float(value) if isinstance(value, int | float | str) else math.nan
-        except ValueError:
+        except (ValueError, OverflowError):
             number = math.nan
         if isinstance(value, bool) or not math.isfinite(number):
             raise ValueError(f"{self.where}: column {column} must be a number, not {value!r}; mend or remove the line")
@@ -79,7 +79,7 @@ def lines_in(path: Path) -> Iterator[tuple[int, str]]:
 
 def _opened(path: Path) -> TextIO:
     if path.name.endswith(".gz"):
-        return io.TextIOWrapper(gzip.open(path), encoding="utf-8", newline="")
+        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
 
@@ -102,7 +102,7 @@ def _objects(path: Path, file: TextIO) -> Iterator[Record]:
             continue
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}: not JSON ({error}); write one object a line") from error
         if not isinstance(values, dict):
             raise ValueError(f"{path}, line {number}: not an object; write one object a line")

@@ -99,7 +99,8 @@ class Synthetic:
             left -= segment.tokens
         if left > 0:
             parts.append(self._fresh.integers(0, len(self._words.words), left))
-        return [int(number) for number in np.concatenate(parts)] if len(parts) > 1 else list(parts[0].tolist())
+        numbers: list[int] = (np.concatenate(parts) if len(parts) > 1 else parts[0]).tolist()
+        return numbers
 
     def _drawn_segment(self, segment: Segment) -> NDArray[np.int64]:
         key = int.from_bytes(blake2b(segment.key.encode(), digest_size=8).digest())

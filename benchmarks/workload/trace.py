@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 from types import MappingProxyType
 
+from benchmarks.workload.lengths import MOST
 from benchmarks.workload.process import poisson
 from benchmarks.workload.rates import rates_in
 from benchmarks.workload.records import Record, records_in
@@ -128,7 +129,10 @@ def _column(record: Record, names: tuple[str, ...]) -> str:
 
 def _tokens(record: Record, column: str) -> int:
     """At least 1: an engine answers nothing to less, and logs count the empty answers of failed requests too."""
-    return max(round(record.number(column)), 1)
+    tokens = round(record.number(column))
+    if tokens > MOST:
+        raise ValueError(f"{record.where}: column {column} is {tokens:g} tokens, which nothing takes; mend the line")
+    return max(tokens, 1)
 
 
 def _moment(record: Record, column: str) -> float:
