@@ -9,6 +9,7 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 
 from msgspec.structs import replace
 from rich.console import RenderableType
@@ -50,13 +51,14 @@ async def three_ways(session: Session) -> Ways:
         found.append(await session.take(Load(each.way, arrivals_of(session.spec, number), each.sent)))
         if found[-1].was_stopped:
             break
-    return Ways(
-        found,
-        [
-            outcome_of(each.run.name, each.samples, each.run.summary.seconds, session.promises, each.tiers)
-            for each in found
-        ],
-    )
+    return Ways(found, [_outcome(session, each) for each in found])
+
+
+def _outcome(session: Session, found: Taken) -> Outcome:
+    run = found.run
+    outcome = outcome_of(run.name, found.samples, run.summary.seconds, session.promises, found.tiers)
+    # Without a ledger, what the router's own meter of its spending grew by is the next best.
+    return outcome if outcome.usd is not None else replaced(outcome, usd=run.costs.cloud_usd)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from benchmarks.cases.stack import Stack, Wish, own_stack, with_budget
 from benchmarks.drive.sample import Sample
 from benchmarks.report.document import Document
 from benchmarks.report.files import load
+from tests.routers import until
 from tests.stand_ins import standing_in
 
 FAST = ("--input-tokens", "8", "--output-tokens", "8", "--seed", "1")
@@ -57,6 +58,13 @@ def written(path: Path) -> tuple[Document, dict[str, list[Sample]]]:
     document, samples = load(path)
     assert len(samples) == len(document.runs)
     return document, samples
+
+
+def seen(stack: Stack) -> int:
+    """Requests that the router has answered so far, by its own count."""
+    with urllib.request.urlopen(f"{stack.url}/metrics", timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    return int(sum(float(line.split()[-1]) for line in lines if line.startswith("spillway_requests_total{")))
 
 
 def trace_file(folder: Path) -> Path:
@@ -169,6 +177,39 @@ def test_what_cannot_be_broken_is_refused_before_the_load(stack: Stack) -> None:
         ran(faults, "--url", stack.url, *short, "--fault", "1:cloud-429")
     with pytest.raises(ValueError, match="'gold' does not exist"):
         ran(hybrid, "--url", stack.url, *short, "--default-tier", "gold")
+
+
+def test_without_a_ledger_the_router_s_own_meter_says_what_was_spent(stack: Stack, tmp_path: Path) -> None:
+    out = tmp_path / "hybrid.json"
+    load_of = ("--mix", "tier=premium:1", "--rate", "10", "--duration", "1.5")
+    ran(hybrid, "--url", stack.url, *FAST, *load_of, *LENIENT, "--json", str(out))
+    local, cloud, both = (run.parts[0]["usd"] for run in written(out)[0].runs)
+    assert local == 0.0
+    assert cloud > 0.0
+    assert both > 0.0
+
+
+def test_an_interrupted_run_leaves_its_report(stack: Stack, tmp_path: Path) -> None:
+    out = tmp_path / "faults.json"
+    options = (*at(stack), *FAST, "--rate", "20", "--duration", "600", "--fault", "500:cloud-429", "--json", str(out))
+    before = seen(stack)
+    with subprocess.Popen([sys.executable, "-m", "benchmarks", "faults", *options]) as process:
+        # More than the one request that is sent alone, so the load has begun.
+        until(lambda: seen(stack) > before + 5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) in {0, 1}
+    document, samples = written(out)
+    assert document.interrupted
+    assert any("Stopped early" in line for line in document.verdict)
+    assert [part["name"] for part in document.runs[0].parts] == ["before"]
+    assert len(samples["faults"]) >= 5
+
+
+def test_a_wrong_command_is_a_sentence_and_status_2() -> None:
+    command = [sys.executable, "-m", "benchmarks", "faults", "--fault", "1:explode"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("benchmarks faults: --fault '1:explode': name one of kill-engine")
 
 
 def test_a_fault_that_could_not_be_carried_out_makes_the_run_invalid(stack: Stack, tmp_path: Path) -> None:
