@@ -101,6 +101,18 @@ def test_every_run_asks_with_other_words_unless_told() -> None:
     assert words(next(arrivals_of(told, run=1))) == words(next(arrivals_of(told, run=1)))
 
 
+@pytest.mark.parametrize("seed", ["0", "-7", str(2**40)])
+def test_any_whole_number_is_a_run_and_a_seed(seed: str) -> None:
+    told = spec("--prompt-seed", seed, "--shared-prefix", "20:3", "--seed", seed)
+    made = [tuple(words(next(arrivals_of(told, run)))) for run in (-2, -1, 0, 1, 2**33 + 5)]
+    assert len(set(made)) == len(made)
+
+
+def test_a_load_derived_from_another_may_leave_the_rate(tmp_path: Path) -> None:
+    bursty = spec("--rate", "4", "--burstiness", "0.5")
+    assert replace(bursty, rate=None, users=3).name == "3 users"
+
+
 def test_a_description_names_no_folder_and_is_plain_json(tmp_path: Path) -> None:
     path = written(tmp_path, {"at_s": 0, "input_tokens": 3, "output_tokens": 4})
     found = json.dumps(described(spec("--trace", path, "--scale", "2")))

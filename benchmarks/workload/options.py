@@ -36,6 +36,10 @@ def spec_in(options: Namespace) -> Spec:
     closed = options.rate is None and path is None
     ends_itself = path is not None or options.requests is not None
     output: str = options.output_tokens
+    if options.think_s and not closed and options.users is None:
+        raise ValueError("--think-s is of --users: in an open loop nobody waits for an answer")
+    if options.burstiness != 1 and options.rate is None:
+        raise ValueError("--burstiness is of --rate: users and traces have gaps of their own")
     for option, usual in TRACE_ONLY.items():
         if path is None and getattr(options, option) != usual:
             raise ValueError(f"--{option.replace('_', '-')} is of a trace: name one by --trace FILE")

@@ -103,8 +103,6 @@ def _contradictions(spec: Spec) -> Mapping[str, bool]:
         "--rate and --users exclude each other: a rate is an open loop, users are a closed one": not traced
         and rated == (spec.users is not None),
         "--rate and --trace exclude each other: a trace has arrivals of its own; use --scale": traced and rated,
-        "--think-s is of --users: in an open loop nobody waits for an answer": spec.open and spec.think_s > 0,
-        "--burstiness is of --rate: users and traces have gaps of their own": not rated and spec.burstiness != 1,
     }
 
 

@@ -12,7 +12,7 @@ from random import Random
 from benchmarks.workload import process
 from benchmarks.workload.arrival import Arrival, Kind, Prompt
 from benchmarks.workload.mix import applied
-from benchmarks.workload.options import add_arguments, spec_in
+from benchmarks.workload.options import SEEDS, add_arguments, spec_in
 from benchmarks.workload.prompts import cycled, prompts_in
 from benchmarks.workload.served import Served
 from benchmarks.workload.shape import Shape, fitted
@@ -30,7 +30,7 @@ __all__ = ["Spec", "Trace", "add_arguments", "arrivals_of", "described", "spec_i
 def arrivals_of(spec: Spec, run: int = 0) -> Iterator[Arrival]:
     """In order of time; without end for users without a count of requests. Files and tokenizer are read at once.
 
-    Another `run` has the same arrivals and lengths with other words, so that no prefix cache answers it.
+    Another `run`, any whole number, has the same arrivals and lengths with other words: no prefix cache answers it.
     Raises ValueError, or OSError, with a sentence. Making a prompt of 1,000 words takes some tens of microseconds.
     """
     shapes = _shapes(spec)
@@ -41,7 +41,7 @@ def arrivals_of(spec: Spec, run: int = 0) -> Iterator[Arrival]:
     synthetic = Synthetic(
         tokenizer_of(spec.tokenizer, spec.model),
         spec.kind,
-        seed=(spec.prompt_seed << 32) + run,
+        seed=spec.prompt_seed % SEEDS * SEEDS + run % SEEDS,
         as_ids=spec.token_ids,
     )
     asked = _from_file(spec, spec.prompts, shapes, synthetic) if spec.prompts else filled(shapes, synthetic)
