@@ -118,6 +118,7 @@ def test_a_description_names_no_folder_and_is_plain_json(tmp_path: Path) -> None
     found = json.dumps(described(spec("--trace", path, "--scale", "2")))
     assert str(tmp_path) not in found
     assert json.loads(found)["trace"] == "trace.jsonl"
+    assert json.loads(found)["output_tokens"] == "trace, else 128"
 
 
 def test_a_load_has_a_name() -> None:

@@ -96,6 +96,12 @@ def test_prompts_differ_from_each_other_and_from_those_of_another_seed(byte_leve
     assert len({text.split()[0] for text in made}) > 100
 
 
+def test_shared_prefixes_are_others_with_another_seed(byte_level: Folder) -> None:
+    shared = [Segment("a", 30)]
+    made = {text_of(Synthetic(byte_level, Kind.COMPLETION, seed=seed).prompt(20, shared)) for seed in (1, 1, 2, 3)}
+    assert len(made) == 3
+
+
 def test_token_ids_are_as_many_as_asked_for_and_of_words(byte_level: Folder) -> None:
     synthetic = Synthetic(byte_level, Kind.COMPLETION, seed=1, as_ids=True)
     prompt = synthetic.prompt(100, [Segment("a", 60)])

@@ -137,7 +137,7 @@ def described(spec: Spec) -> dict[str, Any]:
         "kind": str(spec.kind),
         "stream": spec.stream,
         **_prompts_of(spec),
-        "output_tokens": str(spec.output_tokens) if spec.output_tokens else "model",
+        "output_tokens": _told(spec, spec.output_tokens) if spec.kind is not Kind.EMBEDDING else None,
         "context_tokens": spec.context_tokens,
         "mix": str(spec.mix) or None,
         "seed": spec.seed,
@@ -155,13 +155,19 @@ def _prompts_of(spec: Spec) -> dict[str, Any]:
         "keep": trace and trace.keep,
         "spread_s": (trace and trace.spread_s) or None,
         "prompts": spec.prompts.name if spec.prompts else "synthetic",
-        "input_tokens": (str(trace and "trace") if trace else str(spec.input_tokens)) if synthetic else None,
+        "input_tokens": _told(spec, spec.input_tokens) if synthetic else None,
         "shared_prefix": str(spec.shared_prefix) if spec.shared_prefix and synthetic else None,
         "tokenizer": _tokenizer_name(spec.tokenizer),
         "exact_lengths": bool(spec.tokenizer) if synthetic else None,
         "token_ids": spec.token_ids or None,
         "prompt_seed": spec.prompt_seed if synthetic else None,
     }
+
+
+def _told(spec: Spec, lengths: Lengths | None) -> str:
+    """A trace's own lengths go before those of the options."""
+    found = str(lengths) if lengths else "model"
+    return f"trace, else {found}" if spec.trace else found
 
 
 def _tokenizer_name(tokenizer: str) -> str:
