@@ -7,6 +7,9 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
 
 from benchmarks.drive.sample import Sample
 from benchmarks.figures.promise import Promise
@@ -247,5 +250,25 @@ def hybrid_document() -> tuple[Document, dict[str, list[Sample]]]:
 
 
 def replace_events(run: Run, events: Sequence[tuple[float, str]]) -> Run:
-    """The run with faults in its timeline."""
-    return Run(name=run.name, load=run.load, summary=run.summary, costs=run.costs, timeline=run.timeline, events=events)
+    """The run with faults in its timeline, and what came of each phase."""
+    return msgspec.structs.replace(
+        run,
+        events=events,
+        notes=["the engine counts 12 more output tokens than the answers hold"],
+        parts=[part("before the engine is killed", 180, False), part("while it is gone", 110, True)],
+    )
+
+
+def part(name: str, requests: int, is_broken: bool) -> dict[str, Any]:
+    """One phase of a run with faults."""
+    return {
+        "name": name,
+        "requests": requests,
+        "kept_share": 0.91 if is_broken else 1.0,
+        "errors": {"status_5xx": 4} if is_broken else {},
+        "ttft_p50_s": 0.2,
+        "ttft_p95_s": 0.6,
+        "cloud_share": 0.4,
+        "usd": None if is_broken else 0.04,
+        "promise_broken": ["4 of 110 requests failed"] if is_broken else [],
+    }

@@ -21,14 +21,17 @@ LOG_FROM = 15.0
 # More curves than this cannot be told apart.
 MOST = 5
 MARKED = (0.5, 0.95)
-TITLES = {"ttft_s": "Time to first token", "itl_s": "Gap between tokens"}
+STREAMED = {"ttft_s": "Time to first token", "itl_s": "Gap between tokens"}
+WHOLE = {"e2e_s": "Time to the whole answer"}
 
 
 def drawn(samples_by_run: Mapping[str, Sequence[Sample]], promise: str, is_wide: bool) -> Canvas:
-    """One panel for the first token, one for the gaps; one curve for each run."""
-    made = plotting.canvas(is_wide, 3.3 if is_wide else 6.2)
-    panels = made.subplots(1, 2) if is_wide else made.subplots(2, 1)
-    for axes, (name, title) in zip(panels, TITLES.items(), strict=True):
+    """One panel for the first token, one for the gaps, or one for whole answers; one curve for each run."""
+    titles = STREAMED if _streams(samples_by_run) else WHOLE
+    made = plotting.canvas(is_wide, 3.3 if is_wide else 3.1 * len(titles))
+    shape = (1, len(titles)) if is_wide else (len(titles), 1)
+    panels = made.subplots(*shape, squeeze=False).flatten()
+    for axes, (name, title) in zip(panels, titles.items(), strict=True):
         for (run, samples), colour in zip(chosen(samples_by_run).items(), CYCLE, strict=False):
             _curve(axes, _values(samples, name), run, colour)
         _frame(axes, limits_in(promise).get(name))
@@ -46,8 +49,12 @@ def chosen(samples_by_run: Mapping[str, Sequence[Sample]]) -> dict[str, Sequence
 
 
 def has_values(samples_by_run: Mapping[str, Sequence[Sample]]) -> bool:
-    """Whether anything streamed: without that there is nothing to draw."""
-    return any(sample.ok and sample.ttft_s is not None for samples in samples_by_run.values() for sample in samples)
+    """Whether anything was answered: without that there is nothing to draw."""
+    return any(sample.ok for samples in samples_by_run.values() for sample in samples)
+
+
+def _streams(samples_by_run: Mapping[str, Sequence[Sample]]) -> bool:
+    return any(sample.ok and sample.first_s is not None for samples in samples_by_run.values() for sample in samples)
 
 
 def _values(samples: Sequence[Sample], name: str) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -46,14 +47,17 @@ def _latency(axes: Axes, runs: Sequence[Run], name: str, statistics: Sequence[st
     shown = [(offered(run).load, run, figure) for run in runs if (figure := _figure(run, name)) is not None]
     highest, lowest = 0.0, float("inf")
     for statistic, colour in zip(statistics, (LINE, SECOND, MUTED), strict=False):
-        loads = [load for load, _, _ in shown]
         values = [getattr(figure, statistic) for _, _, figure in shown]
         if not values:
             continue
-        axes.plot(loads, values, color=colour, linewidth=1.7, label=statistic, zorder=3)
         low = [figure.low.get(statistic, value) for (_, _, figure), value in zip(shown, values, strict=True)]
         high = [figure.high.get(statistic, value) for (_, _, figure), value in zip(shown, values, strict=True)]
-        axes.fill_between(loads, low, high, color=colour, alpha=0.15, linewidth=0)
+        loads, middle = _by_load([load for load, _, _ in shown], values, fmean)
+        axes.plot(loads, middle, color=colour, linewidth=1.7, label=statistic, zorder=3)
+        below, above = (
+            _by_load([load for load, _, _ in shown], ends, end)[1] for ends, end in ((low, min), (high, max))
+        )
+        axes.fill_between(loads, below, above, color=colour, alpha=0.15, linewidth=0)
         _dots(axes, shown, values, colour)
         highest, lowest = max(highest, *values), min(lowest, *values)
     limit_s = limits_in(runs[0].summary.promise).get(name)
@@ -66,6 +70,16 @@ def _latency(axes: Axes, runs: Sequence[Run], name: str, statistics: Sequence[st
     axes.minorticks_off()
 
 
+def _by_load(
+    loads: Sequence[float], values: Sequence[float], joined: Callable[[Sequence[float]], float]
+) -> tuple[list[float], list[float]]:
+    """One value for each load: a search repeats some."""
+    groups: dict[float, list[float]] = {}
+    for load, value in zip(loads, values, strict=True):
+        groups.setdefault(load, []).append(value)
+    return list(groups), [joined(group) for group in groups.values()]
+
+
 def _dots(axes: Axes, shown: Sequence[tuple[float, Run, Figure]], values: Sequence[float], colour: str) -> None:
     for (load, run, _), value in zip(shown, values, strict=True):
         inside = PAPER if keeps(run) is False else colour
@@ -74,7 +88,7 @@ def _dots(axes: Axes, shown: Sequence[tuple[float, Run, Figure]], values: Sequen
 
 def _rate(axes: Axes, runs: Sequence[Run], reading: Callable[[Run], float]) -> None:
     loads, values = [offered(run).load for run in runs], [reading(run) for run in runs]
-    axes.plot(loads, values, color=THIRD, linewidth=1.7, zorder=3)
+    axes.plot(*_by_load(loads, values, fmean), color=THIRD, linewidth=1.7, zorder=3)
     for run, load, value in zip(runs, loads, values, strict=True):
         inside = PAPER if keeps(run) is False else THIRD
         axes.plot([load], [value], marker="o", markersize=5, color=THIRD, markerfacecolor=inside, zorder=4)

@@ -16,14 +16,15 @@ from markupsafe import Markup
 from benchmarks.report.document import Document, Figure, Run
 from benchmarks.report.pictures import Samples, pictures_of
 from benchmarks.report.plotting import Picture
-from benchmarks.report.quantity import dollars, number, seconds, seconds_within, size
+from benchmarks.report.quantity import dollars, number, seconds, seconds_within, share, size
 from benchmarks.report.subject import principal
-from benchmarks.report.table import LATENCIES, STATISTICS, filled_columns, standing, totals
+from benchmarks.report.table import LATENCIES, STATISTICS, filled_columns, is_beside, standing, totals
 from benchmarks.report.verdict import verdict_of
 
 HERE = Path(__file__).parent
 # What a phone has no room for.
 SPARE = ("p90",)
+PART_HEADINGS = ("", "requests", "got what was promised", "failed", "TTFT p50", "TTFT p95", "cloud", "spent", "promise")
 NAMES = {"cpu": "CPU", "memory_bytes": "memory", "nvidia_driver": "NVIDIA driver", "load_average": "load before"}
 MEANINGS = (
     ("time to first token", "from the moment the request was due until the first content arrived"),
@@ -56,7 +57,8 @@ def page(document: Document, samples_by_run: Samples | None = None, pictures: Se
         verdict=list(document.verdict) or verdict_of(document),
         standing="" if run is None else standing(run),
         tiles=[] if run is None else tiles(run),
-        headings=[heading.replace("\n", " ") for heading, _ in filled_columns(document)] if several else [],
+        several=several,
+        headings=_headings(document) if several else [],
         lines=_lines(document, run) if several else [],
         statistics=STATISTICS,
         spare=SPARE,
@@ -64,6 +66,8 @@ def page(document: Document, samples_by_run: Samples | None = None, pictures: Se
         totals=[] if run is None else totals(run),
         pictures=shown,
         facts=facts(document, run),
+        parts=[(each.name, _parts(each)) for each in document.runs if each.parts],
+        part_headings=PART_HEADINGS,
         meanings=MEANINGS,
     )
 
@@ -100,8 +104,8 @@ def facts(document: Document, run: Run | None) -> list[tuple[str, str]]:
     """The load, the machine, the versions: what somebody needs to get the same figures."""
     origin = document.origin
     found: list[tuple[str, Any]] = [("promise", "" if run is None else run.summary.promise)]
-    found += [] if run is None else [(f"load: {name}", value) for name, value in run.load.items()]
-    found += [(f"engine: {name}", value) for name, value in origin.engine.items()]
+    found += [] if run is None else [("load", run.load)]
+    found += [("engine", origin.engine)]
     found += [("GPU", f"{gpu.get('name', '')}, {size(gpu.get('memory_bytes'))}") for gpu in origin.gpus]
     found += [(NAMES.get(name, name), _fact(name, value)) for name, value in origin.machine.items()]
     found += [("commit", origin.commit), ("models.lock", origin.lock_digest), ("measured by", origin.tool)]
@@ -115,7 +119,7 @@ def _fact(name: str, value: Any) -> Any:
 
 def _said(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_said(each)}" for name, each in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {_said(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_said, value))
     if isinstance(value, bool):
@@ -134,10 +138,36 @@ def _latency_tile(name: str, figure: Figure | None, statistic: str) -> dict[str,
 
 
 def _lines(document: Document, run: Run | None) -> list[dict[str, Any]]:
-    columns = [cells for _, cells in filled_columns(document)]
+    """Runs below each other; a few settings beside each other, as they are compared figure by figure."""
+    columns = [(heading.replace("\n", " "), cells) for heading, cells in filled_columns(document)]
+    if is_beside(document):
+        return [{"cells": [heading, *cells], "is_principal": False} for heading, cells in columns[1:]]
     return [
-        {"cells": [cells[row] for cells in columns], "is_principal": each is run}
+        {"cells": [cells[row] for _, cells in columns], "is_principal": each is run}
         for row, each in enumerate(document.runs)
+    ]
+
+
+def _headings(document: Document) -> list[str]:
+    columns = filled_columns(document)
+    return ["", *columns[0][1]] if is_beside(document) else [heading.replace("\n", " ") for heading, _ in columns]
+
+
+def _parts(run: Run) -> list[list[str]]:
+    """Phases, or tiers: what `benchmarks.cases.outcome` says of each."""
+    return [
+        [
+            str(each.get("name", "")),
+            f"{each.get('requests', 0):,}",
+            share(each.get("kept_share")),
+            f"{sum((each.get('errors') or {}).values()):,}",
+            seconds(each.get("ttft_p50_s")),
+            seconds(each.get("ttft_p95_s")),
+            share(each.get("cloud_share")),
+            dollars(each.get("usd")),
+            "broken" if each.get("promise_broken") else "kept",
+        ]
+        for each in run.parts
     ]
 
 

@@ -36,17 +36,18 @@ def log_draws(values: Sequence[float], owners: Sequence[int], statistics: Sequen
     """
     kept = np.asarray(values, dtype=np.float64)
     tellable = [name for name in statistics if kept.size >= LEAST_FOR[name]]
-    if not tellable or kept.min() <= 0:
+    if not tellable:
         return {}
     blocks = _blocks(np.asarray(owners))
     counts, centres = _grouped(kept, blocks)
     sums = np.bincount(blocks, weights=kept, minlength=counts.shape[1])
     weights = _weights(counts.shape[1])
     drawn = np.cumsum(counts @ weights, axis=0)
-    return {
-        name: np.log((sums @ weights) / drawn[-1] if name == "mean" else _quantiles(drawn, centres, SHARES[name]))
+    made = {
+        name: (sums @ weights) / drawn[-1] if name == "mean" else _quantiles(drawn, centres, SHARES[name])
         for name in tellable
     }
+    return {name: np.log(each) for name, each in made.items() if each.min() > 0}
 
 
 def rate_log_draws(amounts: Sequence[float], ends_s: Sequence[float], seconds: float) -> Values | None:

@@ -10,13 +10,14 @@ from benchmarks.report.document import Document, Run
 
 RATE = "requests/s"
 USERS = "users"
+SCALE = "times the trace"
 LIMIT = re.compile(r"(\w+_s) <= ([\d.e+-]+)")
 SHARE = re.compile(r"p([\d.]+) ")
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """How much was asked for, and in what: requests a second (open loop) or users (closed loop)."""
+    """How much was asked for, and in what: requests a second, users (closed loop), or the speed of a trace."""
 
     load: float
     unit: str
@@ -28,8 +29,8 @@ class Offered:
 
 
 def offered(run: Run) -> Offered:
-    """By `users` or `rate` of the run's load; a trace has neither, then the requests that ended in a second."""
-    for key, unit in (("users", USERS), ("rate", RATE)):
+    """By `users`, `rate` or `scale` of the run's load; where it has none, the requests that ended in a second."""
+    for key, unit in (("users", USERS), ("rate", RATE), ("scale", SCALE)):
         value = run.load.get(key)
         if isinstance(value, int | float) and value > 0:
             return Offered(float(value), unit)

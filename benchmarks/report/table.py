@@ -34,8 +34,7 @@ def tables_of(document: Document) -> list[RenderableType]:
     """All runs side by side where there are several, then the figures of the principal one."""
     found: list[RenderableType] = []
     if len(document.runs) > 1:
-        few = len(document.runs) <= BESIDE and not is_curve(document)
-        found.append(beside_table(document) if few else runs_table(document))
+        found.append(beside_table(document) if is_beside(document) else runs_table(document))
     run = principal(document)
     return found if run is None else [*found, latency_table(run), totals_table(run)]
 
@@ -84,6 +83,11 @@ def totals(run: Run) -> list[tuple[str, str]]:
         ("warm-up left out", seconds(summary.warm_up_s)),
     ]
     return [(name, value) for name, value in shown if value]
+
+
+def is_beside(document: Document) -> bool:
+    """Whether the runs are a few settings, to be read beside each other."""
+    return len(document.runs) <= BESIDE and not is_curve(document)
 
 
 def runs_table(document: Document) -> Table:

@@ -38,7 +38,7 @@ def _percent(value: float) -> str:
 
 TRACKS = (
     Track(
-        "Requests, and in the engine",
+        "Requests",
         (
             ("in flight", MUTED, lambda moment: moment.in_flight),
             ("running", LINE, lambda moment: moment.running),

@@ -179,6 +179,10 @@ def _engine(run: Run) -> list[str]:
     return [_capital(", ".join(parts)) + "."] if parts else []
 
 
+def _notes(run: Run) -> list[str]:
+    return [f"Note: {note.rstrip('.')}." for note in run.notes]
+
+
 def _generator(run: Run) -> list[str]:
     lag = run.summary.lag_s
     return (
@@ -195,6 +199,7 @@ PARTS: tuple[Callable[[Run], list[str]], ...] = (
     _errors,
     _spill,
     _money,
+    _notes,
     _engine,
     _generator,
 )
