@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -211,6 +212,7 @@ def origin() -> Origin:
     )
 
 
+@cache
 def load_document(
     rate: float = 4.0, server: Server | None = None, seed: int = 1
 ) -> tuple[Document, dict[str, list[Sample]]]:
@@ -220,6 +222,7 @@ def load_document(
     return document, {run.name: samples}
 
 
+@cache
 def sweep_document() -> tuple[Document, dict[str, list[Sample]]]:
     """What `sweep` writes: one run per load, and the knee."""
     made = [run_of(rate) for rate in (1.0, 2.0, 4.0, 6.0, 7.0, 8.0, 9.0)]
@@ -236,6 +239,7 @@ def sweep_document() -> tuple[Document, dict[str, list[Sample]]]:
     return document, {run.name: samples for run, samples in made}
 
 
+@cache
 def hybrid_document() -> tuple[Document, dict[str, list[Sample]]]:
     """What `hybrid` writes: the same trace three times; the hybrid meets a fault."""
     local = run_of(9.0, server=Server(), name="local only")

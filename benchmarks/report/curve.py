@@ -52,11 +52,10 @@ def _latency(axes: Axes, runs: Sequence[Run], name: str, statistics: Sequence[st
             continue
         low = [figure.low.get(statistic, value) for (_, _, figure), value in zip(shown, values, strict=True)]
         high = [figure.high.get(statistic, value) for (_, _, figure), value in zip(shown, values, strict=True)]
-        loads, middle = _by_load([load for load, _, _ in shown], values, fmean)
+        each = [load for load, _, _ in shown]
+        loads, middle = _by_load(each, values, fmean)
         axes.plot(loads, middle, color=colour, linewidth=1.7, label=statistic, zorder=3)
-        below, above = (
-            _by_load([load for load, _, _ in shown], ends, end)[1] for ends, end in ((low, min), (high, max))
-        )
+        below, above = _by_load(each, low, min)[1], _by_load(each, high, max)[1]
         axes.fill_between(loads, below, above, color=colour, alpha=0.15, linewidth=0)
         _dots(axes, shown, values, colour)
         highest, lowest = max(highest, *values), min(lowest, *values)

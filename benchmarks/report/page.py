@@ -24,7 +24,7 @@ from benchmarks.report.verdict import verdict_of
 HERE = Path(__file__).parent
 # What a phone has no room for.
 SPARE = ("p90",)
-PART_HEADINGS = ("", "requests", "got what was promised", "failed", "TTFT p50", "TTFT p95", "cloud", "spent", "promise")
+PART_HEADINGS = ("", "requests", "met", "failed", "TTFT p50", "TTFT p95", "cloud", "spent", "promise")
 NAMES = {"cpu": "CPU", "memory_bytes": "memory", "nvidia_driver": "NVIDIA driver", "load_average": "load before"}
 MEANINGS = (
     ("time to first token", "from the moment the request was due until the first content arrived"),
@@ -134,7 +134,7 @@ def _tile(name: str, value: str, more: str) -> dict[str, str]:
 def _latency_tile(name: str, figure: Figure | None, statistic: str) -> dict[str, str]:
     if figure is None:
         return {}
-    return _tile(name, seconds(getattr(figure, statistic)), f"half within {seconds(figure.p50)}")
+    return _tile(name, seconds(getattr(figure, statistic)), f"half: {seconds(figure.p50)}")
 
 
 def _lines(document: Document, run: Run | None) -> list[dict[str, Any]]:

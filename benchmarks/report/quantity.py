@@ -17,9 +17,9 @@ def seconds(value: float | None) -> str:
         return UNKNOWN
     if value == 0:
         return "0 s"
-    if abs(value) < MILLISECOND:
+    if abs(value) < MILLISECOND * THOUSAND / 1e3:
         return f"{digits(value * 1e6)} us"
-    return f"{digits(value * 1e3)} ms" if abs(value) < 1 else f"{digits(value)} s"
+    return f"{digits(value * 1e3)} ms" if abs(value) < THOUSAND / 1e3 else f"{digits(value)} s"
 
 
 def seconds_within(value: float, low: float | None, high: float | None) -> str:
