@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
 from hypothesis import settings
 
 from tests.routers import TIERS, Router, cloud_table, running_router, until
+from tests.shares import shares, turn
 from tests.stand_ins import StandIn, standing_in
 
 # How long an example takes says nothing on a machine that has other work.
 settings.register_profile("spillway", deadline=None)
 settings.load_profile("spillway")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: turn(item.path.stem))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Any:
+    return shares(config, log)
 
 
 @pytest.fixture(scope="session")
