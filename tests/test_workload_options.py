@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
+from statistics import correlation
 
 import pytest
 
 from benchmarks.workload.arrival import Arrival, Kind
 from benchmarks.workload.workload import Spec, add_arguments, arrivals_of, described, spec_in
+from tests import vocabularies
 
 
 def spec(*arguments: str) -> Spec:
@@ -93,12 +95,33 @@ def test_the_seed_decides_when_and_how_long_and_another_length_moves_no_arrival(
     assert [at_s for at_s, _ in first] == longer != other
 
 
+def test_how_long_a_request_is_has_nothing_to_do_with_when_it_comes() -> None:
+    found = list(arrivals_of(spec("--rate", "50", "--requests", "2000", "--input-tokens", "exponential:40")))
+    gaps = [later.at_s - earlier.at_s for earlier, later in pairwise(found)]
+    lengths = [float(len(words(arrival))) for arrival in found]
+    assert abs(correlation(gaps, lengths[1:])) < 0.1
+    assert abs(correlation(gaps, lengths[:-1])) < 0.1
+
+
 def test_every_run_asks_with_other_words_unless_told() -> None:
     assert words(next(arrivals_of(spec()))) != words(next(arrivals_of(spec())))
     told = spec("--prompt-seed", "5")
     assert words(next(arrivals_of(told))) == words(next(arrivals_of(told)))
     assert words(next(arrivals_of(told))) != words(next(arrivals_of(told, run=1)))
     assert words(next(arrivals_of(told, run=1))) == words(next(arrivals_of(told, run=1)))
+
+
+def test_prompts_of_a_file_leave_room_for_the_answer_or_are_left_out(tmp_path: Path) -> None:
+    folder = str(vocabularies.folder_of(vocabularies.byte_level(), tmp_path / "model"))
+    (tmp_path / "prompts.txt").write_text("\n".join(["about " * 9, "about " * 25, "about " * 90]))
+    common = ("--prompts", str(tmp_path / "prompts.txt"), "--tokenizer", folder, "--kind", "completion")
+    found = some(arrivals_of(spec(*common, "--context", "40", "--output-tokens", "20")), 10)
+    sizes = {(arrival.prompt.tokens, arrival.output_tokens) for arrival in found}
+    assert len(sizes) == 2
+    assert all(prompt + output <= 40 for prompt, output in sizes if prompt and output)
+    assert max(output for _, output in sizes if output) == 20
+    with pytest.raises(ValueError, match="every prompt in it is longer than the 4 tokens"):
+        arrivals_of(spec(*common, "--context", "5"))
 
 
 @pytest.mark.parametrize("seed", ["0", "-7", str(2**40)])
@@ -145,9 +168,10 @@ def test_a_trace_without_lengths_takes_those_of_the_options(tmp_path: Path) -> N
 
 
 def test_users_go_round_a_trace(tmp_path: Path) -> None:
-    path = written(tmp_path, *({"at_s": 0, "input_tokens": each, "output_tokens": 5} for each in (2, 4)))
-    found = some(arrivals_of(spec("--trace", path, "--users", "3")), 5)
-    assert [len(words(arrival)) for arrival in found] == [2, 4, 2, 4, 2]
+    path = written(tmp_path, *({"at_s": each, "input_tokens": each, "output_tokens": 5} for each in (2, 40)))
+    found = some(arrivals_of(spec("--trace", path, "--users", "3", "--duration", "5")), 5)
+    assert [len(words(arrival)) for arrival in found] == [2, 40, 2, 40, 2]
+    assert {arrival.at_s for arrival in found} == {0.0}
 
 
 def test_a_trace_brings_the_times_and_a_file_the_prompts(tmp_path: Path) -> None:
@@ -166,8 +190,12 @@ def test_a_trace_that_shares_nothing_may_be_given_a_shared_prefix(tmp_path: Path
 
 def test_requests_longer_than_the_context_are_cut(tmp_path: Path) -> None:
     rows = [{"at_s": 0, "input_tokens": each, "output_tokens": 5} for each in (3, 90, 95, 4000)]
-    found = list(arrivals_of(spec("--trace", written(tmp_path, *rows), "--context", "98")))
-    assert [(len(words(arrival)), arrival.output_tokens) for arrival in found] == [(3, 5), (90, 5), (93, 5), (93, 5)]
+    folder = str(vocabularies.folder_of(vocabularies.byte_level(), tmp_path / "model"))
+    common = ("--trace", written(tmp_path, *rows), "--context", "98", "--kind", "completion")
+    found = list(arrivals_of(spec(*common, "--tokenizer", folder)))
+    assert [(arrival.prompt.tokens, arrival.output_tokens) for arrival in found] == [(3, 5), (90, 5), (93, 5), (93, 5)]
+    # Words are only about as many as tokens: twice as many tokens fit still.
+    assert [len(words(arrival)) for arrival in arrivals_of(spec(*common))] == [3, 46, 46, 46]
 
 
 @pytest.mark.parametrize(

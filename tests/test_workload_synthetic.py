@@ -195,6 +195,7 @@ def test_a_template_that_refuses_says_so(tmp_path: Path) -> None:
     [
         "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% break %}{% endfor %}",
         "{{ messages[0]['content'] }}{{ '' if strftime_now('%Y') else 'never' }}",
+        "{% if true %}\n    {% if true %}\n{{ messages[0].content }}{% endif %}{% endif %}",
         "{{ messages[0].content | tojson | replace('\"', '') }}",
     ],
 )

@@ -30,14 +30,15 @@ class Shape:
     text: str = ""
 
 
-def fitted(shapes: Iterable[Shape], context_tokens: int) -> Iterator[Shape]:
+def fitted(shapes: Iterable[Shape], context_tokens: int, room_share: float = 1.0) -> Iterator[Shape]:
     """No longer than a model's context: first the prompt is cut, to 1 token at least, then the answer.
 
-    Cut prompts keep their leading segments, so they share relatively more than the trace says.
+    Prompts take `room_share` of what the answer leaves: less than 1 where their tokens are only guessed. Cut prompts
+    keep their leading segments, so they share relatively more than the trace says.
     """
     for shape in shapes:
         output = min(shape.output_tokens or 1, context_tokens - 1)
-        room = context_tokens - output
+        room = max(int((context_tokens - output) * room_share), 1)
         if shape.input_tokens <= room:
             yield shape
         else:

@@ -11,6 +11,7 @@ from random import Random
 
 from benchmarks.workload import process
 from benchmarks.workload.arrival import Arrival, Kind, Prompt
+from benchmarks.workload.lengths import MOST
 from benchmarks.workload.mix import applied
 from benchmarks.workload.options import SEEDS, add_arguments, spec_in
 from benchmarks.workload.prompts import cycled, prompts_in
@@ -21,6 +22,8 @@ from benchmarks.workload.synthetic import SharedPrefix, Synthetic, filled
 from benchmarks.workload.tokenizer import Folder, Tokenizer
 from benchmarks.workload.trace import Sampling, cut, spread, trace_in
 
+# Without a tokenizer a word is taken for a token, and a long prompt must fit all the same.
+WORDS_PER_TOKEN = 0.5
 # A day at 25 requests a second. More would fill the memory before the run begins.
 MOST_SHAPES = 2_000_000
 
@@ -37,7 +40,7 @@ def arrivals_of(spec: Spec, run: int = 0) -> Iterator[Arrival]:
     if spec.shared_prefix is not None:
         shapes = _prefixed(shapes, spec.shared_prefix, _rng(spec, "prefixes"))
     if spec.context_tokens is not None:
-        shapes = fitted(shapes, spec.context_tokens)
+        shapes = fitted(shapes, spec.context_tokens, 1.0 if spec.tokenizer else WORDS_PER_TOKEN)
     synthetic = Synthetic(
         tokenizer_of(spec.tokenizer, spec.model),
         spec.kind,
@@ -103,22 +106,33 @@ def _prefixed(shapes: Iterator[Shape], prefix: SharedPrefix, rng: Random) -> Ite
 
 
 def _from_file(spec: Spec, path: Path, shapes: Iterator[Shape], synthetic: Synthetic) -> Iterator[tuple[Shape, Prompt]]:
-    """Counted all at once, before the run: a tokenizer has no place in it."""
-    found = cycled(synthetic.counted(prompts_in(path)), _rng(spec, "prompts"))
-    return zip(shapes, found, strict=False)
+    """Counted all at once, before the run: a tokenizer has no place in it. What is known to be too long is left out."""
+    most = (spec.context_tokens or MOST) - 1
+    found = [prompt for prompt in synthetic.counted(prompts_in(path)) if (prompt.tokens or 0) <= most]
+    if not found:
+        raise ValueError(f"{path}: every prompt in it is longer than the {most:,} tokens that the model takes")
+    return zip(shapes, cycled(found, _rng(spec, "prompts")), strict=False)
 
 
 def _arrival(spec: Spec, shape: Shape, prompt: Prompt) -> Arrival:
     return Arrival(
         prompt=prompt,
         at_s=shape.at_s if spec.open else 0.0,
-        output_tokens=None if spec.kind is Kind.EMBEDDING else shape.output_tokens,
+        output_tokens=_output_tokens(spec, shape, prompt),
         kind=spec.kind,
         stream=spec.stream and spec.kind is not Kind.EMBEDDING,
         tier=shape.tier,
         task=shape.task,
         tenant=shape.tenant,
     )
+
+
+def _output_tokens(spec: Spec, shape: Shape, prompt: Prompt) -> int | None:
+    """No more than the context leaves beside a prompt that is as it is."""
+    if spec.kind is Kind.EMBEDDING or shape.output_tokens is None:
+        return None
+    left = (spec.context_tokens or MOST) - (prompt.tokens or 0)
+    return max(min(shape.output_tokens, left), 1)
 
 
 def _rng(spec: Spec, purpose: str) -> Random:
