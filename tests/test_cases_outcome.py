@@ -133,6 +133,15 @@ def test_what_becomes_of_targets_is_told_change_by_change() -> None:
     assert [*changes({}, ready)] == ["local/smoke: ready"]
 
 
+def test_a_state_is_told_without_its_reason() -> None:
+    for state, brief in (
+        ("launching again after: it was killed. Look at the kernel log.", "launching"),
+        ("failed: connect: nothing listens at its address", "failed"),
+        ("warming", "warming"),
+    ):
+        assert states_in({"targets": [{"name": "local/smoke", "state": state}]}) == {"local/smoke": brief}
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
     path = tmp_path / "ledger.sqlite3"

@@ -18,11 +18,16 @@ GONE = "gone"
 
 
 def states_in(status: Mapping[str, Any]) -> dict[str, str]:
-    """By target: its state, or that it rests after failures. Pure."""
+    """By target: its state in a word or two, or that it rests after failures. Pure."""
     return {
-        str(each["name"]): f"resting ({each['resting']})" if each.get("resting") else str(each["state"])
+        str(each["name"]): f"resting ({each['resting']})" if each.get("resting") else _brief(str(each["state"]))
         for each in status.get("targets", ())
     }
+
+
+def _brief(state: str) -> str:
+    """Without the reason that follows it, which stands in the logs and would not fit into a picture."""
+    return state.partition(":")[0].removesuffix(" again after")
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
