@@ -26,7 +26,7 @@ if sys.argv[1] == "up":
         print("engine smoke failed: " + model["quantization"])
         print("\\nLast lines of the log:\\nError: something else")
         sys.exit(1)
-    words = ["--model", "smoke", "--max-num-seqs", str(model["max_num_seqs"])]
+    words = ["--model", "smoke", "--step-ms", "40", "--max-num-seqs", str(model["max_num_seqs"])]
     child = subprocess.Popen(
         [sys.executable, "-m", "benchmarks", "engine", *words],
         stdout=subprocess.PIPE, text=True, start_new_session=True, cwd={checkout!r},

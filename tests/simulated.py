@@ -51,4 +51,4 @@ def run_at(load: float, ttft_p95_s: float, *, served: float | None = None, error
         promise=str(PROMISE),
         promise_broken=broken,
     )
-    return Run(name="some load", load={"rate": load}, summary=summary)
+    return Run(name=f"rate {load:g}", load={"rate": load}, summary=summary)

@@ -60,7 +60,7 @@ def test_each_candidate_is_searched_on_an_engine_of_its_own_and_a_failure_costs_
     def search(url: str, candidate: Candidate, before: Sequence[Outcome]) -> Outcome:
         urls.append(url)
         server = Simulated(knee=20.0 if candidate.changes else 10.0)
-        conducted = Course(server.measured, PROMISE, "rate")
+        conducted = Course(server.measured, PROMISE)
         knee = conducted.searched(Bounds(before[0].load if before else 1.0, 0.1, 1e4))
         return Outcome(candidate, knee, conducted.run_of(knee), conducted.seconds)
 

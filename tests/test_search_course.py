@@ -19,7 +19,7 @@ WIDE = Bounds(1.0, 0.1, 1e4)
 
 
 def course(server: Simulated, **more: object) -> Course:
-    return Course(server.measured, PROMISE, "rate", clock=lambda: 10.0 * len(server.asked))
+    return Course(server.measured, PROMISE, clock=lambda: 10.0 * len(server.asked))
 
 
 def test_a_search_of_a_server_finds_its_knee_and_names_every_run() -> None:
@@ -62,7 +62,7 @@ def test_an_interrupt_keeps_what_was_measured(exhaustive: bool) -> None:
             raise KeyboardInterrupt
         return server.measured(load)
 
-    conducted = Course(interrupted, PROMISE, "rate")
+    conducted = Course(interrupted, PROMISE)
     knee = conducted.swept([1, 4, 16, 64]) if exhaustive else conducted.searched(WIDE)
     assert conducted.interrupted
     assert len(conducted.tried) == 3
@@ -70,7 +70,7 @@ def test_an_interrupt_keeps_what_was_measured(exhaustive: bool) -> None:
 
 
 def test_a_run_says_by_how_much_it_kept_the_promise() -> None:
-    look = look_of(4.0, run_at(4.0, 1.0), PROMISE, open_loop=True)
+    look = look_of(4.0, run_at(4.0, 1.0), PROMISE, is_rate=True)
     assert look.kept
     assert look.excess == pytest.approx(math.log(0.5))
     assert look.capacity is None
@@ -79,31 +79,43 @@ def test_a_run_says_by_how_much_it_kept_the_promise() -> None:
 def test_the_worst_of_several_promises_counts() -> None:
     run = run_at(4.0, 1.0)
     slow = msgspec.structs.replace(run, summary=msgspec.structs.replace(run.summary, tpot_s=figure(0.09, wide=1.2)))
-    look = look_of(4.0, slow, Promise({"ttft_s": 2.0, "tpot_s": 0.1}), open_loop=True)
+    look = look_of(4.0, slow, Promise({"ttft_s": 2.0, "tpot_s": 0.1}), is_rate=True)
     assert look.excess == pytest.approx(math.log(0.9))
     assert look.noise == pytest.approx(math.log(1.2) / 1.96, rel=1e-3)
 
 
 def test_an_error_breaks_the_promise_however_fast_the_answers_were() -> None:
-    look = look_of(4.0, run_at(4.0, 0.1, errors=1), PROMISE, open_loop=True)
+    look = look_of(4.0, run_at(4.0, 0.1, errors=1), PROMISE, is_rate=True)
     assert not look.kept
     assert 0 < look.excess < 1
 
 
 def test_what_was_served_of_an_overload_is_told_in_an_open_loop_only() -> None:
     overloaded = run_at(40.0, 30.0, served=17.0)
-    assert look_of(40.0, overloaded, PROMISE, open_loop=True).capacity == 17.0
-    assert look_of(40.0, overloaded, PROMISE, open_loop=False).capacity is None
+    assert look_of(40.0, overloaded, PROMISE, is_rate=True).capacity == 17.0
+    assert look_of(40.0, overloaded, PROMISE, is_rate=False).capacity is None
 
 
-def test_a_run_whose_generator_was_late_says_nothing() -> None:
-    late = msgspec.structs.replace(run_at(4.0, 1.0), invalid=["it was late"])
-    assert not look_of(4.0, late, PROMISE, open_loop=True).valid
+@pytest.mark.parametrize(
+    ("ttft_p95_s", "lag_s", "valid"),
+    [
+        pytest.param(1.0, 1.5, True, id="kept in spite of it"),
+        pytest.param(2.5, 1.5, False, id="broken perhaps by it"),
+        pytest.param(9.0, 1.5, True, id="broken anyway"),
+    ],
+)
+def test_a_late_generator_makes_a_run_doubtful_only_where_lateness_could_explain_it(
+    ttft_p95_s: float, lag_s: float, valid: bool
+) -> None:
+    run = run_at(4.0, ttft_p95_s)
+    summary = msgspec.structs.replace(run.summary, lag_s=figure(lag_s / 1.2))
+    late = msgspec.structs.replace(run, summary=summary, invalid=["it was late"])
+    assert look_of(4.0, late, PROMISE, is_rate=True).valid is valid
 
 
 def test_each_load_is_a_line_with_its_figures_under_their_headings() -> None:
     tried: list[Tried] = []
-    conducted = Course(Simulated(knee=20.0).measured, PROMISE, "rate", saw=tried.append)
+    conducted = Course(Simulated(knee=20.0).measured, PROMISE, saw=tried.append)
     conducted.swept([10.0, 40.0])
     kept, broken = (row(each) for each in tried)
     assert [len(kept), len(broken)] == [len(heading())] * 2

@@ -59,7 +59,7 @@ def _posterior(looks: Sequence[Look], knees: NDArray[np.float64]) -> NDArray[np.
     for look in looks:
         away = math.log(look.load) - knees
         line = np.clip(away[:, None] * SLOPES[None, :], -MOST_EXCESS, MOST_EXCESS)
-        off = look.excess - line
+        off = look.excess - (np.minimum(line, look.excess) if look.at_least else line)
         spread = np.where(off > 0, ABOVE, BELOW) * np.abs(line)
         scale = np.sqrt(spread[:, :, None] ** 2 + NOISES[None, None, :] ** 2 + look.noise**2)
         known -= np.log(scale)

@@ -31,11 +31,16 @@ class Tried:
 
 @dataclass(slots=True)
 class Course:
-    """`noun` names the runs: `rate 6.5`, `rate 6.5 #2`. An interrupt ends a search and loses nothing measured."""
+    """`is_rate`: loads are requests a second. `was_cut`: the last run was ended early because the promise was broken.
+
+    A load that is tried again has its number in the name of the run: `rate 6.5 #2`. An interrupt ends a search and
+    loses nothing that was measured.
+    """
 
     measure: Measure
     promise: Promise
-    noun: str
+    is_rate: bool = True
+    was_cut: Callable[[], bool] = lambda: False
     saw: Callable[[Tried], None] = lambda tried: None
     clock: Callable[[], float] = time.monotonic
     tried: list[Tried] = field(default_factory=list)
@@ -79,8 +84,8 @@ class Course:
         began_s = self.clock()
         run = self.measure(load)
         before = sum(each.look.load == load for each in self.tried)
-        name = f"{self.noun} {load:g}" + (f" #{before + 1}" if before else "")
-        look = look_of(load, run, self.promise, open_loop=self.noun == "rate")
+        name = f"{run.name} #{before + 1}" if before else run.name
+        look = look_of(load, run, self.promise, is_rate=self.is_rate, was_cut=self.was_cut())
         tried = Tried(look, msgspec.structs.replace(run, name=name), why, self.clock() - began_s)
         self.tried.append(tried)
         self.saw(tried)

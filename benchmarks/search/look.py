@@ -13,6 +13,8 @@ MOST_EXCESS = 3.0
 # An error breaks the promise whatever the latencies are; how far beyond the knee it lies is not known.
 ERROR_EXCESS = 0.3
 LEAST_EXCESS = 0.01
+# Below this share of the offered load the server is taken to be full.
+SERVED_SHARE = 0.9
 # Half the width of a 95 % interval in standard deviations.
 DEVIATIONS = 1.96
 QUANTILES = {0.5: "p50", 0.9: "p90", 0.95: "p95", 0.99: "p99"}
@@ -24,8 +26,9 @@ class Look:
 
     `excess` is the natural logarithm of the worst promised figure over its limit: below 0 where the promise was kept,
     0 at the knee. `noise` is the standard deviation of it that the run itself tells, 0 where it tells none.
-    `capacity` is the load that was really served where less was served than offered, else None. A run that is not
-    `valid` (the generator was late) says nothing of the server.
+    `capacity` is the load that was really served where less was served than offered, else None. A run that broke the
+    promise and is not `valid`, because the generator was late, says nothing of the server. `at_least`: the run was
+    ended early, when the promise was broken for certain, and would have broken it by more.
     """
 
     load: float
@@ -33,6 +36,7 @@ class Look:
     noise: float = 0.0
     capacity: float | None = None
     valid: bool = True
+    at_least: bool = False
 
     @property
     def kept(self) -> bool:
@@ -40,23 +44,38 @@ class Look:
         return self.excess <= 0
 
 
-def look_of(load: float, run: Run, promise: Promise, *, open_loop: bool) -> Look:
+def look_of(load: float, run: Run, promise: Promise, *, is_rate: bool, was_cut: bool = False) -> Look:
     """What a measured run says. The words of `promise_broken` decide; the figures say by how much."""
     summary = run.summary
     figures = {name: figure for name in promise.limits_s if (figure := _figure(summary, name)) is not None}
     excesses = {name: _excess(figure, promise.limits_s[name], promise.share) for name, figure in figures.items()}
     worst = max(excesses, key=lambda name: excesses[name], default=None)
-    excess = 0.0 if worst is None else excesses[worst]
+    excess, noise = (0.0, 0.0) if worst is None else (excesses[worst], _noise(figures[worst], promise.share))
     if not summary.promise_broken:
         excess = min(excess, -LEAST_EXCESS)
     elif summary.errors or worst is None:
         excess = max(excess, ERROR_EXCESS)
     else:
         excess = max(excess, LEAST_EXCESS)
-    noise = 0.0 if worst is None else _noise(figures[worst], promise.share)
     served = summary.requests_per_s
-    capacity = served if open_loop and 0 < served < 0.9 * load else None
-    return Look(load, max(-MOST_EXCESS, min(MOST_EXCESS, excess)), noise, capacity, valid=not run.invalid)
+    capacity = served if is_rate and 0 < served < SERVED_SHARE * load else None
+    valid = not run.invalid or excess <= 0 or not _could_be_lateness(summary, promise)
+    return Look(load, max(-MOST_EXCESS, min(MOST_EXCESS, excess)), noise, capacity, valid, was_cut)
+
+
+def _could_be_lateness(summary: Summary, promise: Promise) -> bool:
+    """Whether a generator on time might have seen the promise kept: lateness lengthens latencies, never shortens them.
+
+    It lengthens the gap between two tokens as well, by the reads it delays; over a whole answer that averages out.
+    """
+    if summary.errors or summary.lag_s is None:
+        return not summary.errors
+    for name, limit_s in promise.limits_s.items():
+        figure = _figure(summary, name)
+        late_s = {"itl_s": limit_s, "tpot_s": 0.0}.get(name, summary.lag_s.p99)
+        if figure is not None and getattr(figure, _statistic(promise.share)) - late_s > limit_s:
+            return False
+    return True
 
 
 def _figure(summary: Summary, name: str) -> Figure | None:

@@ -15,7 +15,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,13 @@ class Bench:
             raise ValueError(f"the stack file has no [models.{self.model}]; there are: {', '.join(models) or 'none'}.")
         table: Mapping[str, Any] = models[self.model]
         return table
+
+    def of_only_model(self) -> Bench:
+        """The same for the one model that the file has. Raises ValueError where there are several, or none."""
+        models = list(tomllib.loads(self.text).get("models", {}))
+        if len(models) != 1:
+            raise ValueError(f"--model must name the model to tune; there are: {', '.join(models) or 'none'}.")
+        return replace(self, model=models[0])
 
     def changed(self, candidate: Candidate) -> str:
         """The stack file as the candidate wants it, comments and all."""
