@@ -146,12 +146,13 @@ def written(document: Document) -> bytes:
 def read(raw: bytes, name: str) -> Document:
     """The inverse of `written`. Raises ValueError that names the file, what is wrong and where."""
     try:
-        document = msgspec.convert(_with_numbers(msgspec.json.decode(raw)), type=Document)
+        found = msgspec.json.decode(raw)
+        schema = found.get("schema") if isinstance(found, dict) else None
+        if schema not in (None, SCHEMA):
+            raise ValueError(f"{name} has schema {schema!r}; this version reads {SCHEMA!r}: measure it again.")
+        return msgspec.convert(_with_numbers(found), type=Document)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise ValueError(f"{name} is not a report of this harness: {error}") from error
-    if document.schema != SCHEMA:
-        raise ValueError(f"{name} has schema {document.schema!r}; this version reads {SCHEMA!r}: measure it again.")
-    return document
 
 
 def _with_numbers(found: Any) -> Any:

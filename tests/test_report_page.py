@@ -1,0 +1,188 @@
+"""The page and the pictures: complete, self-contained, safe with what others wrote, and the same in light and dark."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+from benchmarks.drive.sample import Sample
+from benchmarks.report.document import Document, Moment
+from benchmarks.report.page import page
+from benchmarks.report.pictures import pictures_of, slug
+from benchmarks.report.verdict import verdict_of
+from tests.measured import hybrid_document, load_document, sweep_document
+
+VOID = {"meta", "br", "path", "use"}
+PNG = b"\x89PNG\r\n"
+
+
+class Reader(HTMLParser):
+    """What a browser would load, show, and find unclosed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.handle_startendtag(tag, attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action")]
+        self.ids += [found["id"] or ""] if "id" in found else []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    return reader
+
+
+@pytest.fixture(scope="module")
+def sweep_page() -> str:
+    return page(*sweep_document())
+
+
+def test_the_verdict_stands_before_figures_and_pictures(sweep_page: str) -> None:
+    text = read(sweep_page).text
+    places = [text.index(each) for each in (verdict_of(sweep_document()[0])[0], "All runs", "Figures", "Pictures")]
+    assert places == sorted(places)
+    assert text.index("Pictures") < text.index("How it was measured")
+
+
+def test_every_element_is_closed_and_no_two_share_an_id(sweep_page: str) -> None:
+    reader = read(sweep_page)
+    assert reader.open == []
+    assert len(reader.ids) > 10
+    assert len(reader.ids) == len(set(reader.ids))
+
+
+def test_it_asks_nobody_for_anything(sweep_page: str) -> None:
+    reader = read(sweep_page)
+    assert len(reader.addresses) > 10
+    assert [address for address in reader.addresses if not address.startswith("#")] == []
+    assert "@import" not in sweep_page
+    assert re.findall(r"url\((?!#)", sweep_page) == []
+    assert "<script" not in sweep_page
+
+
+def test_all_references_within_pictures_are_answered(sweep_page: str) -> None:
+    reader = read(sweep_page)
+    asked = {address[1:] for address in reader.addresses} | set(re.findall(r"url\(#([^)]+)\)", sweep_page))
+    assert asked <= set(reader.ids)
+
+
+def test_pictures_take_their_colours_from_the_page(sweep_page: str) -> None:
+    pictures = "".join(re.findall(r"<svg.*?</svg>", sweep_page, re.DOTALL))
+    roles = set(re.findall(r"var\((--\w+)\)", pictures))
+    assert {"--ink", "--line", "--grid"} <= roles
+    assert re.findall(r"#[0-9a-fA-F]{6}(?![0-9a-zA-Z])", pictures) == []
+    for role in roles:
+        # In light, in dark, and on paper.
+        assert sweep_page.count(f"{role}:") == 3
+
+
+def test_what_others_wrote_is_shown_and_not_run() -> None:
+    document, samples = load_document()
+    hostile = "<script>alert(1)</script>"
+    origin = msgspec.structs.replace(document.origin, command=f"python {hostile}", engine={"model": hostile})
+    document = msgspec.structs.replace(document, title=hostile, origin=origin, verdict=[hostile])
+    text = page(document, samples)
+    assert "<script" not in text
+    assert read(text).text.count(hostile) >= 4
+
+
+def test_it_says_by_what_on_what_and_how() -> None:
+    text = read(page(*load_document())).text
+    for expected in (
+        "NVIDIA H100 80GB HBM3",
+        "0.32.0",
+        "AMD EPYC 9534",
+        "python -m benchmarks sweep",
+        "1234567890abcdef",
+    ):
+        assert expected in text
+
+
+def test_the_parts_of_a_run_are_shown() -> None:
+    text = read(page(*hybrid_document())).text
+    assert "while it is gone" in text
+    assert "Note: the engine counts 12 more" in text
+
+
+def test_the_same_document_gives_the_same_page() -> None:
+    assert page(*load_document()) == page(*load_document())
+
+
+def test_a_document_without_runs_is_still_a_page() -> None:
+    document, _ = load_document()
+    text = read(page(msgspec.structs.replace(document, runs=[], summary=None))).text
+    assert "Nothing was measured" in text
+
+
+def names(document: Document, samples: dict[str, list[Sample]]) -> list[str]:
+    pictures = pictures_of(document, samples)
+    assert all(picture.png.startswith(PNG) for picture in pictures)
+    return [picture.name for picture in pictures]
+
+
+def test_a_sweep_has_its_curve_and_the_timeline_of_the_knee() -> None:
+    document, samples = sweep_document()
+    assert names(document, samples) == ["curve", "cdf", "timeline-rate-4"]
+
+
+def test_settings_have_a_timeline_each_and_no_curve() -> None:
+    found = names(*hybrid_document())
+    assert found == ["cdf", "timeline-local-only", "timeline-all-cloud", "timeline-hybrid"]
+
+
+def test_without_requests_and_telemetry_there_is_nothing_to_draw() -> None:
+    document, _ = load_document()
+    run = msgspec.structs.replace(document.runs[0], timeline=[])
+    assert pictures_of(msgspec.structs.replace(document, runs=[run]), {}) == []
+
+
+def test_whole_answers_are_drawn_by_their_end() -> None:
+    document, samples = load_document()
+    whole = {
+        name: [replace(sample, first_s=None, last_s=None, gaps_s=(), events=0) for sample in each]
+        for name, each in samples.items()
+    }
+    cdf = pictures_of(document, whole)[0]
+    assert "Time to the whole answer" in cdf.wide_svg
+    assert "Gap between tokens" not in cdf.wide_svg
+
+
+def test_a_search_may_repeat_a_load() -> None:
+    document, samples = sweep_document()
+    again = msgspec.structs.replace(document.runs[2], name="rate 4 again")
+    twice = msgspec.structs.replace(document, runs=[*document.runs, again])
+    assert names(twice, samples)[0] == "curve"
+
+
+def test_one_moment_and_one_request_are_enough() -> None:
+    document, samples = load_document()
+    run = msgspec.structs.replace(document.runs[0], timeline=[Moment(at_s=0.0)])
+    one = {run.name: samples[run.name][:1]}
+    assert names(msgspec.structs.replace(document, runs=[run]), one) == ["cdf", "timeline"]
+
+
+def test_names_of_files_are_plain() -> None:
+    assert slug("rate 4.5 / try #2") == "rate-4.5-try-2"
