@@ -13,6 +13,7 @@ import msgspec
 
 from benchmarks.drive.chunk import Chunk, read_chunk
 
+LINE = b"\n"
 BLANK = b"\n\n"
 DATA = b"data:"
 DONE = b"[DONE]"
@@ -72,8 +73,12 @@ class Events:
         prefix, suffix = self._prefix, self._suffix
         for part in parts:
             if part.startswith(prefix) and part.endswith(suffix) and not self._rest:
+                # The one event of a usual piece has no line feed before its end.
+                if part.find(LINE, len(prefix), -len(suffix)) < 0:
+                    count += 1
+                    continue
                 blanks = part.count(BLANK)
-                if blanks == 1 or part.count(prefix) == blanks == part.count(suffix):
+                if part.count(prefix) == blanks == part.count(suffix):
                     count += blanks
                     continue
             count += self._read(part)
