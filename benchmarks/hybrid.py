@@ -44,6 +44,7 @@ async def three_ways(session: Session) -> Ways:
     Raises ValueError where no tier prefers the cloud, or not one request of a pass got an answer.
     """
     cloud_tier = cloud_tier_in(session.place.server.status.get("tiers", ()))
+    await session.warm()
     found: list[Taken] = []
     # Prompts from a file are the same in each pass, synthetic ones are not.
     for number, each in enumerate(passes_with(cloud_tier, marked=session.spec.prompts is not None)):

@@ -19,7 +19,7 @@ FAKE, VLLM = "fake", "vllm"
 ENGINE_OPTIONS = "--context 1024 --kv-tokens 1664 --max-num-seqs 16 --prefill-tokens-per-s 4000"
 # Prompts and answers of the size that our own engines take.
 INPUT_TOKENS, OUTPUT_TOKENS = "uniform:20-100", "uniform:40-100"
-RATE = 6.0
+RATE = 10.0
 MIX = "tier=standard:0.6,bulk:0.25,premium:0.15"
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -18,11 +19,13 @@ from benchmarks.cases.options import promises_of
 from benchmarks.cases.promises import Promises
 from benchmarks.cases.stack import Stack
 from benchmarks.cases.taking import Load, Taken, taken
-from benchmarks.measure import Measured, Measuring
+from benchmarks.drive.drive import drive
+from benchmarks.measure import Measured, Measuring, pacing_of
 from benchmarks.scene import Scene, check_alone, fitted, scene_of
 from benchmarks.screen import Screen
 from benchmarks.workload.arrival import Arrival
 from benchmarks.workload.spec import Spec
+from benchmarks.workload.workload import arrivals_of
 
 Found = TypeVar("Found")
 INTERRUPTED = 130
@@ -30,6 +33,10 @@ INTERRUPTED = 130
 MODEL = "auto"
 # A phase of a few seconds needs a few looks.
 LOOK_S = 0.5
+WARM_S = 5.0
+WARM_SHARE = 0.25
+# Of words that no measured pass asks again.
+WARM_RUN = -100
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,16 @@ class Session:
     place: Scene
     promises: Promises
     measuring: Measuring
+
+    async def warm(self) -> None:
+        """Let the engine meet a little of the load before it is measured: what is new to it takes longer, and the
+        first of several loads would be the one to pay. At home only, so that no dollar is spent on it."""
+        seconds = min(WARM_S, WARM_SHARE * (self.spec.duration_s or math.inf))
+        at_home = (replace(each, local_only=True) for each in arrivals_of(self.spec, run=WARM_RUN))
+        pacing = replace(pacing_of(self.spec), duration_s=seconds)
+        # Where nothing is due so soon there is nothing to warm with; whatever else is wrong shows in the load itself.
+        with suppress(ValueError):
+            await drive(self.place.endpoint, at_home, pacing, stop=self.measuring.stop)
 
     async def take(self, load: Load, faults: Sequence[Fault] = ()) -> Taken:
         """Measure one load here."""
