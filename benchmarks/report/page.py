@@ -29,7 +29,7 @@ NAMES = {"cpu": "CPU", "memory_bytes": "memory", "nvidia_driver": "NVIDIA driver
 MEANINGS = (
     ("time to first token", "from the moment the request was due until the first content arrived"),
     ("time per output token", "from the first to the last content, divided by the tokens after the first"),
-    ("gap between tokens", "between two reads that brought content"),
+    ("gap between tokens", "from one event with content to the next; of events that arrive together, the first has the gap"),
     ("end to end", "from the moment the request was due until the last content"),
     ("p95", "95 % of the requests were at most so slow"),
     ("due", "when the workload asked for it, not when the generator got to it: a late generator hides nothing"),
