@@ -22,7 +22,7 @@ from engines.stack import default_config
 from tests.fake_spillway import fake_spillway
 from tests.stand_ins import standing_in
 
-SMALL = ("--input-tokens", "20", "--output-tokens", "8", "--duration", "1.5")
+SMALL = ("--input-tokens", "20", "--output-tokens", "8", "--duration", "1")
 # Eight at a time, eight steps of 40 ms each: who waits for a place waits for up to 0.32 s.
 ENGINE = ("--max-num-seqs", "8", "--step-ms", "40")
 KEPT_BY_WHO_HAS_A_PLACE = ("--promise", "ttft_s=0.25")
@@ -42,16 +42,14 @@ def document_in(path: Path) -> Document:
 def test_a_sweep_of_users_finds_the_knee_of_an_engine_and_reports_it(tmp_path: Path) -> None:
     file = tmp_path / "sweep.json"
     with standing_in("engine", *ENGINE) as engine:
-        words = ("--users", "1", *KEPT_BY_WHO_HAS_A_PLACE, "--confirm", "1", "--most-runs", "12")
+        words = ("--users", "3", *KEPT_BY_WHO_HAS_A_PLACE, "--confirm", "1", "--most-runs", "9")
         said = ran("sweep", "--url", engine.url, *SMALL, *words, "--json", str(file))
     assert "The promise is kept up to" in said.stdout, said.stdout + said.stderr
     document = document_in(file)
     assert document.knee is not None
     assert 6 <= document.knee["load"] <= 12
     assert (document.knee["unit"], document.verb) == ("users", "sweep")
-    assert document.knee["runs"] == len(document.runs) <= 12
-    loads = [int(line.split()[0]) for line in said.stdout.splitlines() if line.split()[-1:] in (["bracket"], ["first"])]
-    assert loads[:2] == [1, 4] or loads[:2] == [1, 2]
+    assert document.knee["runs"] == len(document.runs) <= 9
     assert all((tmp_path / run.rows).is_file() for run in document.runs)
 
 
@@ -116,7 +114,7 @@ def test_tune_compares_settings_and_proposes_the_better_as_a_diff(
 ) -> None:
     (tmp_path / "home").mkdir()
     file = tmp_path / "tune.json"
-    words = (*KEPT_BY_WHO_HAS_A_PLACE, "--users", "1", "--confirm", "1", "--most-runs", "8", "--json", str(file))
+    words = (*KEPT_BY_WHO_HAS_A_PLACE, "--users", "3", "--confirm", "1", "--most-runs", "7", "--json", str(file))
     status = tune(tmp_path, monkeypatch, "--try", "max_num_seqs=4,16", "--try", "quantization=none,fp8", *words)
     said = capfd.readouterr().out
     assert status == 0, said
