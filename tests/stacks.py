@@ -9,10 +9,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engines.engine import free_port
 from engines.feed import follow
 from engines.snapshot import EngineView
 from engines.stack import default_config
+from tests.ports import unused_port
 
 SPILLWAY = str(Path(sys.executable).with_name("spillway"))
 
@@ -27,9 +27,17 @@ class Place:
     variables: dict[str, str] = field(default_factory=dict)
 
     def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command, env = [SPILLWAY, *words], {**self.environment(), **variables}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    def environment(self) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
-        env = {**inherited, "SPILLWAY_HOME": str(self.home), **self.variables, **variables}
-        return subprocess.run([SPILLWAY, *words], env=env, capture_output=True, text=True, check=False)
+        return {**inherited, "SPILLWAY_HOME": str(self.home), **self.variables}
+
+    def down(self) -> int:
+        """`down`, to its end even when the tests are interrupted meanwhile: nobody else would end the engine."""
+        with subprocess.Popen([SPILLWAY, "down"], env=self.environment(), start_new_session=True) as process:
+            return process.wait()
 
     def up(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.run("up", "--profile", "cpu", "--config", str(self.config), *words)
@@ -40,7 +48,7 @@ class Place:
 
 def place_in(folder: Path, variables: dict[str, str] | None = None) -> Place:
     """The shipped stack.toml on a port of its own."""
-    port = free_port()
+    port = unused_port()
     config = folder / "stack.toml"
     config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", default_config().read_text()))
     return Place(folder / "home", config, port, variables or {})

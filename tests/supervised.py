@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.engine import free_port
 from engines.feed import FeedError, follow
 from engines.home import end_all, logs_folder, make_home, plan_path, wait_gone
 from engines.plan import CPU, EnginePlan, Facts, Plan, RouterPlan, Runtime
 from engines.process import ProcessId, Record, read_records
 from engines.snapshot import EngineView, Snapshot
+from tests.ports import unused_port
 
 STAND_IN = str(Path(__file__).with_name("stand_in_engine.py"))
 LIMIT_S = 60.0
@@ -43,7 +43,7 @@ def engine_plan(name: str, *faults: str, device: str = CPU) -> EnginePlan:
 
 
 def plan_of(*engines: EnginePlan) -> Plan:
-    port = free_port()
+    port = unused_port()
     router = RouterPlan((sys.executable, STAND_IN, "--port", str(port)), "127.0.0.1", port)
     return Plan("fingerprint", "cpu", engines, (), router)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +16,16 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
+from engines.door import read_status
 from engines.feed import follow
-from engines.snapshot import EngineState, Load
+from engines.orphans import session_members, start_ticks
+from engines.process import read_records
+from engines.snapshot import EngineState, EngineView, Load
 from tests.routers import KEY, cloud_table, until
 from tests.stacks import Place, place_in
 from tests.stand_ins import StandIn
 
+RESTART_S = 180.0
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Where does the water go?"}]
 
 
@@ -31,12 +37,12 @@ def stack(fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iter
     assert table
     limits = "[limits]" + after.partition("[limits]")[2]
     place.config.write_text(before + cloud_table(fast_cloud.url, serves="smoke") + limits)
-    said = place.up()
     try:
+        said = place.up()
         assert said.returncode == 0, said.stdout + said.stderr
         yield place
     finally:
-        place.run("down")
+        place.down()
 
 
 @pytest.fixture
@@ -139,22 +145,46 @@ def test_a_killed_engine_breaks_its_streams_loudly_while_others_spill_until_it_i
     )
     tokens = iter(stream)
     next(tokens)
-    pid = stack.engine().pid
-    assert pid
-    os.kill(pid, signal.SIGKILL)
+    before = stack.engine()
+    assert before.pid
+    session = os.getsid(before.pid)
+    old = session_members(session) - {session}
+    assert len(old) > 2
+    os.kill(before.pid, signal.SIGKILL)
     with pytest.raises(openai.APIError, match="middle of the answer"):
         list(tokens)
     until(lambda: stack.engine().state is not EngineState.READY)
     raw = client.chat.completions.with_raw_response.create(model="smoke", messages=QUESTION, max_tokens=5)
     assert raw.headers["x-spillway-target"] == "cloud/stand-in"
     assert raw.headers["x-spillway-reason"].startswith(("spill:starting", "fallback:"))
-    next(each for each in follow(stack.home) if each.engines[0].state is EngineState.READY)
-    until(lambda: place_of(client) == "local/smoke")
+    assert engine_that_is_back(stack).restarts > before.restarts
+    assert [pid for pid in old if start_ticks(pid)] == []
+    until(lambda: (read_status("127.0.0.1", stack.port) or {})["ready"] and place_of(client) == "local/smoke")
+
+
+def engine_that_is_back(stack: Place) -> EngineView:
+    deadline_s = time.monotonic() + RESTART_S
+    for snapshot in follow(stack.home):
+        if snapshot.engines[0].state is EngineState.READY:
+            return snapshot.engines[0]
+        assert time.monotonic() < deadline_s, snapshot
+    raise AssertionError("the supervisor has ended")
 
 
 def place_of(client: openai.OpenAI) -> str:
     raw = client.chat.completions.with_raw_response.create(model="smoke", messages=QUESTION, max_tokens=1)
     return raw.headers["x-spillway-target"]
+
+
+# After all that ask the stack, because it ends it: what is left alone here has a real engine's many processes.
+def test_a_supervisor_whose_home_is_removed_leaves_nothing(stack: Place) -> None:
+    sessions = [record.keeper.pid for record in read_records(stack.home)]
+    assert len(sessions) == 3
+    assert all(session_members(session) for session in sessions)
+    shutil.rmtree(stack.home)
+    deadline_s = time.monotonic() + RESTART_S
+    while any(session_members(session) for session in sessions):
+        assert time.monotonic() < deadline_s
 
 
 def test_the_demo_shows_the_spill_on_real_vllm(tmp_path: Path) -> None:

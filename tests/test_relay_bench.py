@@ -16,7 +16,6 @@ import pytest
 
 from benchmarks.block import Block
 from benchmarks.completeness import Exam, Fault, fault_of_stream, fault_of_whole
-from benchmarks.demo_stack import free_port
 from benchmarks.job import Job, address_of
 from benchmarks.machine import cores
 from benchmarks.pump import Load
@@ -26,6 +25,7 @@ from benchmarks.stub_answer import Wanted, script
 from benchmarks.tally import Summary
 from benchmarks.tamper import Tamper
 from benchmarks.wire import Kind
+from tests.ports import unused_port
 from tests.routers import until
 from tests.stand_ins import StandIn, standing_in
 
@@ -188,7 +188,7 @@ def started(port: int, *options: str) -> list[str]:
 
 def test_a_router_is_started_and_measured_beside_its_engine(tmp_path: Path) -> None:
     written = tmp_path / "relay.json"
-    ended = relay(*started(free_port()), "--scenarios", "bc", "--json", str(written))
+    ended = relay(*started(unused_port()), "--scenarios", "bc", "--json", str(written))
     assert ended.returncode == 0, ended.stderr
     assert "requests per router-CPU-s" in ended.stdout
     blocks = json.loads(written.read_text())
@@ -204,7 +204,7 @@ def test_a_router_is_started_and_measured_beside_its_engine(tmp_path: Path) -> N
 
 
 def test_a_router_that_loses_a_token_does_not_pass() -> None:
-    ended = relay(*started(free_port(), "--tamper", "lost", "--tamper-every", "100"), "--scenarios", "c")
+    ended = relay(*started(unused_port(), "--tamper", "lost", "--tamper-every", "100"), "--scenarios", "c")
     assert ended.returncode == 1
     assert "not complete: token lost" in ended.stderr
     assert " not, 0" in ended.stdout

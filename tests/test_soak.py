@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.demo_stack import free_port
 from benchmarks.memory_watch import Mark
 from benchmarks.soak_report import Phase, levels
+from tests.ports import unused_port
 
 PIPE = Path(__file__).with_name("pipe.py")
 SMALL = ["--requests", "400", "--aborts", "60", "--idle", "20", "--scale", "0.2"]
@@ -26,7 +26,7 @@ def soak(*options: str) -> subprocess.CompletedProcess[str]:
 
 def piped(*options: str) -> list[str]:
     start = f"exec {sys.executable} {PIPE} $PORT $STUB_PORT {' '.join(options)}"
-    return ["--url", f"http://127.0.0.1:{free_port()}", "--start", start]
+    return ["--url", f"http://127.0.0.1:{unused_port()}", "--start", start]
 
 
 def test_a_router_that_only_relays_passes_and_its_memory_is_drawn(tmp_path: Path) -> None:
