@@ -156,7 +156,8 @@ def wait_until_served(plan: Plan, at: Path, show: Show) -> Snapshot:
     """Follow the feed until every engine has made a token and the router answers. Raises UpError with the cause."""
     began_s = time.monotonic()
     supervisor_log = LogTail(home.logs_folder(at) / "supervisor.log")
-    engines_ready = False
+    # Engines may take long to load; only then does the router's own time begin.
+    ready_since_s: float | None = None
     try:
         for snapshot in follow(at):
             _raise_failure(snapshot, at)
@@ -164,8 +165,10 @@ def wait_until_served(plan: Plan, at: Path, show: Show) -> Snapshot:
             engines_ready = all(engine.state is EngineState.READY for engine in snapshot.engines)
             if engines_ready and _router_sees(plan):
                 return snapshot
-            _say_progress(snapshot, time.monotonic() - began_s, show)
-            if engines_ready and time.monotonic() - began_s > ROUTER_WAIT_S:
+            now_s = time.monotonic()
+            _say_progress(snapshot, now_s - began_s, show)
+            ready_since_s = (ready_since_s or now_s) if engines_ready else None
+            if ready_since_s is not None and now_s - ready_since_s > ROUTER_WAIT_S:
                 raise UpError("the engines are ready but the router does not answer.", _log_of(at, "router"))
     except FeedError as error:
         raise UpError(f"{error}.", _log_of(at, "supervisor")) from error
