@@ -186,3 +186,27 @@ def test_one_moment_and_one_request_are_enough() -> None:
 
 def test_names_of_files_are_plain() -> None:
     assert slug("rate 4.5 / try #2") == "rate-4.5-try-2"
+
+
+def test_many_events_are_numbered_and_explained_below() -> None:
+    document, samples = hybrid_document()
+    events = [(20.0 + place / 5, f"cloud/stand-in: resting for the time number {place}") for place in range(9)]
+    run = msgspec.structs.replace(document.runs[2], events=events)
+    one = msgspec.structs.replace(document, runs=[run])
+    timeline = pictures_of(one, samples)[-1].wide_svg
+    assert "1: 20.0 s, cloud/stand-in: resting for the time number 0" in timeline
+    assert ">1-9<" in timeline
+
+
+def test_few_events_are_named_where_they_are() -> None:
+    document, samples = hybrid_document()
+    timeline = pictures_of(document, samples)[-1].wide_svg
+    assert ">kill-engine<" in timeline
+    assert "1: 20.0 s" not in timeline
+
+
+def test_a_part_that_broke_its_promise_marks_the_page() -> None:
+    document, samples = hybrid_document()
+    assert '<section class="verdict broken"' in page(document, samples)
+    runs = [msgspec.structs.replace(run, parts=[{"name": "all", "promise_broken": []}]) for run in document.runs]
+    assert '<section class="verdict kept"' in page(msgspec.structs.replace(document, runs=runs), samples, [])

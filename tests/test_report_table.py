@@ -75,3 +75,10 @@ def test_quantities_read_well() -> None:
     assert [digits(value) for value in (0.04213, 4.2, 14_321.0, 0.0)] == ["0.0421", "4.2", "14,321", "0"]
     assert (dollars(12.4), dollars(0.0135), dollars(None)) == ("$12.40", "$0.0135", "-")
     assert (share(0.042), size(80 * 1024**3), seconds(float("nan"))) == ("4.2 %", "80 GiB", "-")
+
+
+def test_loads_are_read_from_the_smallest_to_the_largest() -> None:
+    document, _ = sweep_document()
+    text = shown(msgspec.structs.replace(document, runs=list(reversed(document.runs))))
+    places = [text.index(f"\n {run.name} ") for run in document.runs]
+    assert places == sorted(places)

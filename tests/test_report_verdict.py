@@ -111,3 +111,12 @@ def test_nothing_measured_is_said_plainly() -> None:
     assert verdict_of(Document(verb="load", title="", origin=origin(), runs=[])) == [
         "Nothing was measured: no run ended."
     ]
+
+
+def test_a_run_that_is_not_valid_does_not_say_what_breaks_the_promise() -> None:
+    document, _ = sweep_document()
+    runs = [
+        msgspec.structs.replace(run, invalid=["the generator was late"]) if run.name == "rate 6" else run
+        for run in document.runs
+    ]
+    assert "at 7 requests/s" in verdict_of(msgspec.structs.replace(document, runs=runs))[0]

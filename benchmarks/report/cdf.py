@@ -92,6 +92,7 @@ def _frame(axes: Axes, limit_s: float | None) -> None:
         axes.set_xscale("log")
     else:
         axes.set_xlim(0, high * 1.05 or 1.0)
+        axes.locator_params(axis="x", nbins=5)
     for share in MARKED:
         axes.axhline(share * 100, color=GRID, linewidth=1.4, zorder=0.9)
     axes.set_ylim(0, 101)

@@ -17,7 +17,7 @@ from benchmarks.report.document import Document, Figure, Run
 from benchmarks.report.pictures import Samples, pictures_of
 from benchmarks.report.plotting import Picture
 from benchmarks.report.quantity import dollars, number, seconds, seconds_within, share, size
-from benchmarks.report.subject import principal
+from benchmarks.report.subject import ordered, principal
 from benchmarks.report.table import LATENCIES, STATISTICS, filled_columns, is_beside, standing, totals
 from benchmarks.report.verdict import verdict_of
 
@@ -29,7 +29,10 @@ NAMES = {"cpu": "CPU", "memory_bytes": "memory", "nvidia_driver": "NVIDIA driver
 MEANINGS = (
     ("time to first token", "from the moment the request was due until the first content arrived"),
     ("time per output token", "from the first to the last content, divided by the tokens after the first"),
-    ("gap between tokens", "from one event with content to the next; of events that arrive together, the first has the gap"),
+    (
+        "gap between tokens",
+        "from one event with content to the next; of events that arrive together, the first has the gap",
+    ),
     ("end to end", "from the moment the request was due until the last content"),
     ("p95", "95 % of the requests were at most so slow"),
     ("due", "when the workload asked for it, not when the generator got to it: a late generator hides nothing"),
@@ -144,7 +147,7 @@ def _lines(document: Document, run: Run | None) -> list[dict[str, Any]]:
         return [{"cells": [heading, *cells], "is_principal": False} for heading, cells in columns[1:]]
     return [
         {"cells": [cells[row] for _, cells in columns], "is_principal": each is run}
-        for row, each in enumerate(document.runs)
+        for row, each in enumerate(ordered(document))
     ]
 
 

@@ -136,9 +136,9 @@ def legend(axes: Axes, *, lifted: bool = False) -> None:
 
 
 def name_line(axes: Axes, at: float, words: str, colour: str, *, limit: bool = False) -> None:
-    """Say what an upright line is, above it; or what a level one is, at its right end."""
+    """Say what an upright line is, above it; or what a level one is, at its left end."""
     if limit:
-        where, to, side = (1.0, at), ("axes fraction", "data"), "right"
+        where, to, side = (0.01, at), ("axes fraction", "data"), "left"
     else:
         where, to, side = (at, 1.0), ("data", "axes fraction"), "center"
     axes.annotate(

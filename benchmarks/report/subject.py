@@ -87,5 +87,12 @@ def promise_of(text: str) -> Promise | None:
 
 
 def keeps(run: Run) -> bool | None:
-    """Whether the run kept its promise; None where none was made."""
+    """Whether the run kept its promise, and each of its parts theirs; None where none was made."""
+    if run.parts:
+        return not any(part.get("promise_broken") for part in run.parts)
     return None if not run.summary.promise else not run.summary.promise_broken
+
+
+def ordered(document: Document) -> list[Run]:
+    """A search tries loads to and fro; they are read from the smallest to the largest. Settings stay as they are."""
+    return sorted(document.runs, key=lambda run: offered(run).load) if is_curve(document) else list(document.runs)

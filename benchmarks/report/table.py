@@ -14,7 +14,7 @@ from rich.text import Text
 
 from benchmarks.report.document import Document, Figure, Run
 from benchmarks.report.quantity import dollars, listed, number, seconds, seconds_within, share
-from benchmarks.report.subject import is_curve, keeps, offered, principal
+from benchmarks.report.subject import is_curve, keeps, offered, ordered, principal
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 LATENCIES = {
@@ -115,7 +115,9 @@ def beside_table(document: Document) -> Table:
 def filled_columns(document: Document) -> list[tuple[str, list[str]]]:
     """The columns that say something: heading, and a cell for each run."""
     skipped = NOT_IN_A_CURVE if is_curve(document) else ()
-    columns = [(heading, [cell(run) for run in document.runs]) for heading, cell in COLUMNS if heading not in skipped]
+    columns = [
+        (heading, [cell(run) for run in ordered(document)]) for heading, cell in COLUMNS if heading not in skipped
+    ]
     return [(heading, cells) for heading, cells in columns if any(cells)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -20,6 +21,10 @@ LOG_FROM = 15.0
 # More dots than this make a picture heavy and no clearer; every nth request is drawn then.
 MOST_DOTS = 800
 PANEL_IN = 1.45
+LINE_IN = 0.15
+# Events have names of this length, and distances of this share of the run, to be named where they are; nearer ones than
+# `NEAR` share a label. No line of the key is longer than a phone is wide.
+SHORT, FAR, NEAR, LONGEST = 14, 0.18, 0.03, 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ def drawn(run: Run, samples: Sequence[Sample], is_wide: bool) -> Canvas:
     firsts = [sample for sample in samples if sample.ttft_s is not None or sample.error]
     count = len(tracks) + bool(firsts)
     heights = ([1.5] if firsts else []) + [1.0] * len(tracks)
-    made = plotting.canvas(is_wide, 0.5 + PANEL_IN * sum(heights))
+    keys = _events_key(run, _end_s(run, samples)).count("\n")
+    made = plotting.canvas(is_wide, 0.5 + PANEL_IN * sum(heights) + LINE_IN * keys)
     panels = list(made.subplots(count, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     for axes, track in zip(panels[count - len(tracks) :], tracks, strict=True):
         _draw(axes, track, run.timeline)
@@ -68,9 +74,14 @@ def drawn(run: Run, samples: Sequence[Sample], is_wide: bool) -> Canvas:
         plotting.plain(axes)
         for at_s, _ in run.events:
             axes.axvline(at_s, color=INK, linewidth=1.0, linestyle=DASHED)
-    _name_events(panels[0], run)
+    end_s = _end_s(run, samples)
+    if run.events:
+        _name_events(panels[0], run, end_s)
     panels[-1].set_xlabel("time (s)", color=MUTED, fontsize=9)
-    panels[-1].set_xlim(0, _end_s(run, samples))
+    panels[-1].set_xlim(0, end_s)
+    if key := _events_key(run, end_s):
+        # Below all panels, and no wider than they are.
+        made.supxlabel(key.strip(), x=0.01, ha="left", color=MUTED, fontsize=8)
     made.align_ylabels()
     return made
 
@@ -143,6 +154,34 @@ def _first_tokens(axes: Axes, samples: Sequence[Sample], limit_s: float | None, 
     plotting.legend(axes, lifted=is_lifted)
 
 
-def _name_events(axes: Axes, run: Run) -> None:
-    for at_s, what in run.events:
-        plotting.name_line(axes, at_s, what, INK)
+def _name_events(axes: Axes, run: Run, end_s: float) -> None:
+    """By name where there is room, else by number; those at almost the same place share a label."""
+    words = (
+        [what for _, what in run.events]
+        if _has_room(run, end_s)
+        else [str(place + 1) for place in range(len(run.events))]
+    )
+    label_s, label = 0.0, ""
+    for (at_s, _), word in zip(run.events, words, strict=True):
+        if label and at_s - label_s < NEAR * end_s:
+            label = f"{label.partition('-')[0]}-{word}"
+            continue
+        if label:
+            plotting.name_line(axes, label_s, label, INK)
+        label_s, label = at_s, word
+    plotting.name_line(axes, label_s, label, INK)
+
+
+def _has_room(run: Run, end_s: float) -> bool:
+    places_s = [at_s for at_s, _ in run.events]
+    apart = all(later - sooner > FAR * end_s for sooner, later in pairwise(places_s))
+    return apart and all(len(what) <= SHORT for _, what in run.events)
+
+
+def _events_key(run: Run, end_s: float) -> str:
+    """What the numbers stand for, one in a line."""
+    if not run.events or _has_room(run, end_s):
+        return ""
+    lines = [f"{place}: {at_s:.1f} s, {what}" for place, (at_s, what) in enumerate(run.events, 1)]
+    cut = [line if len(line) <= LONGEST else line[: LONGEST - 3] + "..." for line in lines]
+    return "\n".join(["", *cut])

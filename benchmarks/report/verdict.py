@@ -49,12 +49,16 @@ def _knee(document: Document) -> list[str]:
     if knee is None:
         kept = [keeps(run) for run in document.runs]
         return ["The promise is broken even by the smallest load that was tried."] if kept and not any(kept) else []
-    above = [run for run in document.runs if keeps(run) is False and offered(run).load > knee.load]
+    above = [run for run in document.runs if _is_broken(run) and offered(run).load > knee.load]
     broken = min(above, key=lambda run: offered(run).load, default=None)
     if broken is None:
         return [f"The promise is kept up to {knee}, the highest load that was tried."]
     why = "; ".join(spoken(reason) for reason in broken.summary.promise_broken)
     return [f"The promise is kept up to {knee}; at {offered(broken)} {why}."]
+
+
+def _is_broken(run: Run) -> bool:
+    return keeps(run) is False and not run.invalid
 
 
 def _side_by_side(document: Document) -> list[str]:
