@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import subprocess
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from benchmarks.drive.sample import Sample
 from benchmarks.report.compare import Comparison, Finding, compared
-from benchmarks.report.compare_table import verdict_of
+from benchmarks.report.compare_table import table_of, verdict_of
 from benchmarks.report.document import Document, Figure
 from benchmarks.report.files import save
 from benchmarks.report.resample import critical, error_between, log_draws, superiority
@@ -220,3 +222,14 @@ def test_a_comparison_without_evidence_says_so() -> None:
     changes = tuple(each for each in compared(bare, bare).changes if each.finding is Finding.UNKNOWN)
     assert changes
     assert verdict_of(Comparison(changes, ())).startswith("Cannot tell")
+
+
+def test_the_table_fits_a_terminal_of_eighty_columns() -> None:
+    before, after = load_document(rate=4.0), load_document(rate=4.0, server=SLOWER)
+    console = Console(width=80, file=io.StringIO())
+    console.print(table_of(compared(before[0], after[0], before[1], after[1]), "before.json", "after.json"))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert text.count("not shown") >= 3
+    assert "worse" in text
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.report.compare import Change, Comparison, Finding
-from benchmarks.report.quantity import UNKNOWN, change, number, seconds, share
+from benchmarks.report.quantity import UNKNOWN, number, seconds, share
 
 STYLES = {Finding.WORSE: "red", Finding.BETTER: "green", Finding.UNKNOWN: "yellow"}
 FAR = 10.0
+WHOLE_PERCENT = 10
 NAMES = {
     "ttft_s": "first token",
     "tpot_s": "each token",
@@ -30,7 +31,7 @@ MOST_NAMED = 3
 
 
 def table_of(comparison: Comparison, before: str, after: str) -> Table:
-    """One line for each figure. The interval is that of the change."""
+    """One line for each figure. The interval is that of the change; `slower` the share of pairs that were."""
     made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     made.add_column("", no_wrap=True)
     for heading in (
@@ -38,7 +39,7 @@ def table_of(comparison: Comparison, before: str, after: str) -> Table:
         PurePath(after).stem or "after",
         "change",
         "interval",
-        "slower in",
+        "slower",
     ):
         made.add_column(Text(heading), justify="right", no_wrap=True)
     made.add_column("", no_wrap=True)
@@ -94,7 +95,7 @@ def _reading(each: Change) -> Callable[[float], str]:
 
 
 def _amount(each: Change) -> str:
-    return f"{each.change * 100:+.2f} points" if each.name == "errors" else change(each.change)
+    return f"{each.change * 100:+.2f} pt" if each.name == "errors" else f"{_signed(each.change)} %"
 
 
 def _interval(each: Change) -> str:
@@ -103,5 +104,10 @@ def _interval(each: Change) -> str:
     if each.name == "errors":
         return f"{each.low * 100:+.2f} to {each.high * 100:+.2f}"
     # A thousand percent and ten thousand say the same: nothing is known upwards.
-    high = "any" if each.high > FAR else f"{each.high * 100:+.1f}"
-    return f"{each.low * 100:+.1f} to {high} %"
+    return f"{_signed(each.low)} to {'any' if each.high > FAR else _signed(each.high)} %"
+
+
+def _signed(change: float) -> str:
+    """In percent, with as many decimals as matter."""
+    percent = change * 100
+    return f"{percent:+.0f}" if abs(percent) >= WHOLE_PERCENT else f"{percent:+.1f}"
