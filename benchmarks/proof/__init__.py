@@ -1,0 +1,7 @@
+"""Proves the harness: beside other generators, against servers whose truth is known, and at its own limits.
+
+Each is a command: beside_vllm and beside_guidellm (the same requests at the same moments, figures compared), cpu (of
+three generators), ceiling (how much one core can drive), known (figures against a server with a clock), knee (a search
+against trying every load). Parts: work (the requests, as a trace that all three read), generators (their command
+lines), process, server (stand-ins), compared (pure: figures of several turns), deepened (a slower model).
+"""
