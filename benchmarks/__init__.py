@@ -1,16 +1,16 @@
 """Measures the stack from outside; `python -m benchmarks` lists the verbs. Imports no engine and no impure router part.
 
-The harness, from what is asked to what is read: workload (arrivals), drive (sends them: samples), figures (samples to a
-summary, telemetry, dollars), report (documents, tables, pages, comparison), search (the highest load). A verb prepares a
-scene, measures loads (measure, with a screen) and ends with output. Verbs: load, sweep, tune, bench, replay, hybrid and
-faults (cases), compare, report; proof holds the harness against other tools.
+The harness, from what is asked to what is read: workload (arrivals), drive (sends them: samples), figures (samples to
+a summary, telemetry, dollars), report (documents, tables, pages, comparison), search (the highest load). A verb has a
+scene, measures loads (measure, with a screen) and ends with output. Verbs: load, sweep, tune, bench, replay, hybrid
+and faults (cases), compare, report; proof holds the harness against other tools.
 
 Stand-ins for what cannot be had or made to fail: cloud (with cloud_reply, price) and engine (with engine_loop, batch,
 exposition); both misbehave on purpose (switch) and share wire (the OpenAI form) and loopback.
 The demo: demo (demo_stack, demo_view, pressure, verdict) drives crowd through stream. latency: what the router adds.
 Wire speed: relay (block, scenario, relay_table) and soak (soak_phases, leaver, memory_watch, soak_report, memory_curve)
 drive pump (job, client, completeness, tally) against a router (contender) in front of stub (stub_engine,
-stub_connection, stub_answer, numbered, tamper, pace) and look at the process table (machine); abort, cost. choices holds
-the contestants of the hot path.
+stub_connection, stub_answer, numbered, tamper, pace) and look at the process table (machine); abort, cost. choices
+holds the contestants of the hot path.
 To add a verb: a module with add_arguments and main, and a line in `__main__`.
 """
