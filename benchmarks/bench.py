@@ -116,7 +116,7 @@ class Session:
         knee = self.course.searched(
             Bounds(first, first / DEPTH, first * DEPTH, TOLERANCE, confirmations=1, most_runs=runs)
         )
-        self.knee = knee_json(knee, self.course.run_of(knee), self.course, Load.RATE)
+        self.knee = knee_json(knee, self.course.run_of(knee), self.course.seconds, Load.RATE)
 
     def _users(self, users: int, share: float) -> Measured:
         """So many at once, in a closed loop, with no promise to end it early."""

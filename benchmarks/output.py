@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 
 from benchmarks.drive.sample import Sample
@@ -21,6 +21,8 @@ from benchmarks.report.verdict import verdict_of
 from benchmarks.scene import Scene
 
 KEPT, BROKEN = 0, 1
+# Of what is not a terminal.
+WIDTH = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def document_of(verb: str, title: str, scene: Scene, runs: Sequence[Run], **more: object) -> Document:
     """With its verdict. `more` are further fields of the Document."""
-    origin = origin_of(sys.argv[1:], engine=scene.engine)
+    origin = origin_of(sys.argv[1:], engine=scene.engine, began_unix_s=scene.began_unix_s)
     document = Document(verb=verb, title=title, origin=origin, runs=list(runs))
     document = replace(document, **more)
     return replace(document, verdict=verdict_of(document))
@@ -41,14 +43,24 @@ def document_of(verb: str, title: str, scene: Scene, runs: Sequence[Run], **more
 
 def present(document: Document, samples_by_run: Mapping[str, Sequence[Sample]], options: argparse.Namespace) -> int:
     """Tables, verdict and files; 0 where the principal run is valid and kept what was promised, else 1."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    for table in tables_of(document):
+    show(document, tables_of(document), samples_by_run, options)
+    return status_of(document)
+
+
+def show(
+    document: Document,
+    tables: Sequence[RenderableType],
+    samples_by_run: Mapping[str, Sequence[Sample]],
+    options: argparse.Namespace,
+) -> None:
+    """Tables, then the verdict, then the names of the files that were written."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    for table in tables:
         console.print(table)
     for line in document.verdict:
         console.print(Padding(f"- {line}", (0, 0, 0, 1)), markup=False)
     for file in save(document, samples_by_run, options.json, options.html, options.png):
         console.print(f"written: {file}", markup=False, soft_wrap=True)
-    return status_of(document)
 
 
 def status_of(document: Document) -> int:

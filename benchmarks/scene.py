@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,13 +34,17 @@ TRIES_ALONE = 2
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`server` is what answers at `endpoint`, `places` where its engines, its router and its GPUs can be watched."""
+    """`server` is what answers at `endpoint`, `places` where its engines, its router and its GPUs can be watched.
+
+    `began_unix_s` is when the verb looked there first.
+    """
 
     endpoint: Endpoint
     server: Server
     places: Places
     promise: Promise | None
     prices: Prices
+    began_unix_s: float
 
     @property
     def engine(self) -> dict[str, Any]:
@@ -76,7 +81,7 @@ async def scene_of(options: argparse.Namespace) -> Scene:
         headers=headers,
         pins_length=server.engine in PINS_LENGTH,
     )
-    return Scene(endpoint, server, places, promise, prices_in(options, places.cloud_price))
+    return Scene(endpoint, server, places, promise, prices_in(options, places.cloud_price), time.time())
 
 
 def key_in(name: str | None) -> str | None:

@@ -8,6 +8,7 @@ from benchmarks.cases.fault import Break, Fault
 from benchmarks.cases.outcome import Outcome
 from benchmarks.cases.phase import Phase
 from benchmarks.report.quantity import dollars, seconds, share
+from benchmarks.report.verdict import spoken
 
 READY = ": ready"
 LOCAL = "local/"
@@ -18,7 +19,7 @@ def of_ways(local: Outcome, cloud: Outcome, hybrid: Outcome) -> list[str]:
     got = [f"{share(each.kept_share)} ({each.name})" for each in (hybrid, local, cloud)]
     said = [f"Got what was promised: {got[0]} against {got[1]} and {got[2]}."]
     for each in (local, cloud, hybrid):
-        said.append(f"{each.name.capitalize()}: " + (f"broken, {'; '.join(each.broken)}." if each.broken else "kept."))
+        said.append(f"{each.name.capitalize()}: " + (f"broken, {'; '.join(map(spoken, each.broken))}." if each.broken else "kept."))
     said.append(f"The hybrid answered {share(hybrid.cloud_share)} in the cloud{_mostly(hybrid)}.")
     if hybrid.usd is not None and cloud.usd:
         said.append(
@@ -38,7 +39,7 @@ def of_phases(
         if not outcome.requests:
             said.append(f"{what}: nothing was due.")
             continue
-        kept = "kept" if not outcome.broken else f"broken, {'; '.join(outcome.broken)}"
+        kept = "kept" if not outcome.broken else f"broken, {'; '.join(map(spoken, outcome.broken))}"
         said.append(f"{what}: {share(outcome.kept_share)} of {outcome.requests} got what was promised; {kept}.")
     return said + [_back(fault, events) for fault in faults if fault.what is Break.KILL_ENGINE]
 

@@ -7,18 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from msgspec.structs import replace
-from rich.console import Console, RenderableType
-from rich.padding import Padding
+from rich.console import RenderableType
 
 from benchmarks.cases.outcome import Outcome
 from benchmarks.cases.session import Session
 from benchmarks.cases.taking import Taken
-from benchmarks.output import BROKEN, KEPT
+from benchmarks.output import BROKEN, KEPT, show
 from benchmarks.report.document import Document, Run
-from benchmarks.report.files import save
 from benchmarks.report.origin import origin_of
-
-WIDTH = 120
 
 
 def run_with(taken: Taken, outcomes: Sequence[Outcome]) -> Run:
@@ -31,7 +27,7 @@ def document_of(verb: str, title: str, session: Session, taken: Sequence[Taken],
     return Document(
         verb=verb,
         title=title,
-        origin=origin_of(sys.argv[1:], engine=session.place.engine),
+        origin=origin_of(sys.argv[1:], engine=session.place.engine, began_unix_s=session.place.began_unix_s),
         runs=list(runs),
         summary=runs[-1].summary,
         interrupted=any(each.was_stopped for each in taken),
@@ -43,14 +39,8 @@ def present(
 ) -> int:
     """Tables, verdict and files; 0 where the last run is valid and each of its parts kept what was promised, else 1."""
     document = replace(document, verdict=[*_doubts(document), *document.verdict])
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    for each in shown:
-        console.print(each)
-    for line in document.verdict:
-        console.print(Padding(f"- {line}", (0, 0, 0, 1)), markup=False)
     samples = {run.name: each.samples for run, each in zip(document.runs, taken, strict=True)}
-    for path in save(document, samples, options.json, options.html, options.png):
-        console.print(f"written: {path}", markup=False, soft_wrap=True)
+    show(document, shown, samples, options)
     last = document.runs[-1]
     return BROKEN if last.invalid or any(part["promise_broken"] for part in last.parts) else KEPT
 
