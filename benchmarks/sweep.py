@@ -78,7 +78,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def knee_json(knee: Knee, run: Run | None, course: Course, load: Load) -> dict[str, object]:
+def knee_json(knee: Knee, run: Run | None, seconds: float, load: Load) -> dict[str, object]:
     """For the report."""
     return {
         "load": knee.load,
@@ -89,7 +89,7 @@ def knee_json(knee: Knee, run: Run | None, course: Course, load: Load) -> dict[s
         "end": str(knee.end),
         "run": run.name if run else None,
         "runs": knee.runs,
-        "seconds": round(course.seconds, 1),
+        "seconds": round(seconds, 1),
     }
 
 
@@ -107,7 +107,7 @@ def _reported(options: argparse.Namespace, place: Scene, meter: Meter, course: C
         place,
         [each.run for each in course.tried],
         summary=run.summary if run else None,
-        knee=knee_json(knee, run, course, load),
+        knee=knee_json(knee, run, course.seconds, load),
         interrupted=course.interrupted,
     )
     status = output.present(document, meter.samples_by_run(course.tried), options)

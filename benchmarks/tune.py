@@ -18,13 +18,12 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from benchmarks import output, scene
-from benchmarks.drive.sample import Sample
 from benchmarks.figures.promise import promise_in
 from benchmarks.report.document import Document
 from benchmarks.report.files import save
 from benchmarks.report.origin import origin_of
 from benchmarks.scene import Scene
-from benchmarks.search.comparison import Outcome, compared, proposed, sentences, table_of_outcomes
+from benchmarks.search.comparison import Outcome, best_of, compared, proposed, sentences, table_of_outcomes
 from benchmarks.search.course import Course
 from benchmarks.search.meter import Load, Meter, load_in
 from benchmarks.search.options import add_bounds, bounds_in, check_promise
@@ -91,7 +90,6 @@ class Tuning:
         self._options = options
         self._load = load
         self._scene: Scene | None = None
-        self._courses: dict[Candidate, tuple[Course, Meter]] = {}
 
     def searched(self, url: str, candidate: Candidate, before: Sequence[Outcome]) -> Outcome:
         """The knee of the engine at `url`; the search begins at that of the candidates before."""
@@ -110,18 +108,18 @@ class Tuning:
             meter.was_cut,
             saw=lambda each: say(row(each)),
         )
-        known = [each.knee.kept for each in before if each.knee and each.knee.kept]
-        first = known[-1] if known else first_of(options, meter)
+        first = _known(candidate, before) or first_of(options, meter)
         say(heading())
         knee = course.searched(bounds_in(options, first, self._load))
-        self._courses[candidate] = course, meter
         say(sentence(knee, self._load))
-        return Outcome(candidate, knee, course.run_of(knee), course.seconds, stopped=course.interrupted)
+        run = course.run_of(knee)
+        samples = meter.samples_by_run(course.tried)[run.name] if run else ()
+        return Outcome(candidate, knee, run, samples, course.seconds, stopped=course.interrupted)
 
     def saw(self, outcome: Outcome) -> None:
         """A candidate has been taken down."""
         if outcome.failed:
-            say(f"{outcome.candidate}: {outcome.failed}")
+            say(f"{outcome.name}: {outcome.failed}")
 
     def reported(self, bench: Bench, outcomes: Sequence[Outcome]) -> int:
         """Table, proposal and files."""
@@ -143,32 +141,25 @@ class Tuning:
         """The document has one run for each candidate: that of its knee."""
         if self._scene is None:
             return
-        found = [(each, each.run) for each in outcomes if each.run is not None]
-        runs = [replace(run, name=str(each.candidate)) for each, run in found]
-        best = max(outcomes, key=lambda each: each.load)
-        course, _ = self._courses.get(best.candidate, (None, None))
-        knee = knee_json(best.knee, best.run, course, self._load) if best.knee and course else {}
+        best = best_of(outcomes)
+        knee = knee_json(best.knee, best.run, best.seconds, self._load) if best and best.knee else {}
+        failures = [f"{each.name}: {each.failed}" for each in outcomes if each.failed]
         document = Document(
             verb="tune",
             title=f"Settings of {self._scene.server.model}, each at the highest load that keeps the promise",
             origin=origin_of(sys.argv[1:], engine=self._scene.engine),
-            runs=runs,
-            summary=best.run.summary if best.run else None,
-            knee={**knee, "run": str(best.candidate), "diff": patch},
-            verdict=[
-                *sentences(outcomes, self._load),
-                *(f"{each.candidate}: {each.failed}" for each in outcomes if each.failed),
-            ],
+            runs=[replace(each.run, name=each.name) for each in outcomes if each.run],
+            summary=best.run.summary if best and best.run else None,
+            knee={**knee, "run": best.name if best else None, "diff": patch},
+            verdict=[*sentences(outcomes, self._load), *failures],
             interrupted=any(each.stopped for each in outcomes),
         )
-        for file in save(document, self._samples(outcomes), self._options.json, self._options.html, self._options.png):
+        samples = {each.name: each.samples for each in outcomes if each.run}
+        for file in save(document, samples, self._options.json, self._options.html, self._options.png):
             say(f"written: {file}")
 
-    def _samples(self, outcomes: Sequence[Outcome]) -> dict[str, Sequence[Sample]]:
-        """The requests of each candidate's run, by its settings."""
-        found: dict[str, Sequence[Sample]] = {}
-        for each in outcomes:
-            course, meter = self._courses.get(each.candidate, (None, None))
-            if each.run is not None and course and meter:
-                found[str(each.candidate)] = meter.samples_by_run(course.tried)[each.run.name]
-        return found
+
+def _known(candidate: Candidate, before: Sequence[Outcome]) -> float | None:
+    """Where to begin: what the same settings carried, or else the last ones."""
+    kept = [(each.candidate == candidate, each.knee.kept) for each in before if each.knee and each.knee.kept]
+    return next((load for is_same, load in kept if is_same), kept[-1][1] if kept else None)

@@ -122,11 +122,11 @@ def test_tune_compares_settings_and_proposes_the_better_as_a_diff(
     assert "-max_num_seqs = 4              # sequences decoded together" in said.splitlines()
     assert "+max_num_seqs = 16             # sequences decoded together" in said.splitlines()
     document = document_in(file)
-    assert [run.name for run in document.runs] == ["as it is", "max_num_seqs=16"], said
+    assert [run.name for run in document.runs] == ["as it is", "max_num_seqs=16", "as it is, again"], said
     assert document.knee is not None
     assert document.knee["run"] == "max_num_seqs=16"
     assert 12 <= document.knee["load"] <= 24
-    assert {path.parent.name for path in (tmp_path / "home").rglob("down")} == {"1", "2", "3", "4"}
+    assert {path.parent.name for path in (tmp_path / "home").rglob("down")} == {"1", "2", "3", "4", "5"}
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,18 @@
 """Candidates compared by the highest load at which each keeps the promise, and which one to propose.
 
-A candidate is better only where its interval lies above that of the file as it is: a knee is an estimate.
+A candidate is better only where its interval lies above that of the file as it is: a knee is an estimate. And machines
+change while they are measured: before a change is proposed, the file as it is is searched once more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.table import Table
 
+from benchmarks.drive.sample import Sample
 from benchmarks.report.document import Run
 from benchmarks.report.quantity import change, number, seconds
 from benchmarks.search.saturation import Knee
@@ -20,14 +22,24 @@ from benchmarks.search.trial import Bench, TrialFailed, running
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One candidate: its knee and the run that stands for it, or why there is none. `seconds` without its start."""
+    """One candidate: its knee and the run that stands for it, or why there is none. `seconds` without its start.
+
+    `is_again`: the same was searched before.
+    """
 
     candidate: Candidate
     knee: Knee | None = None
     run: Run | None = None
+    samples: Sequence[Sample] = ()
     seconds: float = 0.0
     failed: str = ""
     stopped: bool = False
+    is_again: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        return f"{self.candidate}, again" if self.is_again else str(self.candidate)
 
     @property
     def load(self) -> float:
@@ -53,41 +65,66 @@ def compared(
     outcomes: list[Outcome] = []
     try:
         for number, candidate in enumerate(candidates, 1):
-            try:
-                with running(bench, candidate, number) as url:
-                    outcome = search(url, candidate, outcomes)
-            except TrialFailed as error:
-                outcome = Outcome(candidate, failed=str(error))
-            outcomes.append(outcome)
-            saw(outcome)
-            if outcome.stopped:
-                break
+            outcomes.append(_searched(bench, candidate, number, search, outcomes))
+            saw(outcomes[-1])
+            if outcomes[-1].stopped:
+                return outcomes
+        if proposed(outcomes) is not None:
+            again = _searched(bench, Candidate(), len(candidates) + 1, search, outcomes)
+            outcomes.append(replace(again, is_again=True))
+            saw(outcomes[-1])
     except KeyboardInterrupt:
-        outcomes.append(Outcome(candidate, failed="stopped early", stopped=True))
+        outcomes.append(
+            Outcome(candidates[min(len(outcomes), len(candidates) - 1)], failed="stopped early", stopped=True)
+        )
     return outcomes
+
+
+def _searched(bench: Bench, candidate: Candidate, number: int, search: Search, before: Sequence[Outcome]) -> Outcome:
+    try:
+        with running(bench, candidate, number) as url:
+            return search(url, candidate, before)
+    except TrialFailed as error:
+        return Outcome(candidate, failed=str(error))
 
 
 def proposed(outcomes: Sequence[Outcome]) -> Outcome | None:
     """The best, where it is shown to be better than the file as it is; None: leave the file alone."""
-    best = max(outcomes, key=lambda each: each.load, default=None)
-    if best is None or not best.load or not best.candidate.changes:
+    best = best_of(outcomes)
+    if best is None or not best.candidate.changes:
         return None
-    base = next((each for each in outcomes if not each.candidate.changes), None)
-    return best if base is None or best.interval[0] > base.interval[1] else None
+    return best if all(best.interval[0] > each.interval[1] for each in outcomes if not each.candidate.changes) else None
+
+
+def best_of(outcomes: Sequence[Outcome]) -> Outcome | None:
+    """The one that carries the most, shown or not; None where none carries anything."""
+    best = max(outcomes, key=lambda each: each.load, default=None)
+    return best if best is not None and best.load else None
 
 
 def sentences(outcomes: Sequence[Outcome], unit: str) -> list[str]:
     """What it comes to, in words."""
-    base = next((each for each in outcomes if not each.candidate.changes), None)
-    best = max(outcomes, key=lambda each: each.load, default=None)
-    if best is None or not best.load:
+    best = best_of(outcomes)
+    if best is None:
         return ["No candidate keeps the promise at any load that was tried."]
-    found = [f"{best.candidate} carries the most: {number(best.load)} {unit} within the promise."]
-    if base is not None and base is not best and base.load:
-        found += [f"The file as it is carries {number(base.load)} {unit} ({change(best.load / base.load - 1)})."]
+    found = [f"{best.name} carries the most: {number(best.load)} {unit} within the promise."]
+    bases = [each for each in outcomes if not each.candidate.changes and each.load]
+    if bases and best.candidate.changes:
+        loads = " and ".join(number(each.load) for each in bases)
+        gain = change(best.load / max(each.load for each in bases) - 1)
+        found += [f"The file as it is carries {loads} {unit} (the best against it: {gain})."]
+    if _disagree(bases):
+        found += [
+            "The file as it is carried something else the second time: this machine changes while it is measured."
+        ]
     if best.candidate.changes and proposed(outcomes) is None:
         found += ["The difference is within the noise of the measurement, so no change is proposed."]
     return found
+
+
+def _disagree(bases: Sequence[Outcome]) -> bool:
+    """Whether two searches of the same settings exclude each other."""
+    return max((each.interval[0] for each in bases), default=0) > min((each.interval[1] for each in bases), default=0)
 
 
 def table_of_outcomes(outcomes: Sequence[Outcome], unit: str) -> Table:
@@ -114,7 +151,7 @@ def table_of_outcomes(outcomes: Sequence[Outcome], unit: str) -> Table:
 
 def _cells(outcome: Outcome) -> list[str]:
     if outcome.knee is None:
-        return [str(outcome.candidate), "[red]none[/]"]
+        return [outcome.name, "[red]none[/]"]
     low, high = outcome.interval
     interval = f"{number(low)}-{'?' if math.isinf(high) else number(high)}" if outcome.load else "-"
     figures = ["-", "-", "-"]
@@ -123,7 +160,7 @@ def _cells(outcome: Outcome) -> list[str]:
         latencies = [figure and seconds(figure.p95) for figure in (summary.ttft_s, summary.tpot_s)]
         figures = [number(summary.output_tokens_per_s), *(each or "-" for each in latencies)]
     return [
-        str(outcome.candidate),
+        outcome.name,
         number(outcome.load) if outcome.load else "[red]none[/]",
         interval,
         *figures,
