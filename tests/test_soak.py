@@ -15,7 +15,8 @@ from benchmarks.soak_report import Phase, levels
 from tests.ports import unused_port
 
 PIPE = Path(__file__).with_name("pipe.py")
-SMALL = ["--requests", "400", "--aborts", "60", "--idle", "20", "--scale", "0.2"]
+# Several times as many aborts as connections: of those that leave at once, a busy machine may serve none in time.
+SMALL = ["--requests", "400", "--aborts", "200", "--idle", "20", "--scale", "0.2"]
 
 
 def soak(*options: str) -> subprocess.CompletedProcess[str]:
@@ -31,14 +32,15 @@ def piped(*options: str) -> list[str]:
 
 def test_a_router_that_only_relays_passes_and_its_memory_is_drawn(tmp_path: Path) -> None:
     written, picture = tmp_path / "soak.json", tmp_path / "soak.png"
-    ended = soak(*piped(), *SMALL, "--json", str(written), "--plot", str(picture))
+    # More time for what must happen in time: the last of two scales counts.
+    ended = soak(*piped(), *SMALL, "--scale", "0.5", "--json", str(written), "--plot", str(picture))
     assert ended.returncode == 0, ended.stderr
     assert "all complete" in ended.stdout
     assert "the engine ended them all" in ended.stdout
     assert "RSS with 20 idle streams" in ended.stdout
     found = json.loads(written.read_text())
     assert found["soaked"]["requests"] == 400
-    assert sum(found["soaked"]["aborted"].values()) == 60
+    assert sum(found["soaked"]["aborted"].values()) == 200
     assert {"before the first token", "in mid-stream", "whole answers"} <= set(found["soaked"]["aborted"])
     assert found["levels"]["descriptors_after"] == found["levels"]["descriptors_before"]
     assert found["levels"]["descriptors_peak"] >= 2 * 20
