@@ -19,7 +19,7 @@ def of_ways(local: Outcome, cloud: Outcome, hybrid: Outcome) -> list[str]:
     got = [f"{share(each.kept_share)} ({each.name})" for each in (hybrid, local, cloud)]
     said = [f"Got what was promised: {got[0]} against {got[1]} and {got[2]}."]
     for each in (local, cloud, hybrid):
-        said.append(f"{each.name.capitalize()}: " + (f"broken, {'; '.join(map(spoken, each.broken))}." if each.broken else "kept."))
+        said.append(f"{each.name.capitalize()}: {_standing(each)}.")
     said.append(f"The hybrid answered {share(hybrid.cloud_share)} in the cloud{_mostly(hybrid)}.")
     if hybrid.usd is not None and cloud.usd:
         said.append(
@@ -39,9 +39,13 @@ def of_phases(
         if not outcome.requests:
             said.append(f"{what}: nothing was due.")
             continue
-        kept = "kept" if not outcome.broken else f"broken, {'; '.join(map(spoken, outcome.broken))}"
-        said.append(f"{what}: {share(outcome.kept_share)} of {outcome.requests} got what was promised; {kept}.")
+        got = share(outcome.kept_share)
+        said.append(f"{what}: {got} of {outcome.requests} got what was promised; {_standing(outcome)}.")
     return said + [_back(fault, events) for fault in faults if fault.what is Break.KILL_ENGINE]
+
+
+def _standing(outcome: Outcome) -> str:
+    return f"broken, {'; '.join(map(spoken, outcome.broken))}" if outcome.broken else "kept"
 
 
 def back_after_s(at_s: float, events: Sequence[tuple[float, str]]) -> float | None:

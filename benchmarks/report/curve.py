@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 from benchmarks.report import plotting
 from benchmarks.report.document import Document, Figure, Run
 from benchmarks.report.plotting import BAD, DASHED, INK, LINE, MUTED, PAPER, SECOND, THIRD
-from benchmarks.report.subject import keeps, knee_of, limits_in, offered
+from benchmarks.report.subject import curve_of, keeps, knee_of, limits_in, offered
 
 # Between such extremes a linear axis would show only the largest.
 LOG_FROM = 15.0
@@ -22,7 +22,7 @@ def drawn(document: Document, is_wide: bool) -> Canvas:
     """First token, time per token, tokens and good answers per second against the load."""
     made = plotting.canvas(is_wide, 5.8 if is_wide else 9.6)
     panels = (made.subplots(2, 2) if is_wide else made.subplots(4, 1)).flatten()
-    runs = sorted(document.runs, key=lambda run: offered(run).load)
+    runs = curve_of(document)
     knee, unit = knee_of(document), offered(runs[0]).unit
     _latency(panels[0], runs, "ttft_s", ("p50", "p95", "p99"))
     _latency(panels[1], runs, "tpot_s", ("p50", "p95"))

@@ -51,9 +51,17 @@ def principal(document: Document) -> Run | None:
 
 def is_curve(document: Document) -> bool:
     """Whether the runs are one setting under different loads: then load is what to draw against."""
-    loads = [offered(run) for run in document.runs]
-    same_unit = len({load.unit for load in loads}) == 1
-    return document.verb == "sweep" or (document.verb == "bench" and same_unit and len(set(loads)) > 1)
+    return document.verb == "sweep" or (document.verb == "bench" and bool(curve_of(document)))
+
+
+def curve_of(document: Document) -> list[Run]:
+    """The runs of the search, from the smallest load to the largest: what was raised is the unit of the knee.
+
+    A bench also has runs of users, which show what one of them gets and what many together do; they lie on no curve.
+    """
+    unit = str((document.knee or {}).get("unit", ""))
+    searched = [run for run in document.runs if not unit or offered(run).unit == unit]
+    return sorted(searched, key=lambda run: offered(run).load)
 
 
 def knee_of(document: Document) -> Offered | None:

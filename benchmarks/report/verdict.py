@@ -8,7 +8,7 @@ from statistics import fmean
 
 from benchmarks.report.document import Document, Figure, Run
 from benchmarks.report.quantity import counted, dollars, listed, number, seconds, seconds_within, share
-from benchmarks.report.subject import is_curve, keeps, knee_of, limits_in, offered, principal, share_in
+from benchmarks.report.subject import curve_of, is_curve, keeps, knee_of, limits_in, offered, principal, share_in
 
 MOST_SENTENCES = 10
 # How figures are called in a sentence.
@@ -47,9 +47,9 @@ def _knee(document: Document) -> list[str]:
         return []
     knee = knee_of(document)
     if knee is None:
-        kept = [keeps(run) for run in document.runs]
+        kept = [keeps(run) for run in curve_of(document)]
         return ["The promise is broken even by the smallest load that was tried."] if kept and not any(kept) else []
-    above = [run for run in document.runs if _is_broken(run) and offered(run).load > knee.load]
+    above = [run for run in curve_of(document) if _is_broken(run) and offered(run).load > knee.load]
     broken = min(above, key=lambda run: offered(run).load, default=None)
     if broken is None:
         return [f"The promise is kept up to {knee}, the highest load that was tried."]
@@ -117,7 +117,7 @@ def _latency(run: Run) -> list[str]:
             f"Half of the answers begin within {seconds(first.p50)}, 95 % within {_with_interval(first, 'p95')},"
             f" 99 % within {seconds(first.p99)}."
         )
-    if summary.tpot_s and summary.tpot_s.mean > 0:
+    if summary.tpot_s and summary.tpot_s.p50 > 0:
         each = summary.tpot_s
         found.append(
             f"Then a token comes every {_with_interval(each, 'p50')}, {number(1 / each.p50)} tokens/s for each reader"
