@@ -120,3 +120,19 @@ def test_a_run_that_is_not_valid_does_not_say_what_breaks_the_promise() -> None:
         for run in document.runs
     ]
     assert "at 7 requests/s" in verdict_of(msgspec.structs.replace(document, runs=runs))[0]
+
+
+def test_tokens_that_come_all_at_once_have_no_speed_of_their_own() -> None:
+    document, _ = load_document()
+    summary = document.runs[0].summary
+    assert summary.tpot_s is not None
+    at_once = msgspec.structs.replace(summary, tpot_s=msgspec.structs.replace(summary.tpot_s, p50=0.0))
+    assert "for each reader" in said(document)
+    assert "for each reader" not in said(changed(document, summary=at_once))
+
+
+def test_a_bench_tells_the_knee_of_its_search_beside_the_runs_of_users() -> None:
+    document, _ = sweep_document()
+    users = msgspec.structs.replace(document.runs[-1], name="64 users", load={"users": 64})
+    bench = msgspec.structs.replace(document, verb="bench", runs=[users, *document.runs])
+    assert verdict_of(bench)[0] == verdict_of(document)[0]
