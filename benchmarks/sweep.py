@@ -24,6 +24,7 @@ from benchmarks.workload.spec import Spec
 
 HELP = "find the highest load that keeps a promise"
 PROMISE = "ttft_s=2,tpot_s=0.1"
+INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Raises ValueError with a sentence when nothing can be measured."""
     loads = loads_in(options.loads) if options.loads else None
-    place, spec = uvloop.run(prepared(options, spec_of(options)))
-    meter, load = Meter(place, spec), load_in(spec)
+    spec = spec_of(options)
+    try:
+        place, spec = uvloop.run(prepared(options, spec))
+        meter, load = Meter(place, spec), load_in(spec)
+        say(f"{place.endpoint.root}, {place.server.model}: {place.promise}; loads in {load}")
+        first = None if loads else first_of(options, meter)
+    except KeyboardInterrupt:
+        # Nothing was measured that a report could hold.
+        return INTERRUPTED
     course = Course(
         meter, check_promise(place.promise), load is Load.RATE, meter.was_cut, saw=lambda each: say(row(each))
     )
-    say(f"{place.endpoint.root}, {place.server.model}: {place.promise}; loads in {load}")
-    first = None if loads else first_of(options, meter)
     say(heading())
     knee = course.searched(bounds_in(options, first, load)) if first else course.swept(loads or [])
     return _reported(options, place, meter, course, knee)
@@ -100,7 +106,7 @@ def _reported(options: argparse.Namespace, place: Scene, meter: Meter, course: C
         say(line)
     if not course.tried:
         print("nothing was measured: it was stopped before the first load ended", file=sys.stderr)
-        return output.BROKEN
+        return INTERRUPTED
     document = output.document_of(
         "sweep",
         f"The highest load that keeps the promise at {place.endpoint.root}",

@@ -31,14 +31,13 @@ from benchmarks.search.settings import Candidate, grid, tries_in, usual
 from benchmarks.search.shown import heading, row, sentence
 from benchmarks.search.stack_text import difference
 from benchmarks.search.trial import Bench, require_quiet
-from benchmarks.sweep import PROMISE, first_of, knee_json, prepared, say, spec_of
+from benchmarks.sweep import INTERRUPTED, PROMISE, first_of, knee_json, prepared, say, spec_of
 from benchmarks.workload import workload
 from engines.gpu import read_gpus
 from engines.snapshot import state_home
 
 HELP = "compare engine settings and propose the best for a promise"
 STACK_FILE = Path(__file__).parent.parent / "compose" / "stack.toml"
-INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

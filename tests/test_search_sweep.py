@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,22 @@ def test_a_sweep_tries_exactly_the_loads_asked_for(tmp_path: Path) -> None:
     assert [run.load["rate"] for run in document.runs] == [2, 4, 6]
     assert document.knee is not None
     assert document.knee["end"] == "all loads asked for were tried"
+
+
+def test_an_interrupt_still_writes_the_report_of_what_was_measured(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.json"
+    with standing_in("engine", *ENGINE) as engine:
+        words = ["--url", engine.url, *SMALL, "--loads", "2,3,4,5,6,7,8,9", "--json", str(file)]
+        command = [sys.executable, "-m", "benchmarks", "sweep", *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sweep:
+            assert sweep.stdout is not None
+            measured = (line for line in sweep.stdout if line.rstrip().endswith("asked for"))
+            assert next(measured).split()[0] == "2"
+            sweep.send_signal(signal.SIGINT)
+            sweep.stdout.read()
+    document = document_in(file)
+    assert document.interrupted
+    assert 1 <= len(document.runs) < 8
 
 
 @pytest.mark.parametrize(
