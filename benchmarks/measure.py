@@ -40,6 +40,7 @@ class Measuring:
     """How the loads of one verb are measured. `say` is called as each begins, with its live counts.
 
     `whole`: nothing is cut off at the beginning. `every_s` is the time between two looks at engines and GPUs.
+    `needs_answer`: a load of which nothing was answered is an error, not a result.
     """
 
     scene: Scene
@@ -47,13 +48,14 @@ class Measuring:
     say: Say = lambda _name, _spec, _progress: None
     whole: bool = False
     every_s: float = EVERY_S
+    needs_answer: bool = True
 
     async def __call__(
         self, spec: Spec, name: str | None = None, arrivals: Iterator[Arrival] | None = None, number: int = 0
     ) -> Measured:
         """Drive a workload. Without `arrivals` they are made, with other words for each `number`.
 
-        Raises ValueError with a sentence where no request got a complete answer.
+        Raises ValueError with a sentence where no request ended, or none got a complete answer.
         """
         scene, progress, name = self.scene, Progress(), name or spec.name
         arrivals = arrivals_of(spec, run=number) if arrivals is None else arrivals
@@ -64,7 +66,7 @@ class Measuring:
 
     def _measured(self, spec: Spec, name: str, driven: Drive, telemetry: Telemetry) -> Measured:
         scene, seen, samples = self.scene, telemetry.taken(), tuple(driven.samples)
-        if (why := why_barren(samples)) is not None:
+        if (why := why_barren(samples)) is not None and (self.needs_answer or not samples):
             raise ValueError(f"{name}: {why}")
         window = Window(0.0, driven.seconds) if self.whole else _window(spec, driven)
         summary = summarised(samples, seconds=driven.seconds, promise=scene.promise, window=window, queue=seen.queue)

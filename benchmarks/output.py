@@ -13,9 +13,11 @@ from rich.padding import Padding
 
 from benchmarks.drive.sample import Sample
 from benchmarks.measure import Measured
+from benchmarks.report import rows
 from benchmarks.report.document import Document, Run
 from benchmarks.report.files import save
 from benchmarks.report.origin import origin_of
+from benchmarks.report.quantity import counted
 from benchmarks.report.table import tables_of
 from benchmarks.report.verdict import verdict_of
 from benchmarks.scene import Scene
@@ -59,8 +61,12 @@ def show(
         console.print(table)
     for line in document.verdict:
         console.print(Padding(f"- {line}", (0, 0, 0, 1)), markup=False)
-    for file in save(document, samples_by_run, options.json, options.html, options.png):
-        console.print(f"written: {file}", markup=False, soft_wrap=True)
+    files = save(document, samples_by_run, options.json, options.html, options.png)
+    requests = [file for file in files if file.name.endswith(rows.SUFFIX)]
+    for file in files:
+        if file not in requests:
+            beside = f", {counted(len(requests), 'file')} of requests beside it" if file == options.json else ""
+            console.print(f"written: {file}{beside}", markup=False, soft_wrap=True)
 
 
 def status_of(document: Document) -> int:

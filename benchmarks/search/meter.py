@@ -91,7 +91,7 @@ class Meter:
             self.screen.began(name, spec, progress)
             watching.add(asyncio.create_task(self._watch(spec, progress, stop)))
 
-        measuring = Measuring(self.scene, stop, began)
+        measuring = Measuring(self.scene, stop, began, needs_answer=False)
         try:
             async with self.screen.shown():
                 return await measuring(spec, number=len(self.taken))
