@@ -24,8 +24,12 @@ SECOND_UP_S = 10.0
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return place_in(tmp_path)
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = place_in(tmp_path)
+    yield made
+    # Only a test that was interrupted itself leaves one.
+    if running_supervisor(made.home):
+        made.down()
 
 
 @pytest.fixture(scope="module")
