@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from benchmarks.report.document import Document, Moment
+from benchmarks.report.document import Costs, Document, Moment
 from benchmarks.report.verdict import MOST_SENTENCES, verdict_of
 from tests.measured import Server, hybrid_document, load_document, origin, sweep_document
 
@@ -136,3 +136,10 @@ def test_a_bench_tells_the_knee_of_its_search_beside_the_runs_of_users() -> None
     users = msgspec.structs.replace(document.runs[-1], name="64 users", load={"users": 64})
     bench = msgspec.structs.replace(document, verb="bench", runs=[users, *document.runs])
     assert verdict_of(bench)[0] == verdict_of(document)[0]
+
+
+def test_a_million_tokens_here_are_set_against_the_same_tokens_in_the_cloud() -> None:
+    document, _ = load_document()
+    # 0.2 M tokens for $1 of hardware, which a cloud would have answered for $3.
+    costs = Costs(hardware_usd=1.0, local_usd_per_mtok=5.0, all_cloud_usd=3.0)
+    assert "A million tokens cost $5.00 here against $15.00 in the cloud" in said(changed(document, costs=costs))

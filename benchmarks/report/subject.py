@@ -103,4 +103,7 @@ def keeps(run: Run) -> bool | None:
 
 def ordered(document: Document) -> list[Run]:
     """A search tries loads to and fro; they are read from the smallest to the largest. Settings stay as they are."""
-    return sorted(document.runs, key=lambda run: offered(run).load) if is_curve(document) else list(document.runs)
+    if not is_curve(document):
+        return list(document.runs)
+    curve = curve_of(document)
+    return [*(run for run in document.runs if run not in curve), *curve]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from statistics import fmean
 
-from benchmarks.report.document import Document, Figure, Run
+from benchmarks.report.document import Costs, Document, Figure, Run
 from benchmarks.report.quantity import counted, dollars, listed, number, seconds, seconds_within, share
 from benchmarks.report.subject import curve_of, is_curve, keeps, knee_of, limits_in, offered, principal, share_in
 
@@ -147,6 +147,8 @@ def _spill(run: Run) -> list[str]:
     spilled = run.summary.spill_share
     if spilled is None:
         return []
+    if not spilled:
+        return ["Nothing went to the cloud."]
     reasons = {name: count for name, count in run.summary.reasons.items() if name.startswith("spill")}
     return [f"{share(spilled)} of the requests went to the cloud{': ' + listed(reasons) if reasons else ''}."]
 
@@ -154,17 +156,24 @@ def _spill(run: Run) -> list[str]:
 def _money(run: Run) -> list[str]:
     costs = run.costs
     parts = []
-    if costs.cloud_usd is not None:
+    if costs.cloud_usd or (costs.cloud_usd == 0 and costs.all_cloud_usd):
         instead = "" if costs.all_cloud_usd is None else f" (all in the cloud: {dollars(costs.all_cloud_usd)})"
         parts.append(f"{dollars(costs.cloud_usd)} spent in the cloud{instead}")
     if costs.local_usd_per_mtok is not None:
-        against = (
-            "" if costs.cloud_usd_per_mtok is None else f" against {dollars(costs.cloud_usd_per_mtok)} in the cloud"
-        )
+        there = cloud_usd_per_mtok(costs)
+        against = "" if there is None else f" against {dollars(there)} in the cloud"
         parts.append(f"a million tokens cost {dollars(costs.local_usd_per_mtok)} here{against}")
     if costs.joules_per_token is not None:
         parts.append(f"{number(costs.joules_per_token)} J a token")
     return [_capital("; ".join(parts)) + "."] if parts else []
+
+
+def cloud_usd_per_mtok(costs: Costs) -> float | None:
+    """Of what went to the cloud; where nothing did, of the same tokens at its price."""
+    here_usd = (costs.energy_usd or 0.0) + (costs.hardware_usd or 0.0)
+    if costs.cloud_usd_per_mtok is not None or not (costs.all_cloud_usd and costs.local_usd_per_mtok and here_usd):
+        return costs.cloud_usd_per_mtok
+    return costs.local_usd_per_mtok * costs.all_cloud_usd / here_usd
 
 
 def _engine(run: Run) -> list[str]:
