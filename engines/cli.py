@@ -26,7 +26,7 @@ from engines.lock import read_lock
 from engines.logs import NoSuchLogError, follow_logs, pick_logs, print_last
 from engines.pip import PipError
 from engines.plan import PlanError, RouterPlan
-from engines.progress import Show
+from engines.progress import Show, SteadyConsole
 from engines.relock import resolved, stale, to_toml
 from engines.snapshot import models_to_json, state_home
 from engines.table import render_plan, render_stack
@@ -217,7 +217,7 @@ def _asked(profile: str | None, config: Path | None, lock: Path | None) -> stack
 
 def _console() -> Console:
     # Into a file or a pipe lines are not cut: whoever reads them there wants them whole.
-    return Console() if sys.stdout.isatty() else Console(width=WIDE)
+    return SteadyConsole() if sys.stdout.isatty() else SteadyConsole(width=WIDE)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Knows the terminal; not what is being done.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -16,6 +17,18 @@ from rich.status import Status
 # Without a terminal: a line for what is new, but not a flood of them, and a sign of life where nothing is new.
 PLAIN_LEAST_S = 2.0
 PLAIN_MOST_S = 10.0
+
+
+class SteadyConsole(Console):
+    """Goes on when nobody reads any more (`spillway up | head`): rich would exit in the middle of a start or a stop,
+    and leave half a stack behind."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class Show:
