@@ -43,6 +43,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
 def beside(fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
     """The same with a cloud beside the engine, which needs more time on a busy machine."""
     limits = LIMITS.replace(f"first_token_s = {FIRST_TOKEN_S}", f"first_token_s = {3 * FIRST_TOKEN_S}")
+    limits = limits.replace(f"whole_answer_s = {WHOLE_S}", f"whole_answer_s = {10 * WHOLE_S}")
     with wired(tmp_path_factory.mktemp("beside"), cloud_table(fast_cloud.url) + limits) as running:
         yield running
 
