@@ -21,7 +21,6 @@ from rich.table import Table
 
 from benchmarks.quantiles import quantile
 
-HELP = "measure how soon an engine is free of a client that left"
 RUNNING = re.compile(rb"^vllm:num_requests_running\{[^}]*\} (\S+)$", re.MULTILINE)
 LONGEST_WAIT_S = 10.0
 ANSWER_TOKENS = 3000

@@ -19,8 +19,6 @@ from benchmarks.price import Price
 from benchmarks.switch import Switch, SwitchError, read_switch
 from benchmarks.wire import BodyError, Kind, models_json, read_question
 
-HELP = "serve a stand-in cloud in the shape of the OpenAI API"
-
 
 @dataclass(slots=True)
 class Counts:

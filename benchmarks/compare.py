@@ -16,8 +16,6 @@ from benchmarks.report.compare import CONFIDENCE, LEAST, Comparison, compared
 from benchmarks.report.compare_table import table_of, verdict_of
 from benchmarks.report.files import load
 
-HELP = "tell whether the second report is worse than the first (exit code 1)"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""

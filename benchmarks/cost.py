@@ -22,7 +22,6 @@ from router.forward import engine_body
 from router.policy import Money
 from router.watch import Usage, Watch
 
-HELP = "CPU time of the router's pure parts for each request"
 MODEL = "llama-3.1-8b"
 TARGETS = (1, 4, 16)
 IN_FLIGHT = (1, 64, 1000)

@@ -41,7 +41,6 @@ from benchmarks.stream import session
 from benchmarks.verdict import Verdict, judge
 from engines.snapshot import state_home
 
-HELP = "see requests spill to a stand-in cloud and come back, on real vLLM"
 STACK_FILE = Path(__file__).parent.parent / "compose" / "demo.toml"
 # The users name a tier and leave the model to Spillway, so that the reasons in the table are about where, not what.
 MODEL = "auto"

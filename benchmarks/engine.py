@@ -37,7 +37,6 @@ from benchmarks.wire import (
     read_question,
 )
 
-HELP = "serve a fake engine that looks like vLLM, with switches for faults"
 TEXT = "The fake engine answers with one sentence over and over until its tokens are used up."
 
 

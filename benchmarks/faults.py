@@ -26,7 +26,6 @@ from benchmarks.cases.table import causes_table, events_text, phases_table, prom
 from benchmarks.cases.taking import Load, Taken
 from benchmarks.workload.workload import arrivals_of
 
-HELP = "a load while an engine is killed, or a cloud refuses or is slow, at given times"
 TITLE = "Phase by phase"
 
 

@@ -26,7 +26,6 @@ from benchmarks.cases.table import promise_line, ways_table
 from benchmarks.cases.taking import Load, Taken
 from benchmarks.workload.workload import arrivals_of
 
-HELP = "the same load local only, all cloud and hybrid: promise kept, spill share, dollars"
 TITLE = "The same load, three ways"
 
 

@@ -24,7 +24,6 @@ from rich.table import Table
 from benchmarks.quantiles import Spread, spread
 from benchmarks.stream import Sample, ask, session
 
-HELP = "measure what the router adds to an engine's latency"
 BLOCKS = 4
 STREAMED_TOKENS = 32
 SIDES = ("direct", "router")

@@ -19,8 +19,6 @@ from benchmarks.screen import Screen
 from benchmarks.workload import workload
 from benchmarks.workload.spec import Spec
 
-HELP = "send one load to an endpoint and report what it met"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""

@@ -19,7 +19,6 @@ from benchmarks.completeness import Exam, Fault
 from benchmarks.job import Job, address_of, requests_of
 from benchmarks.tally import Summary, Tally
 
-HELP = "load an OpenAI-compatible endpoint and check every answer; `relay` runs it"
 RETRY_S = 0.05
 LOOK_S = 0.05
 

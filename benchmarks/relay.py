@@ -23,7 +23,6 @@ from benchmarks.job import Address, Job, address_of
 from benchmarks.relay_table import tables
 from benchmarks.scenario import SCENARIOS, Scenario
 
-HELP = "measure how fast a router relays, and that nothing is lost on the way"
 NOTE = (
     "Medians [dim]lowest..highest[/] of the rounds. `direct` has no router: stub and load generator share a core, and "
     "that is the ceiling of this harness."

@@ -15,7 +15,6 @@ from benchmarks.cases.taking import Load
 from benchmarks.faults import Course, judged, presented
 from benchmarks.workload.workload import arrivals_of
 
-HELP = "a trace at its own times or scaled, judged part by part"
 SLICES = 6
 
 

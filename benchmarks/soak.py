@@ -28,7 +28,6 @@ from benchmarks.memory_watch import MemoryWatch
 from benchmarks.soak_phases import Plan, Soak
 from benchmarks.soak_report import Levels, Phase, Soaked, levels, table
 
-HELP = "show that a router does not leak: a million requests, clients that leave, idle streams"
 SPARE_DESCRIPTORS = 200
 # A stream through a router takes a descriptor towards the client and one towards the engine.
 DESCRIPTORS_PER_STREAM = 2

@@ -19,7 +19,6 @@ from benchmarks.stub_connection import StubConnection
 from benchmarks.stub_engine import Fault, StubEngine
 from benchmarks.tamper import Tamper
 
-HELP = "serve an engine that is faster than any router, for `relay` and `soak`"
 BACKLOG = 4096
 
 

@@ -22,7 +22,6 @@ from benchmarks.search.shown import curve, heading, row, sentence
 from benchmarks.workload import workload
 from benchmarks.workload.spec import Spec
 
-HELP = "find the highest load that keeps a promise"
 PROMISE = "ttft_s=2,tpot_s=0.1"
 INTERRUPTED = 130
 

@@ -36,7 +36,6 @@ from benchmarks.workload import workload
 from engines.gpu import read_gpus
 from engines.snapshot import state_home
 
-HELP = "compare engine settings and propose the best for a promise"
 STACK_FILE = Path(__file__).parent.parent / "compose" / "stack.toml"
 
 

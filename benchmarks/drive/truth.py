@@ -25,7 +25,6 @@ from benchmarks.drive.pacing import Open
 from benchmarks.quantiles import quantile
 from benchmarks.workload.arrival import Arrival, Prompt
 
-HELP = "prove the figures against an engine whose latencies are known"
 SHARES = (0.50, 0.95, 0.99)
 WITHIN_S = 0.001
 WITHIN_SHARE = 0.01

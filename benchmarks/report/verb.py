@@ -14,8 +14,6 @@ from benchmarks.report.files import load, save
 from benchmarks.report.table import tables_of
 from benchmarks.report.verdict import verdict_of
 
-HELP = "show a saved report again, or turn it into a page or pictures"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this verb."""
