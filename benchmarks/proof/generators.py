@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -137,7 +137,15 @@ class Turn:
     spent: Spent
 
 
-def turn(generator: Generator, target: Target, work: Work, out: Path, *, core: int | None = None) -> Turn:
+def turn(
+    generator: Generator,
+    target: Target,
+    work: Work,
+    out: Path,
+    *,
+    core: int | None = None,
+    look: Callable[[int], None] = lambda _pid: None,
+) -> Turn:
     """Run it and read its report; trace and log stand beside the report. Raises ValueError with a sentence."""
     out.parent.mkdir(parents=True, exist_ok=True)
     trace = out.with_suffix(".trace.jsonl")
@@ -150,6 +158,7 @@ def turn(generator: Generator, target: Target, work: Work, out: Path, *, core: i
         core=core,
         environment=generator.environment,
         statuses=generator.statuses,
+        look=look,
     )
     if not out.exists():
         raise ValueError(f"{generator.name} wrote no report; see {out.with_suffix('.log')}")

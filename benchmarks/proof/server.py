@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 STOP_S = 10.0
@@ -32,3 +33,10 @@ def pace(url: str, *, first_s: float, gap_s: float) -> None:
     for name, seconds in (("first", first_s), ("delay", gap_s)):
         with urllib.request.urlopen(f"{url}/_stub/{name}/{round(seconds * 1e6)}") as answer:
             answer.read()
+
+
+def counts(url: str) -> Mapping[str, int]:
+    """What the stub engine has done until now; the tokens of an answer count when it ends."""
+    with urllib.request.urlopen(f"{url}/_stub/stats") as answer:
+        found: dict[str, int] = json.load(answer)
+    return found
