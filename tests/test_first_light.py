@@ -16,6 +16,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
+from benchmarks.report import files
 from engines.door import read_status
 from engines.feed import follow
 from engines.orphans import session_members, start_ticks
@@ -61,6 +62,22 @@ def test_the_smoke_model_says_in_english_what_it_is_and_stops(client: openai.Ope
     text = answer.choices[0].message.content or ""
     assert "smoke" in text
     assert "make up" in text
+
+
+def test_the_harness_measures_vllm_with_lengths_that_are_exact(stack: Place, tmp_path: Path) -> None:
+    options = ["--url", f"http://127.0.0.1:{stack.port}", "--model", "smoke", "--mix", "local_only=1"]
+    options += ["--users", "4", "--requests", "12", "--input-tokens", "uniform:20-200", "--output-tokens", "16"]
+    command = [sys.executable, "-m", "benchmarks", "load", *options, "--json", f"{tmp_path}/load.json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    document, samples = files.load(tmp_path / "load.json")
+    assert document.summary is not None, done.stderr
+    assert (document.summary.errors, document.summary.token_mismatches) == (0, 0)
+    (measured,) = samples.values()
+    assert [sample.prompt_tokens for sample in measured] == [sample.expected_prompt_tokens for sample in measured]
+    assert {sample.completion_tokens for sample in measured} == {16}
+    assert {sample.target for sample in measured} == {"local/smoke"}
+    # What the engine counted itself over the same time agrees, or a note would say so.
+    assert not [note for note in document.runs[0].notes if "counted" in note]
 
 
 def test_a_stream_from_vllm_arrives_token_by_token(client: openai.OpenAI) -> None:
