@@ -1,25 +1,34 @@
-"""Two generators in turns at one server, and their figures side by side: what beside_vllm and beside_guidellm share."""
+"""Two generators at one server, and their figures side by side: what beside_vllm and beside_guidellm share.
+
+In turns, or both at the same time: the speed of a shared machine changes from minute to minute by more than two
+generators may differ, and those that ask at the same time meet the same server.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
+import urllib.request
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from threading import Event
 
 from benchmarks.proof.compared import rows, table
 from benchmarks.proof.generators import Generator, Ours, Target, Turn, turn
 from benchmarks.proof.work import Work
 
 AGREED, APART, UNUSABLE = 0, 1, 2
+PROMPTS = re.compile(rb"^vllm:prompt_tokens_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """`turns` of each, on `core`; reports are kept in `folder`."""
+    """`turns` of each, on `core`; reports are kept in `folder`. `together`: both at the same time in each turn."""
 
     target: Target
     theirs: Generator
@@ -27,6 +36,7 @@ class Contest:
     core: int | None
     folder: Path
     within: float
+    together: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, within: float) -> None:
@@ -35,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, within: float) -> None:
     parser.add_argument("--model", default="smoke", help="the name that it serves (%(default)s)")
     parser.add_argument("--tokenizer", type=Path, default=Path("engines/smoke/model"), help="folder (%(default)s)")
     parser.add_argument("--turns", type=int, default=3, help="of each generator (%(default)s)")
+    parser.add_argument("--together", action="store_true", help="both at the same time, each with the whole load")
     parser.add_argument("--core", type=int, help="where the generators run; give the engine the others")
     parser.add_argument("--folder", type=Path, help="where reports and logs are kept (a temporary one)")
     parser.add_argument("--within", type=float, default=within, help="the share that is agreement (%(default)s)")
@@ -46,21 +57,19 @@ def contest_in(options: argparse.Namespace, theirs: Generator) -> Contest:
         raise ValueError("--turns must be at least 1")
     folder = options.folder or Path(mkdtemp(prefix="spillway-proof-"))
     target = Target(options.url.rstrip("/").removesuffix("/v1"), options.model, options.tokenizer)
-    return Contest(target, theirs, options.turns, options.core, folder, options.within)
+    return Contest(target, theirs, options.turns, options.core, folder, options.within, options.together)
 
 
 def held(contest: Contest, work: Work, name: str) -> bool:
     """Take turns, print the table; whether all figures agree."""
-    print(f"\n### {work}\n", flush=True)
+    print(f"\n### {work}{', of each at the same time' if contest.together else ', in turns'}\n", flush=True)
     ours: list[Turn] = []
     theirs: list[Turn] = []
     for number in range(contest.turns):
-        # Each begins as often as the other: what warms up or tires would favour one of them.
-        pair: list[tuple[Generator, list[Turn]]] = [(Ours(), ours), (contest.theirs, theirs)]
-        for generator, turns in pair if number % 2 == 0 else reversed(pair):
-            out = contest.folder / f"{name}-{number}-{generator.name.replace(' ', '-')}.json"
-            turns.append(turn(generator, contest.target, work, out, core=contest.core))
-            print(_line(generator.name, turns[-1]), file=sys.stderr, flush=True)
+        turned = (_together if contest.together else _one_by_one)(contest, work, name, number)
+        for generator, turns, one in zip((Ours(), contest.theirs), (ours, theirs), turned, strict=True):
+            turns.append(one)
+            print(_line(generator.name, one), file=sys.stderr, flush=True)
     found = rows([each.run.summary for each in ours], [each.run.summary for each in theirs])
     for line in table(found, (Ours().name, contest.theirs.name), contest.within):
         print(line, flush=True)
@@ -74,6 +83,54 @@ def ended(run: Callable[[], Sequence[bool]]) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return UNUSABLE
+
+
+def _one_by_one(contest: Contest, work: Work, name: str, number: int) -> tuple[Turn, Turn]:
+    """Each begins as often as the other: what warms up or tires would favour one of them."""
+    if number % 2 == 0:
+        return _turn(contest, Ours(), work, name, number), _turn(contest, contest.theirs, work, name, number)
+    theirs = _turn(contest, contest.theirs, work, name, number)
+    return _turn(contest, Ours(), work, name, number), theirs
+
+
+def _together(contest: Contest, work: Work, name: str, number: int) -> tuple[Turn, Turn]:
+    """Ours begins as soon as the other's first request has reached the engine."""
+    begun, before = Event(), _prompt_tokens(contest.target.url)
+
+    def look(_pid: int) -> None:
+        if not begun.is_set() and _prompt_tokens(contest.target.url) > before:
+            begun.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        theirs = pool.submit(_turn, contest, contest.theirs, work, name, number, look)
+        # Where it fails before it asks anything, ours need not begin.
+        theirs.add_done_callback(lambda _: begun.set())
+        begun.wait()
+        if theirs.done():
+            theirs.result()
+        ours = _turn(contest, Ours(), work, name, number)
+        return ours, theirs.result()
+
+
+def _turn(
+    contest: Contest,
+    generator: Generator,
+    work: Work,
+    name: str,
+    number: int,
+    look: Callable[[int], None] = lambda _pid: None,
+) -> Turn:
+    out = contest.folder / f"{name}-{number}-{generator.name.replace(' ', '-')}.json"
+    return turn(generator, contest.target, work, out, core=contest.core, look=look)
+
+
+def _prompt_tokens(url: str) -> float:
+    """All that the engine has counted until now. Raises ValueError where it does not say."""
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        counts = PROMPTS.findall(answer.read())
+    if not counts:
+        raise ValueError(f"{url}/metrics has no vllm:prompt_tokens_total: --together needs an engine that counts.")
+    return sum(map(float, counts))
 
 
 def _line(name: str, turned: Turn) -> str:

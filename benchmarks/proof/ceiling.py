@@ -24,9 +24,9 @@ def main() -> int:
     """Drive it."""
     parser = argparse.ArgumentParser("python -m benchmarks.proof.ceiling", description=__doc__)
     add = parser.add_argument
-    add("--users", type=int, default=3200, help="streams at a time (%(default)s)")
+    add("--streams", type=int, default=3200, help="at a time (%(default)s)")
     add("--events-per-s", type=float, default=21000.0, help="of all streams together (%(default)s)")
-    add("--tokens", type=int, default=200, help="of an answer (%(default)s)")
+    add("--tokens", type=int, default=50, help="of an answer (%(default)s)")
     add("--duration", type=float, default=40.0, help="seconds (%(default)s)")
     add("--cores", type=int, nargs=2, default=(0, 1), metavar=("GENERATOR", "SERVER"), help="%(default)s")
     add("--folder", type=Path, help="where report and log are kept (a temporary one)")
@@ -40,9 +40,11 @@ def _driven(options: argparse.Namespace) -> bool:
     out = folder / "ceiling.json"
     out.unlink(missing_ok=True)
     with stand_in("stub", core=options.cores[1]) as url:
-        pace(url, first_s=0.0, gap_s=options.users / options.events_per_s)
+        pace(url, first_s=0.0, gap_s=options.streams / options.events_per_s)
         command = [sys.executable, "-m", "benchmarks", "load", "--url", url, "--kind", "completion"]
-        command += ["--users", str(options.users), "--duration", str(options.duration), "--input-tokens", "16"]
+        # An open loop at the rate that keeps so many under way: users who begin together go on asking together.
+        rate = options.events_per_s / options.tokens
+        command += ["--rate", f"{rate:.6g}", "--duration", str(options.duration), "--input-tokens", "16"]
         command += ["--output-tokens", str(options.tokens), "--json", str(out)]
         spent = run(command, out.with_suffix(".log"), core=options.cores[0], environment={}, statuses=(0, 1))
     if not out.exists():
@@ -51,7 +53,7 @@ def _driven(options: argparse.Namespace) -> bool:
     for line in said(found):
         print(line)
     print(f"the whole process took {spent.cpu_s:.1f} s of CPU in {spent.seconds:.1f} s")
-    return is_reached(found, options.users, options.events_per_s)
+    return is_reached(found, options.streams, options.events_per_s)
 
 
 def said(found: Run) -> list[str]:
@@ -67,10 +69,10 @@ def said(found: Run) -> list[str]:
     ]
 
 
-def is_reached(found: Run, users: int, events_per_s: float) -> bool:
+def is_reached(found: Run, streams: int, events_per_s: float) -> bool:
     """Whether it drove what was asked for, in time and without a failure."""
     summary = found.summary
-    enough = summary.mean_concurrency >= KEPT * users and summary.output_tokens_per_s >= KEPT * events_per_s
+    enough = summary.mean_concurrency >= KEPT * streams and summary.output_tokens_per_s >= KEPT * events_per_s
     return enough and not summary.errors and not found.invalid
 
 
