@@ -32,7 +32,7 @@ def verdict_of(document: Document) -> list[str]:
     details = [sentence for part in PARTS for sentence in part(run)]
     if others and details:
         details[0] = f"{_capital(run.name)}: {details[0][:1].lower()}{details[0][1:]}"
-    return [*_reservations(document, run), *_knee(document), *others, *details][:MOST_SENTENCES]
+    return [*_reservations(document, run), *_knee(document), *_users(document), *others, *details][:MOST_SENTENCES]
 
 
 def _reservations(document: Document, run: Run) -> list[str]:
@@ -55,6 +55,14 @@ def _knee(document: Document) -> list[str]:
         return [f"The promise is kept up to {knee}, the highest load that was tried."]
     why = "; ".join(spoken(reason) for reason in broken.summary.promise_broken)
     return [f"The promise is kept up to {knee}; at {offered(broken)} {why}."]
+
+
+def _users(document: Document) -> list[str]:
+    """What the runs beside the curve of a bench show: the speed of one reader, and the most of all together."""
+    curve = curve_of(document) if is_curve(document) else document.runs
+    beside = [run for run in document.runs if run not in curve]
+    said = [f"{offered(run)} get {number(run.summary.output_tokens_per_s)} tokens/s" for run in beside]
+    return [f"Without a pause between requests: {', '.join(said)}."] if said else []
 
 
 def _is_broken(run: Run) -> bool:
