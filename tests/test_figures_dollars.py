@@ -9,7 +9,7 @@ from benchmarks.drive.sample import Sample
 from benchmarks.figures.crosscheck import disagreements
 from benchmarks.figures.dollars import Meters, Prices, add_arguments, costs_of, prices_in
 from benchmarks.figures.energy import Energy
-from benchmarks.figures.places import Price
+from benchmarks.price import Price
 from engines.gpu import GpuDraw
 
 PRICES = Prices(usd_per_kwh=0.36, gpu_usd_per_hour=2.0, cloud=Price(0.5, 2.0))

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.figures.page import page_of
-from benchmarks.figures.places import Places, Price, places_of
+from benchmarks.figures.places import Places, places_of
 from benchmarks.figures.telemetry import Telemetry
+from benchmarks.price import Price
 from tests.routers import LONGEST_WAIT_S, Router, asked, post
 from tests.stand_ins import StandIn, standing_in
 from tests.test_gpu import FAKE_NVML, GIB

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.drive.sample import Sample
-from benchmarks.figures.places import Price
 from benchmarks.figures.summary import CLOUD, tokens_of
+from benchmarks.price import Price
 from benchmarks.report.document import Costs
 
 JOULES_PER_KWH = 3.6e6
@@ -102,8 +102,7 @@ def _cloud_usd(samples: Iterable[Sample], ledger_usd: float | None) -> float | N
 def _all_cloud_usd(complete: Iterable[Sample], price: Price | None) -> float | None:
     if price is None:
         return None
-    each = (_prompt_tokens(s) * price.input_usd_per_mtok + tokens_of(s) * price.output_usd_per_mtok for s in complete)
-    return math.fsum(each) / MTOK
+    return math.fsum(price.usd(_prompt_tokens(sample), tokens_of(sample)) for sample in complete)
 
 
 def _together(*sides: tuple[float | None, Sequence[Sample]]) -> float | None:

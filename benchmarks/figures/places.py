@@ -16,14 +16,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.figures.page import page_of
 from benchmarks.figures.pages import engine_page
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What a cloud takes for a million tokens, in dollars."""
-
-    input_usd_per_mtok: float
-    output_usd_per_mtok: float
+from benchmarks.price import Price
 
 
 @dataclass(frozen=True, slots=True)
