@@ -37,12 +37,19 @@ class Pace:
         self._timer = self._libc.timerfd_create(CLOCK_MONOTONIC, TFD_FLAGS)
         if self._timer < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create failed: the stub engine needs Linux")
+        self._loop = loop
         loop.add_reader(self._timer, self._run)
 
     def at(self, moment_s: float, act: Callable[[], None]) -> None:
         """Call `act` at this moment of `time.monotonic`."""
         heapq.heappush(self._due, (moment_s, next(self._numbers), act))
         self._arm()
+
+    def close(self) -> None:
+        """Nothing comes due any more."""
+        self._due.clear()
+        self._loop.remove_reader(self._timer)
+        os.close(self._timer)
 
     def _run(self) -> None:
         try:

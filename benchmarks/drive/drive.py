@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
-from benchmarks.drive.alarm import Alarm
 from benchmarks.drive.endpoint import Endpoint
 from benchmarks.drive.exchange import Exchange
 from benchmarks.drive.feed import Feed, Ready
@@ -26,6 +25,7 @@ from benchmarks.drive.progress import Progress
 from benchmarks.drive.request import Requests
 from benchmarks.drive.sample import Sample
 from benchmarks.figures.errors import Failure
+from benchmarks.pace import Pace
 from benchmarks.workload.arrival import Arrival
 
 Sink = Callable[[Sample], None]
@@ -90,8 +90,8 @@ class Driver:
         self._feed = feed
         self._progress = progress
         self._sinks = sinks
-        self._alarm = Alarm(asyncio.get_running_loop())
-        self._loop = loop_of(pacing, feed, self._alarm, self._send)
+        self._pace = Pace(asyncio.get_running_loop())
+        self._loop = loop_of(pacing, feed, self._pace, self._send)
         # In the order of sending, so that the one that has waited longest is the first.
         self._under_way: dict[int, Exchange] = {}
         self._samples: list[Sample] = []
@@ -114,7 +114,7 @@ class Driver:
         finally:
             self._under_way.clear()
             self._progress.in_flight = 0
-            self._alarm.close()
+            self._pace.close()
             await self.pool.close()
         error = self._error or self._feed.error
         if error is not None:
@@ -196,7 +196,7 @@ class Driver:
         self._beats_s.append(now_s - due_s)
         self._expire(now_s)
         self._look()
-        self._alarm.at(now_s + BEAT_S, lambda: self._beat(now_s + BEAT_S))
+        self._pace.at(now_s + BEAT_S, lambda: self._beat(now_s + BEAT_S))
 
     def _expire(self, now_s: float) -> None:
         limit_s = self._endpoint.limit_s

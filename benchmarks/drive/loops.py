@@ -6,9 +6,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from benchmarks.drive.alarm import Alarm
 from benchmarks.drive.feed import Feed, Ready
 from benchmarks.drive.pacing import Closed, Open, Pacing
+from benchmarks.pace import Pace
 
 # After a failure a user waits at least so long: one that hammers a server which refuses everything measures nothing.
 PAUSE_S = 0.1
@@ -30,10 +30,10 @@ class Loop(Protocol):
 class OpenLoop:
     """Never waits for answers."""
 
-    def __init__(self, pacing: Open, feed: Feed, alarm: Alarm, send: Send) -> None:
+    def __init__(self, pacing: Open, feed: Feed, pace: Pace, send: Send) -> None:
         self._pacing = pacing
         self._feed = feed
-        self._alarm = alarm
+        self._pace = pace
         self._send = send
         self._began_s = 0.0
         self.is_over = False
@@ -56,7 +56,7 @@ class OpenLoop:
                 return
             due_s = self._began_s + ready.arrival.at_s
             if due_s > monotonic():
-                self._alarm.at(due_s, self._arm)
+                self._pace.at(due_s, self._arm)
                 return
             self._send(ready, due_s)
             self._feed.load()
@@ -65,10 +65,10 @@ class OpenLoop:
 class ClosedLoop:
     """Users who ask, wait for the answer, think, and ask again."""
 
-    def __init__(self, pacing: Closed, feed: Feed, alarm: Alarm, send: Send) -> None:
+    def __init__(self, pacing: Closed, feed: Feed, pace: Pace, send: Send) -> None:
         self._pacing = pacing
         self._feed = feed
-        self._alarm = alarm
+        self._pace = pace
         self._send = send
         self._over_s = float("inf")
         self._ready: list[float] = []
@@ -80,7 +80,7 @@ class ClosedLoop:
         pacing = self._pacing
         if pacing.duration_s is not None:
             self._over_s = began_s + pacing.duration_s
-            self._alarm.at(self._over_s, self._close)
+            self._pace.at(self._over_s, self._close)
         for number in range(pacing.users):
             self._wake(began_s + pacing.ramp_s * number / pacing.users)
 
@@ -91,7 +91,7 @@ class ClosedLoop:
 
     def _wake(self, due_s: float) -> None:
         if due_s > monotonic():
-            self._alarm.at(due_s, lambda: self._ask(due_s))
+            self._pace.at(due_s, lambda: self._ask(due_s))
         else:
             self._ask(due_s)
 
@@ -114,6 +114,6 @@ class ClosedLoop:
         self.is_over = True
 
 
-def loop_of(pacing: Pacing, feed: Feed, alarm: Alarm, send: Send) -> Loop:
+def loop_of(pacing: Pacing, feed: Feed, pace: Pace, send: Send) -> Loop:
     """The loop that a pacing describes."""
-    return OpenLoop(pacing, feed, alarm, send) if isinstance(pacing, Open) else ClosedLoop(pacing, feed, alarm, send)
+    return OpenLoop(pacing, feed, pace, send) if isinstance(pacing, Open) else ClosedLoop(pacing, feed, pace, send)
