@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tomllib
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.demo_stack import free_port
 from benchmarks.loopback import HOST
 from benchmarks.search.settings import Candidate, table_of
 from benchmarks.search.stack_text import edited
@@ -103,7 +103,7 @@ def _take_down(bench: Bench, environment: Mapping[str, str], home: Path) -> None
 def _apart(text: str) -> str:
     """On a port of its own of the loopback, without keys: nobody else is to find it."""
     tables = tomllib.loads(text)
-    changes: dict[str, Any] = {"host": HOST, "port": _free_port()}
+    changes: dict[str, Any] = {"host": HOST, "port": free_port()}
     if "keys_env" in tables.get("endpoint", {}):
         changes["keys_env"] = None
     return edited(text, "endpoint", changes)
@@ -144,10 +144,3 @@ def _cause(log: Path) -> str:
     own = log.read_text(encoding="utf-8", errors="replace").partition("Last lines of")[0]
     lines = [line.strip() for line in own.splitlines() if line.strip() and not SIGN_OF_LIFE.search(line)]
     return lines[-1] if lines else "it said nothing"
-
-
-def _free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
