@@ -24,8 +24,7 @@ from benchmarks.search.course import Course
 from benchmarks.search.meter import Load, Meter
 from benchmarks.search.options import check_promise
 from benchmarks.search.saturation import Bounds
-from benchmarks.search.shown import heading, row
-from benchmarks.sweep import knee_json
+from benchmarks.search.shown import heading, knee_json, row
 from benchmarks.workload import workload
 from benchmarks.workload.spec import Spec
 
@@ -72,6 +71,7 @@ async def prepared(options: argparse.Namespace, spec: Spec) -> tuple[Scene, Spec
     """What serves: of a Spillway the model of an engine that is ready. Raises ValueError with a sentence."""
     place = await scene.scene_of(options)
     if options.model is None and place.server.is_spillway:
+        # Asked again: another model may have another context.
         options.model = model_ready(place.server.status)
         place = await scene.scene_of(options)
     spec = scene.fitted(spec, place)

@@ -12,13 +12,12 @@ import sys
 import uvloop
 
 from benchmarks import output, scene
-from benchmarks.report.document import Run
 from benchmarks.scene import Scene
 from benchmarks.search.course import Course
 from benchmarks.search.meter import Load, Meter, load_in
 from benchmarks.search.options import add_bounds, bounds_in, check_promise, loads_in
 from benchmarks.search.saturation import Knee
-from benchmarks.search.shown import curve, heading, row, sentence
+from benchmarks.search.shown import curve, heading, knee_json, row, sentence
 from benchmarks.workload import workload
 from benchmarks.workload.spec import Spec
 
@@ -81,21 +80,6 @@ def first_of(options: argparse.Namespace, meter: Meter) -> float:
 def say(text: str) -> None:
     """A line of the report as it grows."""
     print(text, flush=True)
-
-
-def knee_json(knee: Knee, run: Run | None, seconds: float, load: Load) -> dict[str, object]:
-    """For the report."""
-    return {
-        "load": knee.load,
-        "unit": str(load),
-        "low": knee.low,
-        "high": knee.high,
-        "kept": knee.kept,
-        "end": str(knee.end),
-        "run": run.name if run else None,
-        "runs": knee.runs,
-        "seconds": round(seconds, 1),
-    }
 
 
 def _reported(options: argparse.Namespace, place: Scene, meter: Meter, course: Course, knee: Knee) -> int:

@@ -28,10 +28,10 @@ from benchmarks.search.course import Course
 from benchmarks.search.meter import Load, Meter, load_in
 from benchmarks.search.options import add_bounds, bounds_in, check_promise
 from benchmarks.search.settings import Candidate, grid, tries_in, usual
-from benchmarks.search.shown import heading, row, sentence
+from benchmarks.search.shown import heading, knee_json, row, sentence
 from benchmarks.search.stack_text import difference
 from benchmarks.search.trial import Bench, require_quiet
-from benchmarks.sweep import INTERRUPTED, PROMISE, first_of, knee_json, prepared, say, spec_of
+from benchmarks.sweep import INTERRUPTED, PROMISE, first_of, prepared, say, spec_of
 from benchmarks.workload import workload
 from engines.gpu import read_gpus
 from engines.snapshot import state_home

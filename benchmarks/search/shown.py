@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from benchmarks.report.document import Figure
+from benchmarks.report.document import Figure, Run
 from benchmarks.report.quantity import number, seconds
 from benchmarks.search.course import Tried
 from benchmarks.search.look import Look
@@ -56,6 +56,21 @@ def sentence(knee: Knee, unit: str) -> str:
     why = "" if knee.end is End.FOUND else f" {knee.end.capitalize()}."
     kept = "" if knee.kept is None else f" Kept when measured: {knee.kept:g}."
     return f"The promise is kept up to {knee.load:g} {unit} ({between} with 90 % confidence, {tries}).{kept}{why}"
+
+
+def knee_json(knee: Knee, run: Run | None, took_s: float, unit: str) -> dict[str, object]:
+    """For the report: `run` stands for the knee, `unit` is that of the loads."""
+    return {
+        "load": knee.load,
+        "unit": str(unit),
+        "low": knee.low,
+        "high": knee.high,
+        "kept": knee.kept,
+        "end": str(knee.end),
+        "run": run.name if run else None,
+        "runs": knee.runs,
+        "seconds": round(took_s, 1),
+    }
 
 
 def _bar(excess: float) -> str:
