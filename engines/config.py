@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -19,7 +20,7 @@ from engines.memory.shape import AUTO
 from engines.tables import TableError, check_table, read_toml, unknown_key
 
 ROUTER_TABLES = ("endpoint", "tiers", "tasks", "clouds", "limits")
-TABLES = ("models", "gpus", *ROUTER_TABLES)
+TABLES = ("models", "external", "gpus", *ROUTER_TABLES)
 # Flags that Spillway sets itself: given twice, the last one would win without a word.
 OWN_FLAGS = (
     "--model",
@@ -66,7 +67,16 @@ def _source(text: str) -> str:
     return text
 
 
+def _url(text: str) -> str:
+    """Without a slash or `/v1` at its end."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError("must be a URL such as 'http://127.0.0.1:1234/v1'")
+    return text.rstrip("/").removesuffix("/v1")
+
+
 Count = Annotated[int, Strict(), Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -90,6 +100,21 @@ class WantedModel:
     cpu_kv_cache_gib: Annotated[Count, Field(le=4096)] = 1
     kv_blocks: Annotated[int, Strict(), Field(ge=2)] | None = None
     extra_args: tuple[str, ...] = ()
+    # False: it may sleep while others need its GPUs, and comes back when it is asked for.
+    keep: bool = True
+    min_residence_s: Seconds = 60.0
+    drain_s: Seconds = 60.0
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class WantedExternal:
+    """One `[external.<name>]` table: an OpenAI-compatible server that somebody else runs. `models` maps the names that
+    applications use to its own; left out, all that it lists under its own names."""
+
+    url: Annotated[str, AfterValidator(_url)]
+    key_env: str | None = None
+    models: Mapping[str, str] | None = None
+    context_tokens: Count | None = None
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -110,12 +135,15 @@ class Wanted:
     gpus: WantedGpus
     clouds: Mapping[str, str]
     tier_ttft_s: Mapping[str, float]
+    externals: Mapping[str, WantedExternal] = field(default_factory=dict)
 
 
 MODEL = TypeAdapter(WantedModel)
 GPUS = TypeAdapter(WantedGpus)
-KEYS = tuple(field.name for field in fields(WantedModel))
-GPU_KEYS = tuple(field.name for field in fields(WantedGpus))
+EXTERNAL = TypeAdapter(WantedExternal)
+KEYS = tuple(each.name for each in fields(WantedModel))
+GPU_KEYS = tuple(each.name for each in fields(WantedGpus))
+EXTERNAL_KEYS = tuple(each.name for each in fields(WantedExternal))
 
 
 def read_config(path: Path) -> Wanted:
@@ -124,13 +152,21 @@ def read_config(path: Path) -> Wanted:
     for table in raw:
         if table not in TABLES:
             raise TableError(unknown_key(path, "", f"[{table}]", [f"[{name}]" for name in TABLES]))
-    tables = raw.get("models", {})
-    if not isinstance(tables, dict) or not tables:
+    tables, elsewhere = raw.get("models", {}), raw.get("external", {})
+    if not isinstance(elsewhere, dict):
+        raise TableError(f"{path}: [external] must hold tables such as [external.lmstudio].")
+    if not isinstance(tables, dict) or not (tables or elsewhere):
         raise TableError(f"{path}: no model is wanted. Add a table such as [models.smoke] with context_tokens = 4096.")
     gpus = check_table(GPUS, raw.get("gpus", {}), path, "gpus", GPU_KEYS)
     models = {name: check_table(MODEL, table, path, f"models.{name}", KEYS) for name, table in tables.items()}
-    wanted = Wanted(models, gpus, _clouds(raw), _tiers(raw))
-    _refuse_names(models, path)
+    externals = {
+        name: check_table(EXTERNAL, table, path, f"external.{name}", EXTERNAL_KEYS) for name, table in elsewhere.items()
+    }
+    wanted = Wanted(models, gpus, _clouds(raw), _tiers(raw), externals)
+    _refuse_names(models, "models", path)
+    _refuse_names(externals, "external", path)
+    if both := sorted(models.keys() & externals.keys()):
+        raise TableError(f"{path}: [models.{both[0]}] and [external.{both[0]}] have the same name. Rename one.")
     _refuse_twice(models, path)
     for name, model in models.items():
         if fault := _fault(model, wanted):
@@ -138,13 +174,13 @@ def read_config(path: Path) -> Wanted:
     return wanted
 
 
-def _refuse_names(names: Iterable[str], path: Path) -> None:
+def _refuse_names(names: Iterable[str], table: str, path: Path) -> None:
     for name in names:
         if name in TAKEN:
-            raise TableError(f"{path}: [models.{name}] is called as a process of Spillway's own. Rename it.")
+            raise TableError(f"{path}: [{table}.{name}] is called as a process of Spillway's own. Rename it.")
         if not NAME.fullmatch(name):
             raise TableError(
-                f"{path}: [models.{name!r}] must be called by letters, digits and any of . : @ + - _ only."
+                f"{path}: [{table}.{name!r}] must be called by letters, digits and any of . : @ + - _ only."
             )
 
 

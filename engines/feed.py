@@ -1,4 +1,4 @@
-"""The Unix socket on which the supervisor publishes Snapshots: one line of JSON each tick to everyone connected.
+"""The Unix socket on which the supervisor publishes Snapshots, one line of JSON each tick, and hears routers' Reports.
 
 Knows sockets, not what a Snapshot says. A slow reader is cut off rather than waited for.
 """
@@ -8,10 +8,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from engines.snapshot import FEED_NAME, Snapshot, SnapshotError, feed_address, from_json
+from engines.snapshot import (
+    FEED_NAME,
+    EngineUse,
+    Report,
+    Snapshot,
+    SnapshotError,
+    feed_address,
+    from_json,
+    report_from_json,
+)
 
 MOST_UNREAD_BYTES = 1024 * 1024
 
@@ -27,6 +37,9 @@ class Feed:
         self._home = home
         self._server: asyncio.Server | None = None
         self._readers: set[asyncio.StreamWriter] = set()
+        # The newest Report of each router process that is connected; whoever only reads has none.
+        self._reports: dict[asyncio.StreamWriter, Report] = {}
+        self._wanted: Counter[str] = Counter()
         self._latest = b""
 
     async def open(self) -> None:
@@ -45,11 +58,34 @@ class Feed:
         self._readers.add(writer)
         writer.write(self._latest)
         try:
-            await reader.read()
-        except ConnectionError:
+            while line := await reader.readline():
+                report = report_from_json(line)
+                self._reports[writer] = report
+                self._wanted.update(report.wanted)
+        except (ConnectionError, ValueError):
+            # ValueError: not a Report, or a line without an end.
             pass
         finally:
             self._drop(writer)
+
+    def use(self, url: str) -> EngineUse:
+        """What all routers together have at the engine of this URL."""
+        found = [report.uses[url] for report in self._reports.values() if url in report.uses]
+        return EngineUse(
+            in_flight=sum(use.in_flight for use in found),
+            unstarted=sum(use.unstarted for use in found),
+            longest_prompt_tokens=max((use.longest_prompt_tokens for use in found), default=0),
+            oldest_wait_s=max((use.oldest_wait_s for use in found), default=0.0),
+        )
+
+    def heard(self, sequence: int) -> bool:
+        """Whether every router that is connected has heard the Snapshot of this number, or a later one."""
+        return all(report.sequence >= sequence for report in self._reports.values())
+
+    def take_wanted(self) -> Mapping[str, int]:
+        """How many requests wanted a sleeping engine, by model, since this was asked last."""
+        wanted, self._wanted = self._wanted, Counter()
+        return wanted
 
     def publish(self, snapshot: Snapshot) -> None:
         self._latest = snapshot.to_json()
@@ -61,6 +97,7 @@ class Feed:
 
     def _drop(self, writer: asyncio.StreamWriter) -> None:
         self._readers.discard(writer)
+        self._reports.pop(writer, None)
         writer.transport.abort()
 
     async def close(self) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from engines.gpus.gpu import Gpu, Gpus
 from engines.gpus.nvml import read_gpus
 from engines.home import last_plan
-from engines.orphans import descendants
-from engines.process import Record, read_records
+from engines.processes.orphans import descendants
+from engines.processes.process import Record, read_records
 from engines.starting.settle import GIVE_BACK_S, STIR_BYTES
 
 PAUSE_S = 0.25

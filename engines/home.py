@@ -12,9 +12,16 @@ import signal
 import time
 from pathlib import Path
 
-from engines.orphans import cull, mapped_segments, marked_members, remove_segments, remove_tree, session_members
 from engines.plan import Plan, PlanError, from_json
-from engines.process import ProcessId, Record, read_records, records_folder
+from engines.processes.orphans import (
+    cull,
+    mapped_segments,
+    marked_members,
+    remove_segments,
+    remove_tree,
+    session_members,
+)
+from engines.processes.process import ProcessId, Record, read_records, records_folder
 from engines.snapshot import FEED_NAME
 
 SUPERVISOR = "supervisor"

@@ -59,6 +59,10 @@ class EnginePlan:
 
     `revision` is what identifies the weights, `gpu_name` the model of its GPUs. `port` is where it will listen, unless
     that is taken when it starts. `max_num_queued_reqs` is None where the engine is to queue without a limit.
+
+    `served_name` is what the engine calls its model. One that need not be kept (`keep`) may sleep while others want its
+    devices, but not before it has served for `min_residence_s`; `may_sleep`: it can hand its memory over and stay.
+    What it serves when it is to end has `drain_s`. `slots`: so many requests at once, None where memory decides.
     """
 
     name: str
@@ -80,6 +84,12 @@ class EnginePlan:
     port: int
     extra_args: tuple[str, ...]
     sum: Sum
+    served_name: str = ""
+    keep: bool = True
+    min_residence_s: float = 60.0
+    may_sleep: bool = False
+    drain_s: float = 60.0
+    slots: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +107,38 @@ class RouterPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalPlan:
+    """A server that somebody else runs; `url` has no `/v1`. `models`: (our name, its name), () for all it lists."""
+
+    name: str
+    url: str
+    key_env: str | None = None
+    models: tuple[tuple[str, str], ...] = ()
+    context_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a plan was made from, so that another can be made when that changes."""
+
+    config: str
+    lock: str
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a supervisor is told. `fingerprint` changes whenever anything that was asked for changes."""
+    """All that a supervisor is told. `fingerprint` changes whenever anything that was asked for changes; `source` is
+    None for a plan that is never made anew. `without` are GPUs in quarantine, which it does without."""
 
     fingerprint: str
     profile: str
     engines: tuple[EnginePlan, ...]
     models: tuple[ModelView, ...]
     router: RouterPlan
+    externals: tuple[ExternalPlan, ...] = ()
+    source: Source | None = None
+    without: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

@@ -1,7 +1,9 @@
-"""The contract between the engines and the router: what the supervisor says about everything it owns.
+"""The contract between the engines and the router: what the supervisor says of all that it owns, and what routers tell
+it of their requests.
 
-One Snapshot is one line of JSON on the supervisor's Unix socket. Standard library only, because the router
-imports this file and nothing else of `engines`. Ages instead of clock times: the two processes never compare clocks.
+One Snapshot is one line of JSON on the supervisor's Unix socket; a router answers each with one Report. Standard
+library only, because the router imports this file and nothing else of `engines`. Ages instead of clock times: the two
+processes never compare clocks.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class SnapshotError(ValueError):
@@ -24,15 +26,18 @@ class SnapshotError(ValueError):
 
 
 class EngineState(StrEnum):
-    """Where an engine is in its life; `engines.lifecycle` says which steps exist."""
+    """Where an engine is in its life; `engines.life.lifecycle` says which steps exist."""
 
     PLANNED = "planned"
+    DOWNLOADING = "downloading"
     LAUNCHING = "launching"
     LOADING = "loading"
     WARMING = "warming"
     READY = "ready"
     DRAINING = "draining"
+    SLEEPING = "sleeping"
     FAILED = "failed"
+    QUARANTINED = "quarantined"
     STOPPED = "stopped"
 
 
@@ -54,8 +59,11 @@ class Load:
 class EngineView:
     """One engine. `in_state_s` counts from the last change of state; `load` is None until it reports.
 
-    `context_tokens` is what it really runs with. `changes` says in what it differs from the plan and why, "" if it does
-    not. `failed_starts` counts those in a row without any change; `is_final`: no further one is tried.
+    `kind` is vllm, ollama or url (one that runs elsewhere); `served_name` is what it calls its model; `slots`: so many
+    requests it serves at once, None where only memory limits them. `context_tokens` is what it really runs with.
+    `changes` says in what it differs from the plan and why, "" if it does not. `failed_starts` counts those in a row
+    without any change. `weight` is below 1 while its GPU is slowed down. `key_env` names the variable with its key.
+    `memory_bytes` is what its processes hold on all its devices, None where nobody tells.
     """
 
     name: str
@@ -73,18 +81,48 @@ class EngineView:
     progress: str = ""
     changes: str = ""
     failed_starts: int = 0
-    is_final: bool = False
+    served_name: str = ""
+    slots: int | None = None
+    weight: float = 1.0
+    key_env: str | None = None
+    is_adopted: bool = False
+    memory_bytes: int | None = None
+    memory_age_s: float | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no further start is tried until something changes."""
+        return self.state is EngineState.QUARANTINED
+
+
+class GpuState(StrEnum):
+    """What may run on a GPU: anything; anything, but slowly; only what runs there already; nothing."""
+
+    OK = "ok"
+    SLOWED = "slowed"
+    DRAINING = "draining"
+    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)
 class GpuView:
-    """One GPU as NVML reports it."""
+    """One GPU as NVML reports it, `age_s` ago. `why` says what is wrong where its state is not ok, and since when.
+
+    `foreign_bytes` are held by processes that are not ours.
+    """
 
     uuid: str
     name: str
     total_bytes: int
     used_bytes: int
     free_bytes: int
+    foreign_bytes: int | None = None
+    state: GpuState = GpuState.OK
+    why: str = ""
+    in_state_s: float = 0.0
+    temperature_c: int | None = None
+    power_w: float | None = None
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +157,10 @@ class ModelView:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything the supervisor knows at one moment. `sequence` grows by one a tick."""
+    """Everything the supervisor knows at one moment. `sequence` grows by one a tick.
+
+    `refused` is why the newest edit of stack.toml is not what runs, "" if it is. `busy` says what change is under way.
+    """
 
     sequence: int
     supervisor_pid: int
@@ -127,6 +168,8 @@ class Snapshot:
     models: tuple[ModelView, ...]
     gpus: tuple[GpuView, ...]
     host: HostView
+    refused: str = ""
+    busy: str = ""
 
     def to_json(self) -> bytes:
         """One line, newline included."""
@@ -144,11 +187,52 @@ def from_json(line: bytes) -> Snapshot:
             supervisor_pid=raw["supervisor_pid"],
             engines=tuple(_engine(each) for each in raw["engines"]),
             models=tuple(_model(each) for each in raw["models"]),
-            gpus=tuple(GpuView(**each) for each in raw["gpus"]),
+            gpus=tuple(GpuView(**{**each, "state": GpuState(each["state"])}) for each in raw["gpus"]),
             host=HostView(**raw["host"]),
+            refused=raw["refused"],
+            busy=raw["busy"],
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise SnapshotError(f"not a snapshot: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUse:
+    """What routers have at one engine. The longest prompt and the oldest wait are of requests without a first token."""
+
+    in_flight: int = 0
+    unstarted: int = 0
+    longest_prompt_tokens: int = 0
+    oldest_wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one router process says after each Snapshot: which it has heard last, and what it has where.
+
+    `uses` go by the URL of the engine, because a name may change hands. `wanted` counts, by model, the requests since
+    the last Report that a sleeping engine of it could have served.
+    """
+
+    sequence: int
+    uses: Mapping[str, EngineUse]
+    wanted: Mapping[str, int]
+
+    def to_json(self) -> bytes:
+        """One line, newline included."""
+        return json.dumps({"schema": SCHEMA} | asdict(self), separators=(",", ":")).encode() + b"\n"
+
+
+def report_from_json(line: bytes) -> Report:
+    """Read what `Report.to_json` wrote. Raises SnapshotError on anything else."""
+    try:
+        raw = json.loads(line)
+        if raw["schema"] != SCHEMA:
+            raise SnapshotError(f"schema {raw['schema']} is not {SCHEMA}")
+        uses = {url: EngineUse(**use) for url, use in raw["uses"].items()}
+        return Report(int(raw["sequence"]), uses, {model: int(count) for model, count in raw["wanted"].items()})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SnapshotError(f"not a report: {error!r}") from error
 
 
 def models_to_json(models: tuple[ModelView, ...]) -> str:

@@ -16,25 +16,25 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from engines.childlog import Log
-from engines.engine import Engine, Site
 from engines.feed import Feed
 from engines.gpus.nvml import open_reader
 from engines.gpus.watch import GpuWatch
 from engines.home import lock_path, logs_folder, measured_path, plan_path, write_own_record
 from engines.host import read_host
-from engines.keeper import PR_SET_CHILD_SUBREAPER, Orders
-from engines.lifecycle import failures_after, wait_s
+from engines.kinds.http import EngineHttp
+from engines.life.engine import Engine, Site
+from engines.life.lifecycle import failures_after, wait_s
 from engines.memory import measured
 from engines.memory.measured import Measured
 from engines.pause import pause
 from engines.plan import EnginePlan, Plan, PlanError, RouterPlan, from_json
-from engines.process import Kept, how_ended, records_folder, sweep_orphans
+from engines.processes.childlog import Log
+from engines.processes.keeper import PR_SET_CHILD_SUBREAPER, Orders
+from engines.processes.process import Kept, how_ended, records_folder, sweep_orphans
 from engines.snapshot import FEED_NAME, EngineState, EngineView, GpuView, Snapshot, state_home
 from engines.starting.effort import QUIET_S
 from engines.starting.gate import Device
 from engines.starting.learned import merged
-from engines.vllm_http import EngineHttp
 
 TICK_S = 0.25
 GPUS_EVERY_S = 2.0
@@ -174,7 +174,7 @@ class Supervisor:
     def _say_change(self, view: EngineView) -> None:
         if self._states.get(view.name) is not view.state:
             self._states[view.name] = view.state
-            why = f": {view.last_error}" if view.state is EngineState.FAILED else ""
+            why = f": {view.last_error}" if view.state in (EngineState.FAILED, EngineState.QUARANTINED) else ""
             changed = f" with {view.changes}" if view.changes and view.state is EngineState.READY else ""
             self._say(f"engine {view.name} is {view.state}{changed}{why}")
 

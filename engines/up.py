@@ -201,7 +201,7 @@ def _raise_failure(snapshot: Snapshot, at: Path) -> None:
     can mend, or that fails alike again and again, is not."""
     for engine in snapshot.engines:
         is_hopeless = engine.is_final or engine.failed_starts >= FAILED_STARTS
-        if engine.state is EngineState.FAILED and is_hopeless:
+        if engine.is_final or (engine.state is EngineState.FAILED and is_hopeless):
             raise UpError(f"engine {engine.name} failed: {engine.last_error}", _log_of(at, engine.name))
 
 

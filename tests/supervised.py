@@ -15,7 +15,7 @@ from engines.feed import FeedError, follow
 from engines.home import end_all, logs_folder, make_home, plan_path, wait_gone
 from engines.memory.shape import Shape
 from engines.plan import CPU, EnginePlan, Plan, RouterPlan, Runtime, Sum
-from engines.process import ProcessId, Record, read_records
+from engines.processes.process import ProcessId, Record, read_records
 from engines.snapshot import EngineView, Snapshot
 from tests.ports import unused_port
 

@@ -14,8 +14,8 @@ import pytest
 
 from engines.door import read_status
 from engines.home import running_supervisor
-from engines.orphans import mapped_segments, session_members
-from engines.process import read_records
+from engines.processes.orphans import mapped_segments, session_members
+from engines.processes.process import read_records
 from tests.stacks import SPILLWAY, Place, place_in
 from tests.stand_ins import standing_in
 

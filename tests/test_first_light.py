@@ -19,8 +19,8 @@ from openai.types.chat import ChatCompletionMessageParam
 from benchmarks.report import files
 from engines.door import read_status
 from engines.feed import follow
-from engines.orphans import session_members, start_ticks
-from engines.process import read_records
+from engines.processes.orphans import session_members, start_ticks
+from engines.processes.process import read_records
 from engines.snapshot import EngineState, EngineView, Load
 from tests.routers import KEY, cloud_table, until
 from tests.stacks import Place, place_in

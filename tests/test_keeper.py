@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engines.childlog import Log
-from engines.keeper import Orders
-from engines.orphans import start_ticks
-from engines.process import Kept, how_ended, read_records
+from engines.processes.childlog import Log
+from engines.processes.keeper import Orders
+from engines.processes.orphans import start_ticks
+from engines.processes.process import Kept, how_ended, read_records
 
 MOST_RSS_BYTES = 13 * 2**20
 
@@ -129,8 +129,8 @@ async def test_grandchildren_in_other_sessions_go_with_the_child(tmp_path: Path,
 async def test_the_end_of_the_lifeline_ends_the_child(tmp_path: Path, fifo: Path) -> None:
     script = (
         "import os, sys, json, signal\n"
-        "from engines.keeper import Orders\n"
-        "from engines.process import Kept\n"
+        "from engines.processes.keeper import Orders\n"
+        "from engines.processes.process import Kept\n"
         "kept = Kept.start(Orders(**json.loads(sys.argv[1])), dict(os.environ))\n"
         "signal.pause()\n"
     )

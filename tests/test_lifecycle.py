@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as any_of
 
-from engines.lifecycle import (
+from engines.life.lifecycle import (
     LONGEST_WAIT_S,
     STABLE_S,
     STEPS,

@@ -162,7 +162,7 @@ def test_what_no_start_can_mend_is_said_once_and_not_tried_again(start: Start, h
     failing = engine_plan("one", "--fail", text(tmp_path, UNKNOWN_MODEL))
     stack = start(failing, engine_plan("two"))
     failed = stack.engine("one", lambda view: view.is_final)
-    assert failed.state is EngineState.FAILED
+    assert failed.state is EngineState.QUARANTINED
     assert failed.last_error == (
         "this vLLM does not know the architecture ['Odd'] (exit code 1). Choose another model, or a runtime that "
         "serves it. It is not tried again: mend it, then `spillway down` and `spillway up`."

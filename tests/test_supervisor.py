@@ -11,9 +11,9 @@ import pytest
 
 from engines.feed import follow
 from engines.home import end_all, running_supervisor, wait_gone
-from engines.orphans import session_members, start_ticks
 from engines.plan import EnginePlan
-from engines.process import ProcessId, read_records
+from engines.processes.orphans import session_members, start_ticks
+from engines.processes.process import ProcessId, read_records
 from engines.snapshot import FEED_NAME, EngineState, EngineView, feed_address
 from tests.supervised import LIMIT_S, Supervised, engine_plan, kill, run_supervisor
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from engines import runtime as runtimes
-from engines import vllm
-from engines.lifecycle import Event
+from engines.kinds import vllm
+from engines.life.lifecycle import Event
 from engines.memory.shape import Shape
 from engines.plan import CPU, EnginePlan, Plan, PlanError, RouterPlan, Runtime, Sum, from_json
 from engines.snapshot import ModelView, Twin

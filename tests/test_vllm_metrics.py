@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from engines.vllm_metrics import MetricsError, read_load
+from engines.kinds.vllm_metrics import MetricsError, read_load
 
 PAGE = """\
 # TYPE vllm:num_requests_running gauge

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engines import vllm
 from engines.gpus.gpu import Gpu, Gpus, Health, Path
 from engines.gpus.islands import islands
+from engines.kinds import vllm
 from engines.page.view import SCHEMA, Card, EngineLine, Host, Part, PartKind, PlanView, Source, Term, Unfit
 from engines.placement.place import Unplaced
 from engines.placement.room import foreign_bytes, margin_bytes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from engines.orphans import descendants
+from engines.processes.orphans import descendants
 
 QUIET_S = 300.0
 # Processes that wait for each other in a loop compute all the time and get nowhere, so work without a word counts only

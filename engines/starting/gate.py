@@ -13,9 +13,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from engines.gpus.watch import GpuWatch, Reading
-from engines.orphans import descendants
 from engines.pause import pause
 from engines.plan import EnginePlan
+from engines.processes.orphans import descendants
 from engines.starting.settle import GO, Settled, Verdict, Waiting, settled, unexplained_bytes
 
 PAUSE_S = 0.25

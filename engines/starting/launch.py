@@ -7,10 +7,10 @@ import socket
 import tempfile
 from pathlib import Path
 
-from engines import vllm
-from engines.keeper import Orders
+from engines.kinds import vllm
 from engines.plan import EnginePlan
-from engines.process import Kept, records_folder
+from engines.processes.keeper import Orders
+from engines.processes.process import Kept, records_folder
 
 # An engine on the CPU shares it with the router and the clients: they come first, or they wait for its tokens.
 CPU_ENGINE_NICE = 5

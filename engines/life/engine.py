@@ -12,18 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines import vllm
 from engines.gpus.gpu import Gpu
 from engines.gpus.watch import GpuWatch, Reading
-from engines.lifecycle import Event, failures_after, is_step, step, wait_s
+from engines.kinds import vllm
+from engines.kinds.http import EngineHttp
+from engines.kinds.vllm_pulse import VllmPulse as Pulse
+from engines.life.lifecycle import Event, failures_after, is_step, step, wait_s
 from engines.logtail import LogTail
 from engines.memory.measured import Measured
-from engines.orphans import descendants, remove_tree
 from engines.pause import pause
 from engines.plan import EnginePlan
-from engines.process import Kept, how_ended, sweep_orphans
-from engines.pulse import Pulse
-from engines.snapshot import EngineState, EngineView
+from engines.processes.orphans import descendants, remove_tree
+from engines.processes.process import Kept, how_ended, sweep_orphans
+from engines.snapshot import EngineState, EngineUse, EngineView
 from engines.starting import failure, ladder, launch
 from engines.starting.effort import Patience, effort
 from engines.starting.failure import Failure, classify
@@ -31,7 +32,6 @@ from engines.starting.gate import Device, fresh, held, wait_for_memory
 from engines.starting.learned import Surroundings, learned
 from engines.starting.settle import Verdict
 from engines.starting.symptoms.symptom import Trouble
-from engines.vllm_http import EngineHttp
 
 POLL_S = 0.25
 HEALTH_EVERY_S = 2.0
@@ -100,11 +100,10 @@ class Engine:
             in_state_s=round(now_s - self._since_s, 3),
             restarts=max(0, self._launches - 1),
             last_error=self._last_error,
-            load=self._pulse.load(now_s) if self._pulse and self._kept else None,
+            load=self._pulse.load(now_s, EngineUse()) if self._pulse and self._kept else None,
             progress=self._progress,
             changes=self._changes(),
             failed_starts=self._failed_starts,
-            is_final=self._is_final,
         )
 
     def _changes(self) -> str:
@@ -145,6 +144,8 @@ class Engine:
         elif not has_served:
             self._last_error, self._is_final = following.why, True
         self._step(Event.EXIT)
+        if self._is_final:
+            self._step(Event.GIVE_UP)
 
     async def _once(self) -> tuple[float, Failure | None]:
         """One run of the process, from launch to its end; how long it was ready, and why it ended. Its devices are held
@@ -180,7 +181,7 @@ class Engine:
         self._launches += 1
         self._progress = "starting Python"
         port = launch.choose_port(self._plan.port, was_taken=self._last_trouble is Trouble.PORT)
-        self._pulse = Pulse(self._site.http, f"http://{launch.LOOPBACK}:{port}", self._plan.model)
+        self._pulse = Pulse(self._site.http, f"http://{launch.LOOPBACK}:{port}", self._plan.model, "")
         self._tail, self._verdict = LogTail(self.log_path), None
         self._recent.clear()
         self._kept = launch.launch(self._plan, self._site.home, port)
@@ -196,7 +197,12 @@ class Engine:
         patience = Patience(time.monotonic(), self._site.quiet_s)
         while not ended.done() and not self._stopping.is_set() and not self._verdict:
             has_spoken = self._read_log()
-            if self._pulse and await self._pulse.completes() and not self._stopping.is_set():
+            if (
+                self._pulse
+                and await self._pulse.is_healthy()
+                and await self._pulse.completes(120.0)
+                and not self._stopping.is_set()
+            ):
                 await self._listen(self._pulse)
                 self._read_log()
                 self._step(Event.SERVE)

@@ -1,7 +1,7 @@
 """The small process between the supervisor and one child: when either ends, nothing of the child stays.
 
-Started by `engines.process` in a bare interpreter, standard library only, because one runs beside every engine. stdin
-is the lifeline: the supervisor holds the other end, so its death (kill -9 included) reads as end of file here. Knows
+Started by `process` in a bare interpreter, standard library only, because one runs beside every engine. stdin is the
+lifeline: the supervisor holds the other end, so its death (kill -9 included) reads as end of file here. Knows
 nothing of models or requests. Why a process of its own: PR_SET_PDEATHSIG reaches only the direct child, and an engine's
 workers outlive a killed parent with the GPU memory in hand. As subreaper the keeper inherits them, whatever session
 they made, finds them by walking parents in /proc, kills them and reaps them.
@@ -18,8 +18,8 @@ import sys
 import time
 from typing import NamedTuple
 
-from engines.childlog import Log
-from engines.orphans import (
+from engines.processes.childlog import Log
+from engines.processes.orphans import (
     cull,
     descendants,
     mapped_segments,

@@ -14,6 +14,7 @@ KV_USED = ("kv_cache_usage_perc", "gpu_cache_usage_perc")
 COUNTED = ("num_requests_running", "num_requests_waiting", "prompt_tokens_total", "generation_tokens_total")
 PREEMPTIONS = "num_preemptions_total"
 CAPACITY = "cache_config_info"
+STEPS = re.compile(r"^vllm:iteration_tokens_total_count(?:\{.*\})? ([^\s]+)", re.MULTILINE)
 WANTED = (*KV_USED, *COUNTED, PREEMPTIONS, CAPACITY)
 
 
@@ -47,6 +48,12 @@ def read_load(page: str, age_s: float) -> Load:
         preemptions_total=int(sums.get(PREEMPTIONS, 0)),
         age_s=age_s,
     )
+
+
+def read_steps(page: str) -> int | None:
+    """How many steps with output all engine cores have made (iteration_tokens_total_count); None if it is not told."""
+    counts = [float(found[1]) for found in STEPS.finditer(page)]
+    return int(sum(counts)) if counts else None
 
 
 def _samples(page: str) -> Iterator[tuple[str, str, float]]:

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from engines.keeper import Orders
-from engines.orphans import cull, descendants, mapped_segments, remove_segments, start_ticks, tell
+from engines.processes.keeper import Orders
+from engines.processes.orphans import cull, descendants, mapped_segments, remove_segments, start_ticks, tell
 
 # A bare interpreter: no site packages, nothing from the environment, so that a keeper stays under 12 MB.
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from engines.keeper import main; main(sys.argv[2])"
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from engines.processes.keeper import main; main(sys.argv[2])"
 SWEEP_PAUSE_S = 0.05
 # The convention of shells: 128 + n means ended by signal n.
 SIGNAL_BASE = 128
@@ -91,7 +91,7 @@ class Kept:
     @classmethod
     def start(cls, orders: Orders, env: Mapping[str, str]) -> Self:
         """Start keeper and child. The child gets exactly `env`. Raises OSError if there is no process to be had."""
-        root = Path(__file__).resolve().parent.parent
+        root = Path(__file__).resolve().parents[2]
         command = [sys.executable, "-I", "-S", "-c", BOOT, str(root), json.dumps(orders._asdict())]
         return cls(
             orders,

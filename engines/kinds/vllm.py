@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from engines.lifecycle import Event
+from engines.life.lifecycle import Event
 from engines.memory.shape import AUTO
 from engines.plan import EnginePlan
 

@@ -1,0 +1,5 @@
+"""One engine from its plan to its end.
+
+lifecycle  the states and the steps between them, as a table; back-off
+engine     carries it out
+"""

@@ -1,0 +1,6 @@
+"""Processes that end whole, whoever dies first.
+
+keeper     the small process beside each child, with its log (`childlog`)
+process    start, adopt, stop and wait for a keeper and its child; records
+orphans    which processes descend from which, and what they leave behind
+"""
