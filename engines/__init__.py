@@ -6,8 +6,8 @@ What the models are    models (facts, files, downloads); locking and fetching sh
 Bytes                  memory (what an engine takes), placement (which engine runs where)
 The plan               planning -> plan (values that travel); page (what of it is shown)
 Engine environments    runtime (which and where), pip (how they are made)
-One engine             life (from its plan to its end), kinds (vLLM, Ollama: what differs), starting (until it serves, and
-                       what its end tells), pause
+One engine             life (from its plan to its end), kinds (vLLM, Ollama: what differs), starting (until it serves,
+                       and what its end tells), pause
 Processes              processes (keepers, records, orphans)
 The one writer         supervisor; feed publishes what it knows as a snapshot, the contract with the router
 The command line       cli, up, home (what lies under SPILLWAY_HOME), door (the router, seen from outside),
