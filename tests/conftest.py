@@ -10,8 +10,8 @@ import openai
 import pytest
 from hypothesis import settings
 
+from benchmarks.double.nvml_double import Double
 from tests.gpu_readings import Readings, cards
-from tests.nvml_double import Double
 from tests.routers import TIERS, Router, cloud_table, running_router, until
 from tests.shares import shares, turn
 from tests.stand_ins import StandIn, standing_in

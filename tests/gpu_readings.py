@@ -12,9 +12,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.double.nvml_double import DoubleGpu
 from engines.gpus.gpu import Gpu, Gpus
 from engines.gpus.nvml import GpuDraw
-from tests.nvml_double import DoubleGpu
 
 PROGRAM = """
 import base64, pickle, sys

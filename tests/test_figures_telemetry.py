@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.double.nvml_double import GIB, Double, DoubleGpu
 from benchmarks.figures.page import page_of
 from benchmarks.figures.places import Places, places_of
 from benchmarks.figures.telemetry import Telemetry
 from benchmarks.price import Price
-from tests.nvml_double import GIB, Double, DoubleGpu
 from tests.routers import LONGEST_WAIT_S, Router, asked, post
 from tests.stand_ins import StandIn, standing_in
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.double.nvml_double import GIB, Double, DoubleGpu, Foreign
 from engines.foreign import wait_given_back
 from engines.gpus.gpu import Gpus
 from engines.plan import Sum
 from engines.snapshot import EngineState
-from tests.nvml_double import GIB, Double, DoubleGpu, Foreign
 from tests.supervised import Supervised, engine_plan
 from tests.wants import gpu
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.double.nvml_double import FUNCTION_NOT_FOUND, GIB, Double, hold, library
 from tests.gpu_readings import Asked, Readings, card, cards, only
-from tests.nvml_double import FUNCTION_NOT_FOUND, GIB, Double, hold, library
 from tests.routers import until
 
 # Opens a session, and answers each line with what it evaluates to, or with the error's class.
@@ -28,7 +28,7 @@ for line in sys.stdin:
 # Stands in for an engine: holds so many bytes from its first line on, until it ends.
 HOLDS = """
 import sys
-from tests.nvml_double import hold
+from benchmarks.double.nvml_double import hold
 for line in sys.stdin:
     hold({"GPU-0": int(line)})
     print(flush=True)
@@ -132,7 +132,8 @@ def test_what_a_process_holds_changes_as_it_says(tmp_path: Path, monkeypatch: py
 
 
 def test_the_library_is_built_once_for_all_processes_that_ask() -> None:
-    command = [sys.executable, "-c", "from tests.nvml_double import library; print(library().stat().st_ino)"]
+    program = "from benchmarks.double.nvml_double import library; print(library().stat().st_ino)"
+    command = [sys.executable, "-c", program]
     asking = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     inodes = {process.communicate()[0].strip() for process in asking}
     assert inodes == {str(library().stat().st_ino)}

@@ -4,8 +4,7 @@ from pathlib import Path as File
 
 import pytest
 
-from tests.gpu_readings import Readings, only, read_once
-from tests.nvml_double import (
+from benchmarks.double.nvml_double import (
     FUNCTION_NOT_FOUND,
     GIB,
     LIB_RM_VERSION_MISMATCH,
@@ -13,6 +12,7 @@ from tests.nvml_double import (
     Double,
     without_library,
 )
+from tests.gpu_readings import Readings, only, read_once
 
 NO_PERMISSION, DRIVER_NOT_LOADED, UNKNOWN = 4, 9, 999
 

@@ -4,13 +4,13 @@ from pathlib import Path as File
 
 import pytest
 
-from engines.gpus.gpu import Link, Path
-from tests.gpu_readings import card, cards, read_once
-from tests.nvml_double import (
+from benchmarks.double.nvml_double import (
     Double,
     Wire,
     pair,
 )
+from engines.gpus.gpu import Link, Path
+from tests.gpu_readings import card, cards, read_once
 
 
 def test_nvlinks_are_counted_between_each_two(tmp_path: File) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.double.nvml_double import GIB, Double
 from engines.gpus.nvml import GpuDraw
 from tests.gpu_readings import Readings, cards
-from tests.nvml_double import GIB, Double
 
 
 def test_a_meter_reads_power_energy_and_memory_again_and_again(tmp_path: Path) -> None:

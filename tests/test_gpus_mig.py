@@ -1,14 +1,14 @@
 """Cards that are divided: their instances are the GPUs."""
 
-from engines.gpus.gpu import GpuProcess
-from tests.gpu_readings import Readings, only, read_once
-from tests.nvml_double import (
+from benchmarks.double.nvml_double import (
     GIB,
     Double,
     Foreign,
     Part,
     Wire,
 )
+from engines.gpus.gpu import GpuProcess
+from tests.gpu_readings import Readings, only, read_once
 
 
 def test_mig_instances_stand_in_place_of_their_card(double: Double) -> None:

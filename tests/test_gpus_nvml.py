@@ -6,16 +6,16 @@ from pathlib import Path as File
 
 import pytest
 
-from engines.gpus.gpu import Gpu, GpuProcess, Health
-from engines.gpus.nvml import read_gpus
-from tests.gpu_readings import Readings, card, cards, only, read_once
-from tests.nvml_double import (
+from benchmarks.double.nvml_double import (
     FUNCTION_NOT_FOUND,
     GIB,
     Double,
     Foreign,
     pair,
 )
+from engines.gpus.gpu import Gpu, GpuProcess, Health
+from engines.gpus.nvml import read_gpus
+from tests.gpu_readings import Readings, card, cards, only, read_once
 
 NOT_SUPPORTED, NO_PERMISSION, UNKNOWN = 3, 4, 999
 

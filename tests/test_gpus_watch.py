@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.double.nvml_double import GIB, Double
 from engines.gpus.gpu import Gpus
 from engines.gpus.watch import GpuWatch, read_once
 from tests.gpu_readings import Asked, card
-from tests.nvml_double import GIB, Double
 from tests.routers import until
 
 NONE = Gpus((), "none here")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.double.nvml_double import Double, DoubleGpu, Foreign
 from engines import planning
 from engines.config import Wanted, WantedGpus, WantedModel
 from engines.gpus.gpu import Gpus
@@ -15,7 +16,6 @@ from engines.models.lock import Lock
 from engines.plan import PlanError, RouterPlan
 from engines.runtime import runtime
 from engines.stack import Asked, Stack
-from tests.nvml_double import Double, DoubleGpu, Foreign
 from tests.stack_cases import Case, case
 from tests.wants import gpu, model
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmarks.double.nvml_double import GIB, Double, DoubleGpu, Foreign
 from engines.home import last_plan, logs_folder, measured_path
 from engines.memory import measured
 from engines.plan import EnginePlan
@@ -15,7 +16,6 @@ from engines.progress import Show
 from engines.snapshot import EngineState, EngineView
 from engines.starting.launch import free_port
 from engines.up import UpError, wait_until_served
-from tests.nvml_double import GIB, Double, DoubleGpu, Foreign
 from tests.supervised import Supervised, engine_plan, kill
 
 SIZE = 80 * GIB

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.double.nvml_double import GIB, LIB_RM_VERSION_MISMATCH, Double, DoubleGpu, Foreign
 from engines.home import plan_path, running_supervisor
 from engines.runtime import MARKER, runtime
-from tests.nvml_double import GIB, LIB_RM_VERSION_MISMATCH, Double, DoubleGpu, Foreign
 from tests.stacks import SPILLWAY, Place, place_in
 from tests.supervised import STAND_IN
 

@@ -1,7 +1,7 @@
 /* A driver library that tells what a text file says: libnvidia-ml.so.1 for the unmodified binding.
 
    The environment variable NVML_DOUBLE names a folder. Its file `state` is read anew on every call; its folder
-   `processes` has a file for each process that holds memory (see tests/nvml_double.py, which writes and explains both).
+   `processes` has a file for each process that holds memory (see nvml_double.py, which writes and explains both).
    A line that is not there is a thing that this card does not tell: NVML_ERROR_NOT_SUPPORTED. */
 
 #define _GNU_SOURCE
