@@ -20,11 +20,12 @@ from engines.memory import cards, measured
 from engines.memory.kv import bytes_per_token
 from engines.models.files import model_folder
 from engines.models.lock import model_view
+from engines.models.ollama import TAG
 from engines.placement.cpu import place_on_cpu
 from engines.placement.place import Kept, Placed, Placement, place
 from engines.placement.remedies import explained
 from engines.placement.want import Rules, Want
-from engines.plan import CPU, GIB, EnginePlan, Plan, PlanError, RouterPlan, Runtime, Sum
+from engines.plan import CPU, GIB, EnginePlan, ExternalPlan, Plan, PlanError, RouterPlan, Runtime, Source, Sum
 from engines.stack import Stack
 
 # Below the range from which Linux takes ports for outgoing connections.
@@ -44,13 +45,15 @@ class Planned:
     rules: Rules
 
 
-def planned(stack: Stack, router: RouterPlan, at: Path) -> Planned:
-    """Place what is wanted on the hardware as it is now (or as it is declared); what does not fit is explained."""
-    gpus = stack.gpus if stack.is_declared or not stack.gpus.seen else usable(_seen_again(), stack.wanted)
+def planned(stack: Stack, router: RouterPlan, at: Path, without: tuple[str, ...] = ()) -> Planned:
+    """Place what is wanted on the hardware as it is now (or as it is declared); what does not fit is explained.
+
+    `without` are UUIDs of GPUs on which nothing may start, though the driver has no word against them."""
+    gpus = _gpus(stack, without)
     wants = tuple(want_of(name, model, stack) for name, model in stack.wanted.models.items())
     rules = _rules(stack, gpus.seen, at)
-    if gpus.seen:
-        fit = _fit(gpus)
+    if gpus.seen and wants:
+        fit = _fit(gpus, without)
         found = explained(place(wants, fit, rules, _kept(at)), wants, fit, rules)
     else:
         found = place_on_cpu(wants, usable_cores(), read_host().total_bytes, rules)
@@ -63,8 +66,40 @@ def planned(stack: Stack, router: RouterPlan, at: Path) -> Planned:
         engines=engines,
         models=tuple(model_view(want.name, want.model, want.context_tokens) for want in wants),
         router=router,
+        externals=_externals(stack.wanted),
+        source=None if stack.is_declared else _source(stack),
+        without=without,
     )
     return Planned(plan, found, wants, gpus, rules)
+
+
+def _gpus(stack: Stack, without: Sequence[str]) -> Gpus:
+    """Those that may be used, with a word for each that is left out."""
+    if stack.is_declared or not stack.gpus.seen:
+        return stack.gpus
+    gpus = usable(_seen_again(), stack.wanted)
+    return replace(gpus, faults=(*gpus.faults, *_left_out(gpus.seen, without)))
+
+
+def _left_out(gpus: Sequence[Gpu], without: Sequence[str]) -> list[str]:
+    return [
+        f"GPU {gpu.uuid} ({gpu.name}) is in quarantine: nothing new starts there."
+        for gpu in gpus
+        if gpu.uuid in without
+    ]
+
+
+def _externals(wanted: Wanted) -> tuple[ExternalPlan, ...]:
+    return tuple(
+        ExternalPlan(name, each.url, each.key_env, tuple((each.models or {}).items()), each.context_tokens)
+        for name, each in wanted.externals.items()
+    )
+
+
+def _source(stack: Stack) -> Source:
+    """Absolute, because the supervisor may run in another folder."""
+    asked = stack.asked
+    return Source(str(asked.config.absolute()), str(asked.lock.absolute()), asked.profile)
 
 
 def _seen_again() -> Gpus:
@@ -76,27 +111,24 @@ def _seen_again() -> Gpus:
     return gpus
 
 
-def _fit(gpus: Gpus) -> tuple[Gpu, ...]:
+def _fit(gpus: Gpus, without: Sequence[str]) -> tuple[Gpu, ...]:
     """Those on which something may start. Raises PlanError where there are GPUs and none is fit."""
-    fit = gpus.fit()
+    fit = tuple(gpu for gpu in gpus.fit() if gpu.uuid not in without)
     if not fit:
         raise PlanError("\n".join(["no GPU here can take an engine:", *gpus.faults]))
     return fit
 
 
-def startable(stack: Stack, router: RouterPlan, at: Path) -> Plan:
-    """The plan, if all of it can start. Raises PlanError, which names the file and every model that cannot."""
+def startable(stack: Stack, router: RouterPlan, at: Path, without: tuple[str, ...] = ()) -> Plan:
+    """The plan, if all of it can start. Raises PlanError, which names the file and every model that cannot, and the
+    GPUs that it does `without`."""
     if stack.is_declared:
         raise PlanError("GPUs that are only declared can be planned for (`spillway plan`), but nothing starts on them.")
-    found = planned(stack, router, at)
+    found = planned(stack, router, at, without)
     if found.placement.unplaced:
         lines = [refusal_words(each.want, each.needs, each.ways) for each in found.placement.unplaced]
-        raise PlanError("\n".join(f"{stack.asked.config}: {line}" for line in lines))
-    if ollama := [engine.name for engine in found.plan.engines if engine.kind == "ollama"]:
-        raise PlanError(
-            f"{stack.asked.config}: [models.{ollama[0]}] engine = 'ollama' can be planned for, but this version of "
-            "Spillway does not start Ollama yet. Use a model for vLLM."
-        )
+        said = [f"{stack.asked.config}: {line}" for line in lines]
+        raise PlanError("\n".join([*said, *_left_out(found.gpus.seen, without)]))
     return found.plan
 
 
@@ -171,10 +203,12 @@ def _ports(names: Sequence[str], at: Path) -> Mapping[str, int]:
 def _engine(placed: Placed, want: Want, stack: Stack, gpus: Sequence[Gpu], port: int) -> EnginePlan:
     mine = [gpu for gpu in gpus if gpu.uuid in placed.gpu_uuids]
     runtime = Runtime(stack.runtime.name, stack.runtime.version, stack.runtime.command())
+    asked = stack.wanted.models[want.name]
+    is_ollama = want.engine == "ollama"
     return EnginePlan(
         name=placed.name,
         kind=want.engine,
-        runtime=OLLAMA if want.engine == "ollama" else runtime,
+        runtime=OLLAMA if is_ollama else runtime,
         model=want.name,
         folder=_folder(want),
         revision=want.model.identity(),
@@ -191,12 +225,23 @@ def _engine(placed: Placed, want: Want, stack: Stack, gpus: Sequence[Gpu], port:
         port=port,
         extra_args=want.extra_args,
         sum=_sum(placed, want),
+        served_name=ollama_name(want) if is_ollama else want.name,
+        keep=asked.keep,
+        min_residence_s=asked.min_residence_s,
+        drain_s=asked.drain_s,
+        slots=placed.shape.max_num_seqs if is_ollama else None,
     )
 
 
 def _folder(want: Want) -> str:
     """Where the files are; for Ollama, which keeps its own, the name that it knows."""
-    return want.model.source.removeprefix("ollama:") if want.engine == "ollama" else str(model_folder(want.model))
+    return ollama_name(want) if want.engine == "ollama" else str(model_folder(want.model))
+
+
+def ollama_name(want: Want) -> str:
+    """The name with its tag, as Ollama lists it (0.33, types/model/name.go)."""
+    name = want.model.source.removeprefix("ollama:")
+    return name if ":" in name.rpartition("/")[2] else f"{name}:{TAG}"
 
 
 def _sum(placed: Placed, want: Want) -> Sum:

@@ -63,6 +63,11 @@ class Stack:
         """Whether the GPUs are not here, so that nothing can start on them."""
         return any(gpu.is_declared for gpu in self.gpus.seen)
 
+    @property
+    def needs_runtime(self) -> bool:
+        """Whether anything here starts in it: Ollama has its own programs, and what others run needs none."""
+        return any(model.engine == "vllm" for model in self.wanted.models.values())
+
     def locked(self) -> dict[str, LockedModel]:
         """The facts of the models that are wanted."""
         return {name: self.lock.models[name] for name in self.wanted.models}
@@ -96,7 +101,8 @@ def _gpus(asked: Asked, wanted: Wanted) -> Gpus:
         return declared(asked.gpus)
     found = read_gpus()
     stand_in = wanted.gpus.declared if asked.may_declare and not found.seen and asked.profile != "cpu" else None
-    if not (found.seen or stand_in or asked.profile == "cpu" or is_absence(found.why_none)):
+    is_in_trouble = not (found.seen or stand_in or asked.profile == "cpu" or is_absence(found.why_none))
+    if wanted.models and is_in_trouble:
         # The processor is no place for what ran, or may still run, on these GPUs.
         raise StackError(f"{found.why_none}. Mend that, or ask for the processor instead: `--profile cpu`.")
     return declared(stand_in) if stand_in else found

@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.double.nvml_double import Double, DoubleGpu, Foreign
 from engines import planning
-from engines.config import Wanted, WantedGpus, WantedModel
+from engines.config import Wanted, WantedExternal, WantedGpus, WantedModel
 from engines.gpus.gpu import Gpus
-from engines.models.lock import Lock
-from engines.plan import PlanError, RouterPlan
+from engines.models.lock import Lock, LockedModel
+from engines.plan import ExternalPlan, PlanError, RouterPlan, Source
 from engines.runtime import runtime
 from engines.stack import Asked, Stack
 from tests.stack_cases import Case, case
@@ -160,21 +160,63 @@ def test_a_model_that_is_wanted_but_not_locked_is_refused_before_anything_else(l
     assert "spillway lock" in said.stdout
 
 
-def test_an_ollama_model_shares_the_plan_and_is_not_started_yet(tmp_path: Path) -> None:
-    gguf = replace(model(4.6, quantization="Q4_K_M", source="ollama:llama3.1:8b"), revision="a" * 64)
-    tables = "[models.small]\nengine = 'ollama'\ncontext_tokens = 8192\nconcurrent_requests = 2"
-    small = case(tmp_path, {"small": gguf}, tables)
-    double = Double(tmp_path / "nvml", [DoubleGpu()])
-    assert small.json(**double.env)["engines"][0]["kind"] == "ollama"
-    said = small.run("up", **double.env)
-    assert said.returncode == 1
-    assert "does not start Ollama yet" in said.stdout
+def stack_of(
+    tables: dict[str, WantedModel], models: dict[str, LockedModel], gpus: Gpus, **externals: WantedExternal
+) -> Stack:
+    """What was asked for, as read; nothing of it lies on a disk."""
+    wanted = Wanted(tables, WantedGpus(), {}, {}, externals)
+    asked = Asked(Path("stack.toml"), Path("models.lock"), None)
+    return Stack(asked, wanted, Lock(2, {}, models), runtime("vllm"), gpus, "")
+
+
+NO_GPU = Gpus((), "there is none")
+ROUTER = RouterPlan((), "127.0.0.1", 4000)
+
+
+def test_an_ollama_engine_has_the_name_and_the_digest_to_ask_for_and_its_slots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf = replace(model(4.6, quantization="Q4_K_M", source="ollama:acme/small"), revision="a" * 64)
+    here = Gpus((gpu(),), None)
+    monkeypatch.setattr(planning, "read_gpus", lambda: here)
+    tables = {"small": WantedModel(context_tokens=8192, engine="ollama", concurrent_requests=2)}
+    (engine,) = planning.startable(stack_of(tables, {"small": gguf}, here), ROUTER, tmp_path).engines
+    assert (engine.kind, engine.served_name, engine.revision) == ("ollama", "acme/small:latest", "a" * 64)
+    assert engine.slots == 2
+
+
+def test_servers_that_others_run_need_no_engine(tmp_path: Path) -> None:
+    studio = WantedExternal("http://127.0.0.1:1234", "STUDIO_KEY", {"ours": "theirs"}, 8192)
+    plan = planning.startable(stack_of({}, {}, NO_GPU, studio=studio), ROUTER, tmp_path)
+    assert plan.engines == ()
+    assert plan.externals == (
+        ExternalPlan("studio", "http://127.0.0.1:1234", "STUDIO_KEY", (("ours", "theirs"),), 8192),
+    )
+
+
+def test_a_plan_knows_what_it_was_made_from_wherever_it_is_read(tmp_path: Path) -> None:
+    plan = planning.startable(stack_of({}, {}, NO_GPU), ROUTER, tmp_path)
+    assert plan.source == Source(str(Path("stack.toml").absolute()), str(Path("models.lock").absolute()))
+
+
+def test_a_gpu_in_quarantine_is_done_without_and_named_where_that_is_too_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Gpus((gpu(0), gpu(1)), None)
+    monkeypatch.setattr(planning, "read_gpus", lambda: here)
+    one = stack_of({"llama": WantedModel(context_tokens=4096)}, {"llama": model(15.0)}, here)
+    plan = planning.startable(one, ROUTER, tmp_path, ("GPU-0",))
+    assert [engine.gpu_uuids for engine in plan.engines] == [("GPU-1",)]
+    assert plan.without == ("GPU-0",)
+    two = stack_of({"llama": WantedModel(context_tokens=4096)}, {"llama": model(100.0)}, here)
+    with pytest.raises(PlanError, match=r"GPU-0 .* is in quarantine"):
+        planning.startable(two, ROUTER, tmp_path, ("GPU-0",))
+    with pytest.raises(PlanError, match=r"no GPU here can take an engine(.|\n)*GPU-0(.|\n)*GPU-1"):
+        planning.startable(one, ROUTER, tmp_path, ("GPU-0", "GPU-1"))
 
 
 def test_gpus_that_go_while_a_plan_is_made_are_no_reason_for_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = Wanted({"llama": WantedModel(context_tokens=4096)}, WantedGpus(), {}, {})
-    asked, lock = Asked(Path("stack.toml"), Path("models.lock"), None), Lock(2, {}, {"llama": model(1.0)})
-    stack = Stack(asked, wanted, lock, runtime("vllm"), Gpus((gpu(),), None), "")
+    stack = stack_of({"llama": WantedModel(context_tokens=4096)}, {"llama": model(1.0)}, Gpus((gpu(),), None))
     monkeypatch.setattr(planning, "read_gpus", lambda: Gpus((), "GPU 0 is lost"))
     with pytest.raises(PlanError, match="cannot be used any more: GPU 0 is lost"):
-        planning.planned(stack, RouterPlan((), "127.0.0.1", 4000), Path("home"))
+        planning.planned(stack, ROUTER, Path("home"))
