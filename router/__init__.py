@@ -3,7 +3,7 @@
 One request (a star around `answer.answer`)
     front      the client's connection: hot URLs become an Exchange, the others go to `app`     uvicorn's protocol
     ask        bytes and headers -> Ask (body decodes, forward writes it for engines)           pure
-    watch      newest snapshot, in flight (account), pace -> Fleet                              the one writer of that
+    watch      newest snapshot, flights (account), pace -> Fleet; reports to the supervisor     the one writer of that
     policy     Ask, Fleet, rules -> Decision; filters, order, then spill says whether to leave  pure
     attempts   the first target that yields a token, within its patience                        upstream or cloud
     reply      what was read of an answer: the gate before the first token, the tally after it  pure

@@ -7,18 +7,31 @@ the same however much is in flight. Written by `router.watch` only.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
+from engines.snapshot import EngineUse
 from router.fleet import InFlight, Pace
 from router.siblings import NEVER_S, Rest, Row, rest_of
 
 # Rest after the first failure in a row; it doubles with each further one.
 REST_S = 1.0
 LONGEST_REST_S = 30.0
+UNKNOWN = Pace()
+
+
+class Waiter(Protocol):
+    """Whoever is in flight, as an account sees it. Two are the same only if they are one."""
+
+    prompt_tokens: int
+    sent_at_s: float
 
 
 class Account:
-    """Counts of one target. What `others` is in its methods: the rows of the sibling processes for the same target."""
+    """Counts of one target, kept under `key` (see `Target.key`); `url` is None for a cloud.
+
+    What `others` is in its methods: the rows of the sibling processes for the same target.
+    """
 
     __slots__ = (
         "_cause",
@@ -27,20 +40,27 @@ class Account:
         "_rest_until_s",
         "_succeeded_at_s",
         "_waiting",
+        "_whole",
+        "key",
         "last_full_end_s",
         "pace",
         "promised_tokens",
         "requests",
         "unstarted_tokens",
+        "url",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, key: str, url: str | None, pace: Pace = UNKNOWN) -> None:
+        self.key = key
+        self.url = url
         self.requests = 0
         self.promised_tokens = 0
         self.unstarted_tokens = 0
         # Flights without a first token, with the moment of sending: the first in order is the oldest.
-        self._waiting: OrderedDict[Hashable, float] = OrderedDict()
-        self.pace = Pace()
+        self._waiting: OrderedDict[Waiter, float] = OrderedDict()
+        # Flights whose answer comes whole: nobody sees when they begin, so they count as not begun until they end.
+        self._whole: set[Waiter] = set()
+        self.pace = pace
         self.last_full_end_s: float | None = None
         self._failures = 0
         self._failed_at_s = NEVER_S
@@ -56,14 +76,19 @@ class Account:
         self.requests -= 1
         self.promised_tokens -= promised_tokens
 
-    def wait(self, flight: Hashable, prompt_tokens: int, sent_at_s: float) -> None:
+    def wait(self, flight: Waiter, prompt_tokens: int, sent_at_s: float) -> None:
         self._waiting[flight] = sent_at_s
         self.unstarted_tokens += prompt_tokens
 
-    def wait_no_more(self, flight: Hashable, prompt_tokens: int) -> None:
-        """The flight gave its first token or ended; not for one that never waited."""
+    def wait_whole(self, flight: Waiter) -> None:
+        self._whole.add(flight)
+
+    def wait_no_more(self, flight: Waiter, prompt_tokens: int) -> None:
+        """The flight gave its first token or ended, which may be said more than once."""
         if self._waiting.pop(flight, None) is not None:
             self.unstarted_tokens -= prompt_tokens
+        else:
+            self._whole.discard(flight)
 
     def succeed(self, now_s: float) -> None:
         self._succeeded_at_s = now_s
@@ -102,6 +127,16 @@ class Account:
         own = InFlight(self.requests, self.promised_tokens, unstarted, self.unstarted_tokens, oldest_wait_s)
         return _together(own, others, now_s) if others else own
 
+    def use(self, now_s: float) -> EngineUse:
+        """What this process has there, for the supervisor. Looks at each flight without a first token."""
+        unstarted = (*self._waiting, *self._whole)
+        return EngineUse(
+            self.requests,
+            len(unstarted),
+            max((each.prompt_tokens for each in unstarted), default=0),
+            max((now_s - each.sent_at_s for each in unstarted), default=0.0),
+        )
+
     def row(self) -> Row:
         """All of this that siblings need."""
         return Row(
@@ -116,6 +151,25 @@ class Account:
             self._succeeded_at_s,
             self._cause,
         )
+
+
+def uses_by_url(accounts: Iterable[Account], now_s: float) -> Mapping[str, EngineUse]:
+    """Engines that have something in flight; several models of one server are one use."""
+    uses: dict[str, EngineUse] = {}
+    for account in accounts:
+        if account.requests and account.url is not None:
+            use = account.use(now_s)
+            uses[account.url] = _both(uses[account.url], use) if account.url in uses else use
+    return uses
+
+
+def _both(one: EngineUse, other: EngineUse) -> EngineUse:
+    return EngineUse(
+        one.in_flight + other.in_flight,
+        one.unstarted + other.unstarted,
+        max(one.longest_prompt_tokens, other.longest_prompt_tokens),
+        max(one.oldest_wait_s, other.oldest_wait_s),
+    )
 
 
 def _together(own: InFlight, others: Sequence[Row], now_s: float) -> InFlight:

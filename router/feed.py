@@ -47,7 +47,9 @@ async def _read_feed(home: Path, watch: Watch) -> None:
     reader, writer = await connect_feed(home)
     try:
         while line := await reader.readline():
-            watch.heard(from_json(line), time.monotonic())
+            now_s = time.monotonic()
+            watch.heard(from_json(line), now_s)
+            writer.write(watch.report(now_s).to_json())
     finally:
         writer.close()
 

@@ -69,7 +69,8 @@ class Target(msgspec.Struct, frozen=True):
     """Anywhere an Ask can run. `off` says why it cannot take requests now; None means that it can.
 
     `resting` is the cause of recent failures: it is passed over while another target can serve. `report_age_s` is how
-    old its load was when its snapshot was taken; None for what reports no load, of which none can be old.
+    old its load was when its snapshot was taken; None for what reports no load, of which none can be old. `key` is what
+    its counts are kept under: a replaced engine hands its name on while its last requests still run.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Target(msgspec.Struct, frozen=True):
     load: Load | None = None
     report_age_s: float | None = None
     stale: bool = False
+    key: str = ""
 
     def prompt_tokens(self, prompt_bytes: int) -> float:
         """Estimated, by this target's own bytes a token."""
@@ -166,6 +168,7 @@ def _local(engine: EngineView, model: ModelView | None) -> Target:
         price=Price(0.0, 0.0),
         load=engine.load,
         report_age_s=None if engine.kind == EXTERNAL else engine.load.age_s if engine.load else 0.0,
+        key=f"local/{engine.name} {engine.url}",
     )
 
 
@@ -195,6 +198,7 @@ def _cloud(name: str, cloud: Cloud, models: Sequence[ModelView], cloud_off: Mapp
         capabilities=frozenset(capabilities),
         off=cloud_off.get(full) or (None if price else NO_PRICE),
         price=price,
+        key=full,
     )
 
 

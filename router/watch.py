@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Mapping
 
 import msgspec
 
-from engines.snapshot import Snapshot
-from router.account import LONGEST_REST_S, REST_S, Account
+from engines.snapshot import Report, Snapshot
+from router.account import LONGEST_REST_S, REST_S, UNKNOWN, Account, uses_by_url
 from router.ask import Ask
 from router.config import Rules
 from router.decided import Decided
-from router.fleet import Fleet, Target, as_seen, standing
-from router.ids import new_id
+from router.fleet import Fleet, Place, Target, as_seen, standing
+from router.flight import Flight
 from router.pace import Finished, learn
 from router.policy import Decision, Latches, Money, choose, tokens_of
 from router.siblings import Siblings
@@ -27,32 +27,8 @@ from router.siblings import Siblings
 __all__ = ["DECISIONS_KEPT", "LONGEST_REST_S", "REST_S", "Flight", "Usage", "Watch"]
 
 DECISIONS_KEPT = 200
-
-
-class Flight(msgspec.Struct, eq=False, gc=False):
-    """One attempt under way. Written by Watch only.
-
-    `queued_tokens` are the prompt tokens before its first token, its own included, when it was sent.
-    """
-
-    target: Target
-    streams: bool
-    prompt_bytes: int
-    prompt_tokens: int
-    promised_tokens: int
-    queued_tokens: int
-    was_full: bool
-    sent_at_s: float
-    first_token_at_s: float | None = None
-    ended: bool = False
-    name: str = ""
-
-    @property
-    def id(self) -> str:
-        """Its name in the ledger, made when it is asked for: what runs at home never is."""
-        if not self.name:
-            self.name = new_id()
-        return self.name
+# Members of an enumeration are slow to look up in it.
+LOCAL = Place.LOCAL
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -73,7 +49,10 @@ class Watch:
         self._siblings = siblings
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
-        self._accounts: defaultdict[str, Account] = defaultdict(Account)
+        self._accounts: dict[str, Account] = {}
+        # The newest of each name: who takes a name over goes on with what was learned of its answers.
+        self._namesakes: dict[str, Account] = {}
+        self._wanted: Counter[str] = Counter()
         self._standing: list[tuple[Target, Account]] = []
         self._spilling: dict[tuple[str, str], bool] = {}
         self._stand()
@@ -110,8 +89,24 @@ class Watch:
         return now_s - self._snapshot_at_s
 
     def heard(self, snapshot: Snapshot, now_s: float) -> None:
+        """An engine that is ready again starts without the rest that its last run was given."""
+        off = {target.key for target, _ in self._standing if target.off is not None}
         self._snapshot, self._snapshot_at_s = snapshot, now_s
         self._stand()
+        for target, account in self._standing:
+            if target.key in off and target.off is None:
+                account.succeed(now_s)
+                self._publish(account)
+
+    def want(self, model: str) -> None:
+        """A sleeping engine of this model could have served a request."""
+        self._wanted[model] += 1
+
+    def report(self, now_s: float) -> Report:
+        """What the supervisor is told. Forgets who was wanted, because it is told once."""
+        wanted, self._wanted = self._wanted, Counter()
+        sequence = self._snapshot.sequence if self._snapshot else 0
+        return Report(sequence, uses_by_url(self._accounts.values(), now_s), wanted)
 
     def now(self) -> Fleet:
         """The Fleet at this moment, for readers that have no clock of their own."""
@@ -121,7 +116,7 @@ class Watch:
         snapshot_age_s, siblings = now_s - self._snapshot_at_s, self._siblings
         targets = []
         for target, account in self._standing:
-            others = () if siblings is None else siblings.others(target.name)
+            others = () if siblings is None else siblings.others(target.key)
             in_flight, resting = account.in_flight(now_s, others), account.resting(now_s, others)
             targets.append(as_seen(target, in_flight, account.pace, resting, snapshot_age_s))
         return Fleet(tuple(targets), self._snapshot is not None)
@@ -133,64 +128,76 @@ class Watch:
 
     def start(self, ask: Ask, target: Target, now_s: float) -> Flight:
         """Count a request as in flight at `target`. Ends with `finish`, whatever happens."""
-        account, siblings, load = self._accounts[target.name], self._siblings, target.load
+        account, siblings, load = self._account(target), self._siblings, target.load
         prompt, answer = tokens_of(ask, target)
         prompt_tokens = round(prompt)
         promised_tokens = prompt_tokens + round(answer)
         queued_tokens, held_tokens = account.unstarted_tokens + prompt_tokens, account.promised_tokens + promised_tokens
         if siblings is not None:
-            others = siblings.others(target.name)
+            others = siblings.others(target.key)
             queued_tokens += sum([row.unstarted_tokens for row in others])
             held_tokens += sum([row.promised_tokens for row in others])
         was_full = load is not None and held_tokens > load.kv_capacity_tokens
+        streams, size_bytes = ask.stream, ask.prompt_bytes
         flight = Flight(
-            target, ask.stream, ask.prompt_bytes, prompt_tokens, promised_tokens, queued_tokens, was_full, now_s
+            account, target, streams, size_bytes, prompt_tokens, promised_tokens, queued_tokens, was_full, now_s
         )
         account.send(promised_tokens)
-        if ask.stream:
+        if streams:
             account.wait(flight, prompt_tokens, now_s)
+        else:
+            account.wait_whole(flight)
         if siblings is not None:
-            siblings.publish(target.name, account.row())
+            siblings.publish(account.key, account.row())
         return flight
 
     def first_token(self, flight: Flight, now_s: float) -> None:
         """The target works: whatever rest it was given is over."""
-        name = flight.target.name
-        account = self._accounts[name]
+        account = flight.account
         flight.first_token_at_s = now_s
         account.succeed(now_s)
-        if flight.streams:
-            account.wait_no_more(flight, flight.prompt_tokens)
-        if self._siblings is not None:
-            self._siblings.publish(name, account.row())
+        account.wait_no_more(flight, flight.prompt_tokens)
+        self._publish(account)
 
     def finish(self, flight: Flight, usage: Usage | None, now_s: float) -> None:
         """Take a flight out of the count and, if the target said what it used, learn from it."""
         if flight.ended:
             return
         flight.ended = True
-        name = flight.target.name
-        account = self._accounts[name]
+        account = flight.account
         account.end(flight.promised_tokens)
         if flight.first_token_at_s is None:
             account.wait_no_more(flight, flight.prompt_tokens)
         elif usage is not None:
             _teach(account, flight, usage, flight.first_token_at_s, now_s)
-        if self._siblings is not None:
-            self._siblings.publish(name, account.row())
+        self._publish(account)
 
     def failed(self, flight: Flight, cause: str, retry_after_s: float | None, now_s: float) -> None:
         """Rest a target that failed: as long as it asks for, else longer with each failure in a row."""
-        name, siblings = flight.target.name, self._siblings
-        account = self._accounts[name]
-        account.fail(cause, retry_after_s, now_s, () if siblings is None else siblings.others(name))
-        if siblings is not None:
-            siblings.publish(name, account.row())
+        account, siblings = flight.account, self._siblings
+        account.fail(cause, retry_after_s, now_s, () if siblings is None else siblings.others(account.key))
+        self._publish(account)
+
+    def _publish(self, account: Account) -> None:
+        if self._siblings is not None:
+            self._siblings.publish(account.key, account.row())
+
+    def _account(self, target: Target) -> Account:
+        """Where the target is counted; one for it if there is none yet."""
+        account = self._accounts.get(target.key)
+        if account is None:
+            known, url = self._namesakes.get(target.name), target.url if target.place is LOCAL else None
+            account = self._accounts[target.key] = Account(target.key, url, UNKNOWN if known is None else known.pace)
+        return account
 
     def _stand(self) -> None:
         """Build all of the Fleet that requests do not change."""
         targets = standing(self._snapshot, self.rules, self._cloud_off)
-        self._standing = [(target, self._accounts[target.name]) for target in targets]
+        self._standing = [(target, self._account(target)) for target in targets]
+        self._namesakes.update({target.name: account for target, account in self._standing})
+        # What is gone is counted until its last request has ended.
+        there = {target.key for target in targets}
+        self._accounts = {key: each for key, each in self._accounts.items() if each.requests or key in there}
 
 
 def _teach(account: Account, flight: Flight, usage: Usage, first_token_at_s: float, now_s: float) -> None:
