@@ -59,7 +59,12 @@ def is_absence(why_none: str | None) -> bool:
 
 def of_gpu(label: str, error: DriverError) -> str:
     """Why one GPU cannot be used. `label` names it: "GPU 1 (NVIDIA L4, GPU-...)"."""
-    return f"{label} {_GPU.get(error.code, f'cannot be read ({error.text}): `nvidia-smi` should say more')}"
+    return f"{label} {what(error)}"
+
+
+def what(error: DriverError) -> str:
+    """The same without its name: "has fallen off the bus: ..."."""
+    return _GPU.get(error.code, f"cannot be read ({error.text}): `nvidia-smi` should say more")
 
 
 def no_instances(label: str) -> str:

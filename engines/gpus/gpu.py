@@ -91,10 +91,19 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A GPU that does not answer any more: as it was read last, and the driver's fault in words."""
+
+    gpu: Gpu
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gpus:
     """All of them in PCI order, MIG instances in place of their parent. `why_none` is set exactly when none is seen.
 
-    `faults`: a sentence for each GPU that is there and cannot be used, and for a driver that tells only part.
+    `faults`: a sentence for each GPU that is there and cannot be used, and for a driver that tells only part. `lost`
+    are those among them that were seen before. `is_down`: the driver as a whole did not answer.
     """
 
     seen: tuple[Gpu, ...]
@@ -102,6 +111,8 @@ class Gpus:
     driver: str | None = None
     cuda: str | None = None
     faults: tuple[str, ...] = ()
+    lost: tuple[Lost, ...] = ()
+    is_down: bool = False
 
     def fit(self) -> tuple[Gpu, ...]:
         """Those on which something new may start; `faults` says of the others why not."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from engines.gpus import faults
-from engines.gpus.gpu import Gpu, Gpus, Health, Link
+from engines.gpus.gpu import Gpu, Gpus, Health, Link, Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,9 @@ class GpuReader:
         self._versions: tuple[str | None, str | None] = (None, None)
         self._cards: dict[int, Card] = {}
         self._labels: dict[int, str] = {}
+        # What a card showed when it answered last, and why it does not now.
+        self._shown: dict[int, tuple[Gpu, ...]] = {}
+        self._silent: dict[int, str] = {}
 
     def read(self) -> Gpus:
         """Never fails: a driver or a card that does is told of."""
@@ -70,16 +73,18 @@ class GpuReader:
                 self._versions = self._driver.open()
                 self._is_open = True
             troubles: list[str] = []
+            self._silent = {}
             self._find(self._driver.count(), troubles)
             seen = [gpu for number in sorted(self._cards) for gpu in self._read(number, troubles)]
         except faults.DriverError as error:
             self.close()
-            return Gpus((), faults.of_driver(error), *self._versions)
+            return Gpus((), faults.of_driver(error), *self._versions, is_down=True)
         if troubles:
             self.close()
         if any(gpu.reserved_bytes is None and gpu.parent_uuid is None for gpu in seen):
             troubles.append(faults.no_reserve(self._versions[0]))
-        return Gpus(tuple(seen), None if seen else _why_none(troubles), *self._versions, tuple(troubles))
+        why_none = None if seen else _why_none(troubles)
+        return Gpus(tuple(seen), why_none, *self._versions, tuple(troubles), self._lost())
 
     def close(self) -> None:
         """End the session; the next `read` begins another."""
@@ -91,7 +96,8 @@ class GpuReader:
     def _find(self, count: int, troubles: list[str]) -> None:
         """Look at the cards that are not known, and at all links when there is a new one."""
         if any(number >= count for number in self._cards):
-            self._cards = {}
+            # Numbers have moved.
+            self._cards, self._shown = {}, {}
         new = [number for number in range(count) if number not in self._cards]
         for number in new:
             try:
@@ -121,9 +127,14 @@ class GpuReader:
             troubles.append(faults.no_instances(self._labels[number]))
         if why := faults.of_health(self._labels[number], health):
             troubles.append(why)
+        self._shown[number] = tuple(found)
         return found
 
+    def _lost(self) -> tuple[Lost, ...]:
+        return tuple(Lost(gpu, why) for number, why in self._silent.items() for gpu in self._shown.get(number, ()))
+
     def _trouble(self, number: int, error: faults.DriverError) -> str:
+        self._silent[number] = faults.what(error)
         return faults.of_gpu(self._labels.get(number, f"GPU {number}"), error)
 
 

@@ -17,7 +17,7 @@ from engines.gpus.gpu import Gpus
 # A read takes milliseconds, but the first may take many seconds: a driver that is not kept loaded (no persistence mode)
 # wakes every card of the machine.
 PATIENCE_S = 30.0
-_NOT_YET = Gpus((), "the GPUs have not been read yet")
+NOT_YET = Gpus((), "the GPUs have not been read yet")
 
 
 class Reader(Protocol):
@@ -60,7 +60,7 @@ def read_once(reader: Reader, patience_s: float = PATIENCE_S) -> Gpus:
     try:
         return told.result(patience_s)
     except TimeoutError:
-        return Gpus((), _stuck(patience_s), faults=(_stuck(patience_s),))
+        return Gpus((), _stuck(patience_s), faults=(_stuck(patience_s),), is_down=True)
 
 
 class GpuWatch:
@@ -68,7 +68,7 @@ class GpuWatch:
 
     def __init__(self, reader: Reader, every_s: float, patience_s: float = PATIENCE_S) -> None:
         self._reader, self._every_s, self._patience_s = reader, every_s, patience_s
-        self._last = Reading(_NOT_YET, time.monotonic())
+        self._last = Reading(NOT_YET, time.monotonic())
         # When the read that is under way began. Written by the thread alone, as `_last` is.
         self._asked_s: float | None = None
         self._wanted = threading.Event()
@@ -81,9 +81,7 @@ class GpuWatch:
         waited_s = 0.0 if asked_s is None else time.monotonic() - asked_s
         if waited_s <= self._patience_s:
             return last
-        stuck = (
-            f"the NVIDIA driver has not answered for {waited_s:.0f} s: look for NVRM in the kernel's log, and reboot"
-        )
+        stuck = _stuck(waited_s)
         gpus = replace(last.gpus, faults=(*last.gpus.faults, stuck), why_none=last.gpus.why_none and stuck)
         return Reading(gpus, last.began_s, is_stuck=True)
 
