@@ -12,7 +12,8 @@ import pytest
 from engines.processes.childlog import Log
 from engines.processes.keeper import Orders
 from engines.processes.orphans import start_ticks
-from engines.processes.process import Kept, how_ended, read_records
+from engines.processes.process import Kept, how_ended
+from engines.processes.record import ProcessId, read_records
 
 MOST_RSS_BYTES = 13 * 2**20
 
@@ -63,6 +64,15 @@ for _ in range(3):
 open(sys.argv[1], 'w').write(' '.join(map(str, [os.getpid(), *pids])))
 if sys.argv[2] == 'stay':
     signal.pause()
+"""
+
+
+STARTS_A_KEEPER = """
+import json, os, signal, sys
+from engines.processes.keeper import Orders
+from engines.processes.process import Kept
+kept = Kept.start(Orders(**json.loads(sys.argv[1])), dict(os.environ))
+signal.pause()
 """
 
 
@@ -127,21 +137,56 @@ async def test_grandchildren_in_other_sessions_go_with_the_child(tmp_path: Path,
 
 
 async def test_the_end_of_the_lifeline_ends_the_child(tmp_path: Path, fifo: Path) -> None:
-    script = (
-        "import os, sys, json, signal\n"
-        "from engines.processes.keeper import Orders\n"
-        "from engines.processes.process import Kept\n"
-        "kept = Kept.start(Orders(**json.loads(sys.argv[1])), dict(os.environ))\n"
-        "signal.pause()\n"
-    )
     orders = orders_for(tmp_path, FORKS_AWAY, str(fifo), "stay", grace_s=0.2)
-    owner = await asyncio.create_subprocess_exec(sys.executable, "-c", script, json.dumps(orders._asdict()))
+    owner = await asyncio.create_subprocess_exec(sys.executable, "-c", STARTS_A_KEEPER, json.dumps(orders._asdict()))
     pids = await heard(fifo)
     record = read_records(tmp_path)[0]
     watch = os.pidfd_open(record.keeper.pid)
     owner.send_signal(signal.SIGKILL)
     await owner.wait()
     await readable(watch)
+    assert [pid for pid in pids if start_ticks(pid)] == []
+
+
+async def test_what_outlives_its_supervisor_is_adopted_with_its_note_and_its_end_is_learnt(
+    tmp_path: Path, fifo: Path
+) -> None:
+    orders = orders_for(tmp_path, SAYS_ITS_PID, str(fifo))._replace(outlives=True, note="what it is")
+    owner = await asyncio.create_subprocess_exec(sys.executable, "-c", STARTS_A_KEEPER, json.dumps(orders._asdict()))
+    (pid,) = await heard(fifo)
+    (record,) = read_records(tmp_path)
+    adopted = Kept.adopt(record, tmp_path)
+    assert (record.note, record.command, record.ended) == ("what it is", tuple(orders.command), None)
+    assert adopted.child() == record.child == ProcessId.of(pid)
+    adopted.terminate()
+    assert how_ended(await adopted.wait()) == "signal SIGTERM"
+    assert sorted(path.name for path in (tmp_path / "processes").iterdir()) == []
+    owner.kill()
+    await owner.wait()
+
+
+async def test_a_child_gets_its_environment_and_the_keeper_that_of_its_starter(
+    tmp_path: Path, fifo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_STARTER", "1")
+    script = "import os, sys, signal; open(sys.argv[1], 'w').write(' '.join(os.environ)); signal.pause()"
+    kept = Kept.start(orders_for(tmp_path, script, str(fifo)), {"PATH": os.environ["PATH"], "OWN": "x" * 100_000})
+    names = set((await asyncio.to_thread(fifo.read_text)).split())
+    assert names - {"LC_CTYPE"} == {"PATH", "OWN"}
+    environment = Path(f"/proc/{kept.keeper_pid}/environ").read_bytes().split(b"\0")
+    assert b"OF_THE_STARTER=1" in environment
+    assert b"x" * 100_000 not in Path(f"/proc/{kept.keeper_pid}/cmdline").read_bytes()
+    kept.terminate()
+    await kept.wait()
+
+
+async def test_kill_ends_a_stopped_tree_at_once(tmp_path: Path, fifo: Path) -> None:
+    kept = start(orders_for(tmp_path, FORKS_AWAY, str(fifo), "stay", grace_s=3600.0))
+    pids = await heard(fifo)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    kept.kill()
+    assert how_ended(await kept.wait()) == "signal SIGKILL"
     assert [pid for pid in pids if start_ticks(pid)] == []
 
 

@@ -1,8 +1,9 @@
 """The small process between the supervisor and one child: when either ends, nothing of the child stays.
 
-Started by `process` in a bare interpreter, standard library only, because one runs beside every engine. stdin is the
-lifeline: the supervisor holds the other end, so its death (kill -9 included) reads as end of file here. Knows
-nothing of models or requests. Why a process of its own: PR_SET_PDEATHSIG reaches only the direct child, and an engine's
+Started by `process` in a bare interpreter, standard library only, because one runs beside every engine. Its first line
+on stdin is its orders and the child's environment; after it stdin is the lifeline: the starter holds the other end, so
+its death (kill -9 included) reads as end of file here, and ends the child unless that `outlives` it. Knows nothing of
+models or requests. Why a process of its own: PR_SET_PDEATHSIG reaches only the direct child, and an engine's
 workers outlive a killed parent with the GPU memory in hand. As subreaper the keeper inherits them, whatever session
 they made, finds them by walking parents in /proc, kills them and reaps them.
 """
@@ -16,6 +17,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from engines.processes.childlog import Log
@@ -39,12 +41,15 @@ SWEEP_LIMIT_S = 30.0
 AGAIN_S = 0.5
 LOOK_EVERY_S = 10.0
 LAST_WORDS = 64
+# The convention of shells: 128 + n means ended by signal n.
+SIGNAL_BASE = 128
 
 
 class Orders(NamedTuple):
-    """What a keeper is told on its command line, as JSON. `scratch` is a folder of the child's that goes with it.
+    """What a keeper is told. `scratch` is a folder of the child's that goes with it; `note` is kept in the record.
 
-    `nice` is that of the whole session against others (0 as others, 19 last).
+    `nice` is that of the whole session against others (0 as others, 19 last). A child that `outlives` its supervisor
+    goes on when that dies unasked; then its keeper starts the next one by the command `reviver`.
     """
 
     name: str
@@ -56,22 +61,26 @@ class Orders(NamedTuple):
     log_bytes: int = 8 * 2**20
     log_files: int = 3
     nice: int = 0
+    outlives: bool = False
+    reviver: Sequence[str] = ()
+    note: str = ""
 
 
 class Keeper:
     """One child's life: start it, write down what it says, stop it when told, leave nothing behind."""
 
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+    def __init__(self, orders: Orders, env: dict[str, str]) -> None:
+        self._orders, self._env = orders, env
         self._log = Log(orders.log, orders.log_bytes, orders.log_files)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._child = 0
         self._status: int | None = None
         self._kill_at_s: float | None = None
         self._output = -1
-        self._lifeline_open = True
+        self._lifeline_open = not orders.outlives
         self._began_s = time.time()
         self._segments: set[int] = set()
+        self._known: dict[str, object] = {}
 
     def run(self) -> int:
         """Blocks until everything is over; the child's exit code, 128 + n for signal n."""
@@ -84,9 +93,7 @@ class Keeper:
         self._write_record()
         while self._status is None:
             self._turn(wake)
-        self._finish()
-        code = os.waitstatus_to_exitcode(self._status)
-        return code if code >= 0 else 128 - code
+        return self._finish(self._status)
 
     def _step_back(self) -> None:
         """Linux shares the processors out by session: an engine that computes all the time would get as much as all
@@ -119,7 +126,7 @@ class Keeper:
         os.dup2(writer, 2)
         try:
             os.chdir(self._orders.scratch or ".")
-            os.execvp(self._orders.command[0], self._orders.command)
+            os.execvpe(self._orders.command[0], self._orders.command, self._env)
         except OSError as error:
             os.write(2, f"cannot start {self._orders.command[0]}: {error.strerror}\n".encode())
         os._exit(127)
@@ -136,16 +143,25 @@ class Keeper:
         if not ready:
             self._note_segments()
         if wake in ready:
-            signals = os.read(wake, 256)
-            self._reap()
-            if signal.SIGTERM in signals:
-                self._stop()
+            self._obey(os.read(wake, 256))
         if 0 in ready and not os.read(0, 256):
             self._lifeline_open = False
             self._stop()
         if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
-            cull(descendants(os.getpid()), trackers_too=False)
-            self._kill_at_s += AGAIN_S
+            self._cull()
+
+    def _obey(self, signals: bytes) -> None:
+        self._reap()
+        if signal.SIGTERM in signals:
+            self._stop()
+        if signal.SIGUSR1 in signals:
+            self._cull()
+
+    def _cull(self) -> None:
+        """KILL to all that is below, again and again until the child is gone."""
+        self._note_segments()
+        self._kill_at_s = time.monotonic() + AGAIN_S
+        cull(descendants(os.getpid()), trackers_too=False)
 
     def _stop(self) -> None:
         """TERM to the child and a grace period; a second request ends the patience.
@@ -190,7 +206,7 @@ class Keeper:
             elif pid == 0:
                 return True
 
-    def _finish(self) -> None:
+    def _finish(self, status: int) -> int:
         """The child is gone: kill and reap all that it left, then remove its scratch folder and the record."""
         began_s = time.monotonic()
         self._note_segments()
@@ -201,30 +217,45 @@ class Keeper:
         for _ in range(LAST_WORDS):
             if not self._drain():
                 break
-        self._log.note(f"{self._orders.name} ended: {_words(self._status)}")
+        self._log.note(f"{self._orders.name} ended: {_words(status)}")
         remove_segments(self._segments, self._began_s)
         if self._orders.scratch:
             remove_tree(self._orders.scratch)
+        code = os.waitstatus_to_exitcode(status)
+        code = code if code >= 0 else SIGNAL_BASE - code
+        self._write(ended_path(self._orders.record), {"ended": code})
         if left := descendants(os.getpid()):
             self._log.note(f"these processes do not die and may still hold memory: {sorted(left)}")
-            return
-        unlink(self._orders.record)
+        else:
+            unlink(self._orders.record)
+        return code
 
     def _write_record(self) -> None:
-        record = {
+        self._known = {
             "name": self._orders.name,
             "keeper": [os.getpid(), start_ticks(os.getpid())],
             "child": [self._child, start_ticks(self._child)],
             "command": self._orders.command,
             "scratch": self._orders.scratch,
+            "note": self._orders.note,
+            "grace_s": self._orders.grace_s,
         }
-        partial = f"{self._orders.record}.{os.getpid()}"
+        self._write(self._orders.record, {})
+
+    def _write(self, path: str, more: dict[str, object]) -> None:
+        """The record, whole or not at all."""
+        partial = f"{path}.{os.getpid()}"
         try:
             with open(partial, "w", encoding="utf-8") as file:
-                json.dump(record, file)
-            os.replace(partial, self._orders.record)
+                json.dump({**self._known, **more}, file)
+            os.replace(partial, path)
         except OSError as error:
             self._log.note(f"no process record: {error}")
+
+
+def ended_path(record: str) -> str:
+    """Where a keeper leaves how its child ended, for a supervisor that is not its parent."""
+    return record.removesuffix(".json") + ".ended"
 
 
 def _words(status: int | None) -> str:
@@ -234,18 +265,25 @@ def _words(status: int | None) -> str:
 
 
 def _signals_to_pipe() -> int:
-    """Signals arrive as bytes on the returned pipe: TERM stops the child, CHLD says that one ended."""
+    """Signals arrive as bytes on the returned pipe: TERM stops the child, USR1 kills all at once, CHLD says
+    that one ended."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1):
         signal.signal(number, lambda *_: None)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     return reader
 
 
-def main(orders: str) -> None:
-    """The keeper's whole life; `orders` is Orders as JSON."""
-    sys.exit(Keeper(Orders(**json.loads(orders))).run())
+def main() -> None:
+    """The keeper's whole life. A starter that dies before it has said all has started nothing."""
+    said = b""
+    while not said.endswith(b"\n"):
+        if not (more := os.read(0, READ_BYTES)):
+            sys.exit(1)
+        said += more
+    told = json.loads(said)
+    sys.exit(Keeper(Orders(**told["orders"]), told["env"]).run())

@@ -1,136 +1,139 @@
-"""One run of one child process under its keeper: start it, wait for its end, stop it.
+"""One run of one child process under its keeper: start it, or adopt it, wait for its end, stop it.
 
-Knows pids and pidfds; never what the child does, nor when it should run. Every process has a record on disk, a pid with
-its start time, so that nothing is ever signalled by a bare pid.
+Knows pids and pidfds; never what the child does, nor when it should run.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from engines.processes.keeper import Orders
-from engines.processes.orphans import cull, descendants, mapped_segments, remove_segments, start_ticks, tell
+from engines.processes.keeper import SIGNAL_BASE, Orders, ended_path
+from engines.processes.orphans import cull, descendants, mapped_segments, remove_segments, tell, unlink
+from engines.processes.record import (
+    ProcessId,
+    Record,
+    read_record,
+    read_records,
+    record_path,
+    records_folder,
+    take_end,
+)
 
-# A bare interpreter: no site packages, nothing from the environment, so that a keeper stays under 12 MB.
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from engines.processes.keeper import main; main(sys.argv[2])"
+__all__ = ["UNKNOWN_END", "Kept", "ProcessId", "Record", "how_ended", "read_records", "records_folder", "sweep_orphans"]
+
+# A bare interpreter: no site packages, nothing from the environment, so that a keeper stays under 12 MB. The name is
+# for those who read the list of processes.
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from engines.processes.keeper import main; main()"
 SWEEP_PAUSE_S = 0.05
-# The convention of shells: 128 + n means ended by signal n.
-SIGNAL_BASE = 128
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessId:
-    """A pid and the tick at which it started: together they name one process for good."""
-
-    pid: int
-    ticks: int
-
-    @classmethod
-    def of(cls, pid: int) -> Self | None:
-        """The process that has this pid now; None if there is none."""
-        ticks = start_ticks(pid)
-        return None if ticks is None else cls(pid, ticks)
-
-    def lives(self) -> bool:
-        """Whether that very process still runs (a zombie does not)."""
-        return start_ticks(self.pid) == self.ticks
-
-    def tell(self, number: int) -> None:
-        """Send a signal, unless the process is gone."""
-        if self.lives():
-            tell(self.pid, number)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a keeper wrote down of itself and its child; the keeper's pid is the session of all that came of it."""
-
-    name: str
-    keeper: ProcessId
-    child: ProcessId | None
-    scratch: str | None
-
-
-def records_folder(home: Path) -> Path:
-    """Where keepers write their records, one file per name."""
-    return home / "processes"
-
-
-def read_records(home: Path) -> tuple[Record, ...]:
-    """Every readable record; a torn or foreign file is left out."""
-    found = (_read_record(path) for path in sorted(records_folder(home).glob("*.json")))
-    return tuple(record for record in found if record)
-
-
-def _read_record(path: Path) -> Record | None:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        child = None if raw["child"][1] is None else ProcessId(*raw["child"])
-        return Record(raw["name"], ProcessId(*raw["keeper"]), child, raw["scratch"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+# More than any environment, so that telling a keeper its orders never waits for it.
+ORDERS_BYTES = 2**20
+# The end of an adopted child whose keeper could not say how it was.
+UNKNOWN_END = -999
 
 
 class Kept:
-    """A running keeper with its child. One writer: the task that started it."""
+    """A running keeper with its child. One writer: the task that started or adopted it."""
 
-    def __init__(self, orders: Orders, keeper: subprocess.Popen[bytes]) -> None:
+    def __init__(self, orders: Orders, keeper_pid: int, own: subprocess.Popen[bytes] | None) -> None:
         self.orders = orders
-        self._keeper = keeper
+        self.keeper_pid = keeper_pid
+        self._own = own
+        self._keeper = ProcessId.of(keeper_pid)
         self._child: ProcessId | None = None
 
     @classmethod
     def start(cls, orders: Orders, env: Mapping[str, str]) -> Self:
         """Start keeper and child. The child gets exactly `env`. Raises OSError if there is no process to be had."""
         root = Path(__file__).resolve().parents[2]
-        command = [sys.executable, "-I", "-S", "-c", BOOT, str(root), json.dumps(orders._asdict())]
-        return cls(
-            orders,
-            subprocess.Popen(
-                command,
-                env=dict(env),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            ),
+        unlink(ended_path(orders.record))
+        keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", BOOT, str(root), orders.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            bufsize=0,
         )
+        _say(keeper, json.dumps({"orders": orders._asdict(), "env": dict(env)}).encode() + b"\n")
+        return cls(orders, keeper.pid, keeper)
 
-    @property
-    def keeper_pid(self) -> int:
-        return self._keeper.pid
+    @classmethod
+    def adopt(cls, record: Record, home: Path) -> Self:
+        """Take over what an earlier supervisor started."""
+        orders = Orders(
+            name=record.name,
+            command=list(record.command),
+            log=str(home / "logs" / f"{record.name}.log"),
+            record=str(record_path(home, record.name)),
+            scratch=record.scratch,
+            grace_s=record.grace_s,
+            outlives=True,
+            note=record.note,
+        )
+        found = cls(orders, record.keeper.pid, None)
+        found._keeper, found._child = record.keeper, record.child
+        return found
 
     def child(self) -> ProcessId | None:
         """The child's identity, as soon as the keeper has written it down."""
         if self._child is None:
-            record = _read_record(Path(self.orders.record))
-            if record and record.keeper.pid == self._keeper.pid:
+            record = read_record(Path(self.orders.record))
+            if record and record.keeper.pid == self.keeper_pid:
                 self._child = record.child
         return self._child
 
     async def wait(self) -> int:
         """Blocks until keeper and child are gone; the child's exit code, 128 + n for signal n, negative if the
-        keeper itself was killed."""
-        if self._keeper.poll() is None:
-            await _ended(self._keeper.pid)
-        code = self._keeper.wait()
-        if self._keeper.stdin:
-            self._keeper.stdin.close()
+        keeper itself was killed, UNKNOWN_END if nobody knows."""
+        if self._lives():
+            await _ended(self.keeper_pid)
+        told = take_end(Path(ended_path(self.orders.record)))
+        if self._own is None:
+            return told.ended if told and told.ended is not None and told.keeper == self._keeper else UNKNOWN_END
+        code = self._own.wait()
+        if self._own.stdin:
+            self._own.stdin.close()
         return code
 
     def terminate(self) -> None:
         """TERM to the child, KILL after the grace of its orders. A second call ends the grace."""
-        if self._keeper.poll() is None:
-            self._keeper.terminate()
+        self._tell(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """KILL to all that the keeper has, at once; it stays to reap them."""
+        self._tell(signal.SIGUSR1)
+
+    def _tell(self, number: int) -> None:
+        if self._lives():
+            tell(self.keeper_pid, number)
+
+    def _lives(self) -> bool:
+        """Whether the keeper does. Asking for a child of ours also reaps it, so that its pid is not reused before."""
+        if self._own is not None:
+            return self._own.poll() is None
+        return self._keeper is not None and self._keeper.lives()
+
+
+def _say(keeper: subprocess.Popen[bytes], line: bytes) -> None:
+    """Tell a keeper its orders. One that is dead already is found out by waiting for it."""
+    if keeper.stdin is None:
+        return
+    fd = keeper.stdin.fileno()
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, ORDERS_BYTES)
+        while line:
+            line = line[os.write(fd, line) :]
+    except OSError:
+        return
 
 
 async def _ended(pid: int) -> None:
@@ -174,6 +177,8 @@ def _reap(pids: set[int]) -> None:
 
 def how_ended(code: int) -> str:
     """An exit code of `Kept.wait` in words."""
+    if code == UNKNOWN_END:
+        return "unknown end"
     number = -code if code < 0 else code - SIGNAL_BASE
     if number <= 0:
         return f"exit code {code}"
