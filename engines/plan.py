@@ -63,6 +63,7 @@ class EnginePlan:
     `served_name` is what the engine calls its model. One that need not be kept (`keep`) may sleep while others want its
     devices, but not before it has served for `min_residence_s`; `may_sleep`: it can hand its memory over and stay.
     What it serves when it is to end has `drain_s`. `slots`: so many requests at once, None where memory decides.
+    `is_alternate`: others have its devices first, so it starts asleep and takes turns with those that need not be kept.
     """
 
     name: str
@@ -90,6 +91,7 @@ class EnginePlan:
     may_sleep: bool = False
     drain_s: float = 60.0
     slots: int | None = None
+    is_alternate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
