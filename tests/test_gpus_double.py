@@ -69,11 +69,30 @@ def test_an_xid_is_an_event_and_then_the_gpu_is_lost(tmp_path: Path) -> None:
         double.lose(1, xid=79)
         event = binding.told("(lambda e: [e.eventType, e.eventData])(nvmlEventSetWait_v2(events, 10000))")
         assert event == [8, 79]
-        assert binding.told("nvmlEventSetWait_v2(events, 10)") == "NVMLError_Timeout"
+        assert binding.told("nvmlEventSetWait_v2(events, 10)") == "NVMLError_GpuIsLost"
         assert binding.told("nvmlDeviceGetPowerUsage(gpu)") == "NVMLError_GpuIsLost"
         assert binding.told("nvmlDeviceGetHandleByIndex(1)") == "NVMLError_GpuIsLost"
         assert binding.told("nvmlDeviceGetPowerUsage(nvmlDeviceGetHandleByIndex(0))") == 70_500
         assert binding.told("nvmlDeviceGetCount()") == 2
+
+
+def test_events_are_those_of_registered_cards_and_kinds_since_the_set_was_made(tmp_path: Path) -> None:
+    double = Double(tmp_path, [card(0), card(1), card(2, event_kinds=None)])
+    double.xid(0, 31)
+    with Binding(double) as binding:
+        binding.told(
+            "state.update(gpus=[nvmlDeviceGetHandleByIndex(n) for n in range(3)], events=nvmlEventSetCreate())"
+        )
+        assert binding.told("nvmlDeviceGetSupportedEventTypes(gpus[0])") == 0xEC08
+        assert binding.told("nvmlDeviceGetSupportedEventTypes(gpus[2])") == "NVMLError_NotSupported"
+        assert binding.told("nvmlDeviceRegisterEvents(gpus[2], 8, events)") == "NVMLError_NotSupported"
+        binding.told("nvmlDeviceRegisterEvents(gpus[0], 8, events)")
+        double.xid(1, 13)
+        double.event(0, 0x8000)
+        double.xid(0, 94)
+        assert binding.told("nvmlEventSetWait_v2(events, 10000).eventData") == 94
+        assert binding.told("nvmlEventSetWait_v2(events, 10)") == "NVMLError_Timeout"
+        assert binding.told("nvmlEventSetFree(events)") is None
 
 
 def test_what_is_not_told_missing_or_not_there_has_its_own_error(tmp_path: Path) -> None:

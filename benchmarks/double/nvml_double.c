@@ -32,7 +32,7 @@ typedef struct { char uuid[96], name[96]; u64 total, reserved; } part_t;
 typedef struct {
     part_t whole, slot[SLOTS];
     char pci[32];
-    long long used, major, minor, numa, temperature, power, limit, energy, reasons, ecc, recovery, mig, fault, switches;
+    long long used, major, minor, numa, temperature, power, limit, energy, reasons, ecc, recovery, mig, fault, switches, kinds;
     long long rows[4];
 } gpu_t;
 typedef struct { char kind, uuid[96]; unsigned pid; long long bytes; int listed; } owner_t;
@@ -51,8 +51,6 @@ typedef struct {
 
 static __thread state_t now;
 static int opened;
-static long long delivered = -1;
-
 static void path_of(char *path, size_t size, const char *name) {
     const char *home = getenv("NVML_DOUBLE");
     snprintf(path, size, "%s/%s", home ? home : ".", name);
@@ -63,7 +61,7 @@ static void path_of(char *path, size_t size, const char *name) {
 static void blank(gpu_t *gpu) {
     memset(gpu, 0, sizeof *gpu);
     gpu->major = gpu->numa = gpu->temperature = gpu->power = gpu->limit = gpu->energy = UNKNOWN;
-    gpu->reasons = gpu->ecc = gpu->recovery = gpu->mig = gpu->rows[0] = UNKNOWN;
+    gpu->reasons = gpu->ecc = gpu->recovery = gpu->mig = gpu->kinds = gpu->rows[0] = UNKNOWN;
 }
 
 static void read_gpu(gpu_t *gpu, const char *key, const char *value) {
@@ -71,6 +69,7 @@ static void read_gpu(gpu_t *gpu, const char *key, const char *value) {
         {"used", &gpu->used}, {"numa", &gpu->numa}, {"temperature", &gpu->temperature}, {"power", &gpu->power},
         {"limit", &gpu->limit}, {"energy", &gpu->energy}, {"reasons", &gpu->reasons}, {"ecc", &gpu->ecc},
         {"recovery", &gpu->recovery}, {"mig", &gpu->mig}, {"fault", &gpu->fault}, {"switches", &gpu->switches},
+        {"kinds", &gpu->kinds},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (!strcmp(key, numbers[i].key)) *numbers[i].place = atoll(value);
@@ -515,37 +514,60 @@ int nvmlDeviceGetNvLinkRemotePciInfo_v2(handle_t handle, unsigned link, pci_t *p
     return OK;
 }
 
-/* --- events: each is told once to each process that waits ------------------------------------------------------------ */
+/* --- events: each is told once to each process that waits, of the cards and kinds that it has registered ------------ */
+
+static long long delivered = -1;
+static u64 registered[GPUS];
 
 int nvmlEventSetCreate(handle_t *set) {
     ENTER("nvmlEventSetCreate");
+    memset(registered, 0, sizeof registered);
+    /* What has happened before is told to nobody. */
+    for (int i = 0; i < now.events; i++)
+        if (now.event[i].number > delivered) delivered = now.event[i].number;
     *set = (handle_t)1;
     return OK;
 }
 int nvmlEventSetFree(handle_t set) {
     (void)set;
+    memset(registered, 0, sizeof registered);
     return OK;
 }
+int nvmlDeviceGetSupportedEventTypes(handle_t handle, u64 *types) {
+    ENTER_GPU("nvmlDeviceGetSupportedEventTypes", handle);
+    *types = now.gpu[gpu_of(handle)].kinds;
+    return is_slot(handle) || now.gpu[gpu_of(handle)].kinds == UNKNOWN ? NOT_SUPPORTED : OK;
+}
 int nvmlDeviceRegisterEvents(handle_t handle, u64 types, handle_t set) {
-    (void)types, (void)set;
+    (void)set;
     ENTER_GPU("nvmlDeviceRegisterEvents", handle);
-    for (int i = 0; i < now.events; i++)
-        if (now.event[i].number > delivered) delivered = now.event[i].number;
+    long long kinds = now.gpu[gpu_of(handle)].kinds;
+    if (is_slot(handle) || kinds == UNKNOWN || (types & ~(u64)kinds)) return NOT_SUPPORTED;
+    registered[gpu_of(handle)] |= types;
     return OK;
+}
+/* The next event for this process, then the fault of a card that it has registered. */
+static int next_event(event_t *event) {
+    for (int i = 0; i < now.events; i++) {
+        int gpu = now.event[i].gpu;
+        if (now.event[i].number <= delivered) continue;
+        delivered = now.event[i].number;
+        if (gpu < 0 || gpu >= GPUS || !(registered[gpu] & now.event[i].type)) continue;
+        event_t told = {(handle_t)(long)(1 + gpu), now.event[i].type, now.event[i].data, ~0U, ~0U};
+        *event = told;
+        return OK;
+    }
+    for (int gpu = 0; gpu < now.gpus; gpu++)
+        if (registered[gpu] && now.gpu[gpu].fault) return now.gpu[gpu].fault;
+    return TIMEOUT;
 }
 int nvmlEventSetWait_v2(handle_t set, event_t *event, unsigned timeout_ms) {
     (void)set;
     struct timespec step = {0, 5 * 1000 * 1000};
     for (long long waited_ms = 0;; waited_ms += 5) {
         ENTER("nvmlEventSetWait_v2");
-        for (int i = 0; i < now.events; i++) {
-            if (now.event[i].number <= delivered) continue;
-            delivered = now.event[i].number;
-            event_t told = {(handle_t)(long)(1 + now.event[i].gpu), now.event[i].type, now.event[i].data, ~0U, ~0U};
-            *event = told;
-            return OK;
-        }
-        if (waited_ms >= timeout_ms) return TIMEOUT;
+        int code = next_event(event);
+        if (code != TIMEOUT || waited_ms >= timeout_ms) return code;
         nanosleep(&step, NULL);
     }
 }

@@ -4,6 +4,9 @@
     subprocess.run(command, env=os.environ | double.env)     # sees these GPUs and no others
     double.take(pid, {"GPU-b": 20 * GIB})                    # memory of a process, for as long as it lives
     double.lose(1)                                           # Xid 79, then "GPU is lost" on every call
+    double.xid(0, 48); double.change_gpu(0, recovery=1)      # an error, then the driver asks for a reset
+    double.change_gpu(0, clock_reasons=0x40)                 # too hot
+    double.change(slow_ms=60_000)                            # a driver that does not answer
 
 A process that stands in for an engine says itself what it holds: `hold({"GPU-b": 20 * GIB})`, which writes
 `$NVML_DOUBLE/processes/<its pid>` with a line "UUID BYTES" for each GPU. It need not take it back: the memory is free
@@ -33,6 +36,9 @@ GPU_IS_LOST = 15
 RESET_REQUIRED = 16
 LIB_RM_VERSION_MISMATCH = 18
 XID_EVENT = 8
+# Xids, retired rows and their failure, fatal poison, GPU unavailable, recovery action changed (nvml.h, nvmlEventType).
+EVENT_KINDS = 0xEC08
+MOST_EVENTS = 48
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class DoubleGpu:
     """One card. None is what it does not tell (NVML_ERROR_NOT_SUPPORTED).
 
     `switch_links`: its NVLinks to switches, which join all cards that have some. `code`: what every call for it
-    returns, when that is not success.
+    returns, when that is not success. `event_kinds`: the bits of the events that it tells.
     """
 
     uuid: str = "GPU-a"
@@ -71,6 +77,7 @@ class DoubleGpu:
     recovery: int | None = 0
     switch_links: int = 0
     is_mig: bool | None = False
+    event_kinds: int | None = EVENT_KINDS
     parts: tuple[Part, ...] = ()
     code: int = 0
 
@@ -96,6 +103,7 @@ class DoubleGpu:
             "switches": self.switch_links,
             "mig": None if self.is_mig is None else int(self.is_mig),
             "fault": self.code,
+            "kinds": self.event_kinds,
         }
         for key, value in numbers.items():
             if value is not None:
@@ -130,7 +138,9 @@ class State:
     """All that the library knows but the memory of living processes. `init_code` is what nvmlInit returns.
 
     `answers`: function -> code, for all cards ("name") or one ("name", number). `pid_offset` is added to the pids of
-    our processes, as in a container with pids of its own. `linger`: memory of the dead is not given back.
+    our processes, as in a container with pids of its own. `linger`: memory of the dead is not given back, for as long
+    as that is set. `slow_ms`: so long each call takes. `events`: (card, kind, data); each is told once to each process
+    that had registered for it when it was added.
     """
 
     gpus: tuple[DoubleGpu, ...] = (DoubleGpu(),)
@@ -154,7 +164,8 @@ class State:
             lines.append(
                 f"process {each.kind} {each.uuid} {each.pid} {-1 if each.used_bytes is None else each.used_bytes}"
             )
-        for number, (gpu, kind, value) in enumerate(self.events):
+        # The library has room for so many; older ones were told long ago.
+        for number, (gpu, kind, value) in list(enumerate(self.events))[-MOST_EVENTS:]:
             lines.append(f"event {number} {gpu} {kind} {value}")
         lines += [f"answer {name} {gpu} {code}" for name, gpu, code in self.answers]
         lines += [f"driver {self.driver}"] if self.driver else []
@@ -203,6 +214,14 @@ class Double:
         gpus = list(self.state.gpus)
         gpus[number] = replace(gpus[number], code=code)
         self.change(gpus=tuple(gpus), events=(*self.state.events, (number, XID_EVENT, xid)))
+
+    def xid(self, number: int, xid: int) -> None:
+        """The driver reports an error of a card, which goes on answering."""
+        self.event(number, XID_EVENT, xid)
+
+    def event(self, number: int, kind: int, data: int = 0) -> None:
+        """An event of any kind, for those who wait for it."""
+        self.change(events=(*self.state.events, (number, kind, data)))
 
     def divide(self, number: int, parts: Sequence[Part]) -> None:
         """The card becomes MIG instances."""

@@ -1,7 +1,9 @@
 """The owned GPUs, seen or declared.
 
 gpu       what is known of one GPU, of a link between two, of all of them; frozen values
-nvml      the one door to the driver: everything NVML tells, now; and the meter of power and energy
+nvml      the door to the driver: everything NVML tells, now; and the meter of power and energy
+listener  the door to the driver's events; events waits for them on a thread of its own
+binding   calls into the binding, and which of its errors mean what
 reader    reads all GPUs again and again through that door; which card is at fault
 watch     reading without waiting for a wedged driver: once, or the last of many
 health    what the driver's codes mean, in words

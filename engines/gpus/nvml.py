@@ -1,4 +1,4 @@
-"""The GPUs as NVML reports them. The only file that imports pynvml; its errors end here.
+"""The GPUs as NVML reports them. Its errors end here.
 
 A machine without driver or GPU is normal: the answer is empty and says why. What a card, a driver or a container does
 not tell is None, each field on its own; a card that does not answer at all is a fault, and the others are read.
@@ -10,31 +10,19 @@ A call into a wedged driver may block for good, and nothing can interrupt it: wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, TypeVar
+from typing import Any
 
 import pynvml
 
 from engines.gpus import health
-from engines.gpus.faults import DriverError
+from engines.gpus.binding import told, translated
 from engines.gpus.gpu import Gpu, GpuProcess, Gpus, Health, Link, Path
 from engines.gpus.reader import Card, GpuReader
 from engines.gpus.watch import read_once
 
-T = TypeVar("T")
-
-# Errors of a whole card or driver; any other concerns only the field that was asked for.
-_GONE = (
-    pynvml.NVMLError_GpuIsLost,
-    pynvml.NVMLError_ResetRequired,
-    pynvml.NVMLError_IrqIssue,
-    pynvml.NVMLError_Uninitialized,
-    pynvml.NVMLError_DriverNotLoaded,
-    pynvml.NVMLError_LibRmVersionMismatch,
-)
 # NVML's levels of topology, nvmlGpuTopologyLevel_t: 0, 10 ... 50.
 _BY_PCIE = (Path.BOARD, Path.SWITCH, Path.SWITCHES, Path.HOST_BRIDGE, Path.NUMA_NODE, Path.SYSTEM)
 _ANCESTORS: dict[int | None, Path] = {10 * place: path for place, path in enumerate(_BY_PCIE)}
@@ -96,43 +84,35 @@ def read_gpus() -> Gpus:
     return read_once(open_reader())
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except pynvml.NVMLError as error:
-        raise DriverError(error.value, str(error)) from error
-
-
 class _Nvml:
     """The door that `GpuReader` asks."""
 
-    @_translated()
+    @translated()
     def open(self) -> tuple[str | None, str | None]:
         pynvml.nvmlInit()
-        cuda = _told(pynvml.nvmlSystemGetCudaDriverVersion)
+        cuda = told(pynvml.nvmlSystemGetCudaDriverVersion)
         version = None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}"
-        return _told(pynvml.nvmlSystemGetDriverVersion), version
+        return told(pynvml.nvmlSystemGetDriverVersion), version
 
     def close(self) -> None:
         # A driver that is gone needs no farewell.
-        _told(pynvml.nvmlShutdown, gone=())
+        told(pynvml.nvmlShutdown, gone=())
 
-    @_translated()
+    @translated()
     def count(self) -> int:
         return int(pynvml.nvmlDeviceGetCount())
 
-    @_translated()
+    @translated()
     def card(self, number: int) -> Card:
         handle = pynvml.nvmlDeviceGetHandleByIndex(number)
-        pci = _told(pynvml.nvmlDeviceGetPciInfo, handle)
+        pci = told(pynvml.nvmlDeviceGetPciInfo, handle)
         gpu = Gpu(
             uuid=pynvml.nvmlDeviceGetUUID(handle),
             name=pynvml.nvmlDeviceGetName(handle),
             total_bytes=0,
             used_bytes=0,
             free_bytes=0,
-            capability=_told(pynvml.nvmlDeviceGetCudaComputeCapability, handle),
+            capability=told(pynvml.nvmlDeviceGetCudaComputeCapability, handle),
             pci_address=pci and _text(pci.busId),
             numa_node=_numa_node(handle),
         )
@@ -146,21 +126,21 @@ class _Nvml:
                 found[card.gpu.uuid].append(link)
         return {uuid: tuple(links) for uuid, links in found.items()}
 
-    @_translated()
+    @translated()
     def instances(self, card: Card) -> Sequence[Card] | None:
-        mode = _told(pynvml.nvmlDeviceGetMigMode, card.handle)
+        mode = told(pynvml.nvmlDeviceGetMigMode, card.handle)
         if not mode or not mode[0]:
             return None
-        most = _told(pynvml.nvmlDeviceGetMaxMigDeviceCount, card.handle) or 0
+        most = told(pynvml.nvmlDeviceGetMaxMigDeviceCount, card.handle) or 0
         # Places in between may be empty.
-        handles = [_told(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, card.handle, place) for place in range(most)]
+        handles = [told(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, card.handle, place) for place in range(most)]
         return [_instance(card, handle) for handle in handles if handle is not None]
 
-    @_translated()
+    @translated()
     def health(self, card: Card) -> Health:
         return _health(card.handle)
 
-    @_translated()
+    @translated()
     def read(self, card: Card, health: Health) -> Gpu:
         memory = _memory(card.handle)
         return replace(
@@ -175,44 +155,49 @@ class _Nvml:
 
 
 def _instance(card: Card, handle: Any) -> Card:
-    name = _told(pynvml.nvmlDeviceGetName, handle) or f"{card.gpu.name} MIG"
+    name = told(pynvml.nvmlDeviceGetName, handle) or f"{card.gpu.name} MIG"
     uuid = pynvml.nvmlDeviceGetUUID(handle)
     # Peer access does not reach into instances (NVIDIA MIG User Guide, "Application Considerations").
     return Card(handle, replace(card.gpu, uuid=uuid, name=name, parent_uuid=card.gpu.uuid, links=()))
 
 
 def _health(handle: Any) -> Health:
-    reasons = _told(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    reasons = told(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
     if reasons is None:
         # The name of the same call in drivers before 535.
-        reasons = _told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+        reasons = told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
     uncorrected = pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
-    rows = _told(pynvml.nvmlDeviceGetRemappedRows, handle)
-    fields = _told(pynvml.nvmlDeviceGetFieldValues, handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
-    action = fields[0] if fields and fields[0].nvmlReturn == pynvml.NVML_SUCCESS else None
+    rows = told(pynvml.nvmlDeviceGetRemappedRows, handle)
     return Health(
-        temperature_c=_told(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
-        power_w=_thousandth(_told(pynvml.nvmlDeviceGetPowerUsage, handle)),
-        power_limit_w=_thousandth(_told(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
+        temperature_c=told(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        power_w=_thousandth(told(pynvml.nvmlDeviceGetPowerUsage, handle)),
+        power_limit_w=_thousandth(told(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
         throttles=None if reasons is None else health.throttles(reasons),
-        uncorrected_ecc_errors=_told(pynvml.nvmlDeviceGetTotalEccErrors, handle, *uncorrected),
+        uncorrected_ecc_errors=told(pynvml.nvmlDeviceGetTotalEccErrors, handle, *uncorrected),
         remap_pending=None if rows is None else bool(rows[2]),
         remap_failed=None if rows is None else bool(rows[3]),
-        recovery=None if action is None else health.recovery(action.value.uiVal),
+        recovery=recovery_of(handle),
     )
+
+
+def recovery_of(handle: Any) -> str | None:
+    """The recovery action that the driver asks for; None where it does not tell. Raises NVMLError for a lost card."""
+    fields = told(pynvml.nvmlDeviceGetFieldValues, handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
+    action = fields[0] if fields and fields[0].nvmlReturn == pynvml.NVML_SUCCESS else None
+    return None if action is None else health.recovery(action.value.uiVal)
 
 
 def _processes(handle: Any) -> tuple[GpuProcess, ...] | None:
     """Those that compute, also through MPS, and those that draw: a desktop's memory is gone too. One may be listed
     as several of these, with the same bytes."""
-    computing = _told(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
+    computing = told(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
     if computing is None:
         return None
     others = (pynvml.nvmlDeviceGetMPSComputeRunningProcesses, pynvml.nvmlDeviceGetGraphicsRunningProcesses)
     found: dict[int, int | None] = {}
-    for process in [*computing, *(process for ask in others for process in _told(ask, handle) or ())]:
-        known, told = found.get(process.pid), process.usedGpuMemory
-        found[process.pid] = known if told is None else max(told, known or 0)
+    for process in [*computing, *(process for ask in others for process in told(ask, handle) or ())]:
+        known, held = found.get(process.pid), process.usedGpuMemory
+        found[process.pid] = known if held is None else max(held, known or 0)
     return tuple(GpuProcess(pid, found[pid]) for pid in sorted(found))
 
 
@@ -220,11 +205,11 @@ def _wires(card: Card) -> Counter[str]:
     """How many active NVLinks end at which PCI address; "" where that is not told."""
     wires: Counter[str] = Counter()
     for number in range(pynvml.NVML_NVLINK_MAX_LINKS):
-        state = _told(pynvml.nvmlDeviceGetNvLinkState, card.handle, number, gone=())
+        state = told(pynvml.nvmlDeviceGetNvLinkState, card.handle, number, gone=())
         if state is None:
             break
         if state:
-            remote = _told(pynvml.nvmlDeviceGetNvLinkRemotePciInfo, card.handle, number, gone=())
+            remote = told(pynvml.nvmlDeviceGetNvLinkRemotePciInfo, card.handle, number, gone=())
             wires["" if remote is None else _text(remote.busId)] += 1
     return wires
 
@@ -232,9 +217,9 @@ def _wires(card: Card) -> Counter[str]:
 def _between(one: Card, other: Card, wires: Mapping[str, Counter[str]]) -> Sequence[tuple[Card, Link]]:
     """The link of each to the other; none when nothing is told of their way."""
     pair = one.handle, other.handle
-    ancestor = _told(pynvml.nvmlDeviceGetTopologyCommonAncestor, *pair, gone=())
-    read = _told(pynvml.nvmlDeviceGetP2PStatus, *pair, _P2P_READ, gone=())
-    is_nvlink = _told(pynvml.nvmlDeviceGetP2PStatus, *pair, pynvml.NVML_P2P_CAPS_INDEX_NVLINK, gone=()) == _P2P_OK
+    ancestor = told(pynvml.nvmlDeviceGetTopologyCommonAncestor, *pair, gone=())
+    read = told(pynvml.nvmlDeviceGetP2PStatus, *pair, _P2P_READ, gone=())
+    is_nvlink = told(pynvml.nvmlDeviceGetP2PStatus, *pair, pynvml.NVML_P2P_CAPS_INDEX_NVLINK, gone=()) == _P2P_OK
     mine, theirs = wires[one.gpu.uuid], wires[other.gpu.uuid]
     nvlinks = mine[other.gpu.pci_address or "?"]
     if is_nvlink and not nvlinks:
@@ -249,7 +234,7 @@ def _between(one: Card, other: Card, wires: Mapping[str, Counter[str]]) -> Seque
 
 def _numa_node(handle: Any) -> int | None:
     """The nearest node of the host. (nvmlDeviceGetNumaNodeId is for cards that are nodes themselves.)"""
-    words = _told(pynvml.nvmlDeviceGetMemoryAffinity, handle, _NODE_WORDS, pynvml.NVML_AFFINITY_SCOPE_NODE) or ()
+    words = told(pynvml.nvmlDeviceGetMemoryAffinity, handle, _NODE_WORDS, pynvml.NVML_AFFINITY_SCOPE_NODE) or ()
     return next((64 * place + bit for place, word in enumerate(words) for bit in range(64) if word >> bit & 1), None)
 
 
@@ -263,26 +248,16 @@ def _opened(number: int) -> tuple[str, Any] | None:
 
 def _draw(uuid: str, handle: Any) -> GpuDraw | None:
     try:
-        power_w = _thousandth(_told(pynvml.nvmlDeviceGetPowerUsage, handle))
-        energy_j = _thousandth(_told(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle))
+        power_w = _thousandth(told(pynvml.nvmlDeviceGetPowerUsage, handle))
+        energy_j = _thousandth(told(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle))
         return GpuDraw(uuid, _memory(handle).used, power_w, energy_j)
     except pynvml.NVMLError:
         return None
 
 
-def _told(ask: Callable[..., T], *arguments: Any, gone: tuple[type[Exception], ...] = _GONE) -> T | None:
-    """The answer, or None when this card or driver does not tell. Raises NVMLError when it is `gone` as a whole."""
-    try:
-        return ask(*arguments)
-    except gone:
-        raise
-    except (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError):
-        return None
-
-
 def _memory(handle: Any) -> Any:
     # Version 2 counts what the driver keeps for itself apart from `used`; old drivers know only version 1.
-    memory = _told(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2))
+    memory = told(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2))
     return memory or pynvml.nvmlDeviceGetMemoryInfo(handle)
 
 
