@@ -1,17 +1,27 @@
-"""Models' files on their way, for the one line that a long verb shows: a bar, bytes, rate and the time that is left."""
+"""Models' files on their way, for the one line that a long verb shows: a bar, bytes, rate and the time that is left.
+
+`python -m engines.fetching NAME --lock PATH` sees to the files of one model before its engine starts, in a process of
+its own because reading a hundred gigabytes keeps a supervisor from its other engines: a line on stdout for what
+happens, 0 when all is there and verified, 1 with the reason on stderr. What it has fetched is never fetched again.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from engines.models.download import ensure
-from engines.models.lock import LockedModel
+from engines.models.download import OLLAMA, DownloadError, ensure
+from engines.models.lock import LockedModel, LockError, locked_model, read_lock
 from engines.models.tally import Progress
 from engines.progress import Show
 
 BAR_CELLS = 20
 GB, MB = 1e9, 1e6
+# A line that differs from the last one, but no more than a reader can follow.
+LINE_S = 0.5
 VERBS = {
     "asking": "asking the hub",
     "fetching": "fetching",
@@ -54,3 +64,45 @@ def _share(progress: Progress) -> str:
 def _time(left_s: float) -> str:
     minutes, seconds = divmod(round(left_s), 60)
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def fetch_model(name: str, lock: Path) -> None:
+    """Every file of this model is there and verified when this returns; Ollama sees to its own. Raises LockError,
+    DownloadError, and OSError for a file that cannot be read."""
+    model = locked_model(read_lock(lock), name, lock)
+    if not model.source.startswith(OLLAMA):
+        ensure({name: model}, _Lines().tell)
+
+
+class _Lines:
+    """Progress as plain lines."""
+
+    def __init__(self) -> None:
+        self._said = ""
+        self._said_s = -LINE_S
+
+    def tell(self, progress: Progress) -> None:
+        words, now_s = progress_words(progress), time.monotonic()
+        if words != self._said and now_s - self._said_s >= LINE_S:
+            self._said, self._said_s = words, now_s
+            print(words, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m engines.fetching")
+    parser.add_argument("name")
+    parser.add_argument("--lock", type=Path, required=True)
+    asked = parser.parse_args(arguments)
+    try:
+        fetch_model(asked.name, asked.lock)
+    except (LockError, DownloadError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{error.filename or asked.lock} cannot be read: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

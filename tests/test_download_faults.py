@@ -171,19 +171,34 @@ def test_a_file_that_was_cut_short_in_the_cache_is_fetched_again(place: Place, m
     assert place.file(model, "a.safetensors").read_bytes() == FIRST
 
 
-def test_a_changed_file_is_refused_and_comes_back_as_the_error_says(place: Place, model: LockedModel) -> None:
+def damaged(place: Place, model: LockedModel) -> Path:
+    """A large file with one wrong byte, as long as it should be."""
     assert place.download() == (0, "")
     blob = place.file(model, "a.safetensors").resolve()
     blob.write_bytes(SECOND[:1] + FIRST[1:])
+    return blob
+
+
+def test_a_damaged_file_is_fetched_again_and_nothing_else_is(place: Place, model: LockedModel) -> None:
+    damaged(place, model)
+
+    assert place.download() == (0, "")
+
+    assert place.file(model, "a.safetensors").read_bytes() == FIRST
+    assert len(place.hub.bodies("a.safetensors")) == 2
+    assert len(place.hub.bodies("b.safetensors")) == 1
+
+
+def test_a_damaged_file_stays_and_is_named_while_the_hub_is_away(place: Place, model: LockedModel) -> None:
+    blob = damaged(place, model)
+    place.hub.fail(Fault("a.safetensors", status=503, times=99))
 
     code, error = place.download()
-    assert code == 1
-    assert f"models.lock [models.small.files] sha256 says {sha256(FIRST)}" in error
-    assert f"Delete {blob}; `spillway download` fetches it again." in error
 
-    blob.unlink()
-    assert place.download() == (0, "")
-    assert place.file(model, "a.safetensors").read_bytes() == FIRST
+    assert code == 1
+    assert f"{place.file(model, 'a.safetensors')} is damaged" in error
+    assert "cannot download a.safetensors of [models.small]" in error
+    assert blob.exists()
 
 
 def test_a_cache_that_cannot_be_written_is_named(place: Place, model: LockedModel) -> None:

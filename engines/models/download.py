@@ -1,4 +1,5 @@
-"""Fetches what is missing of the locked models before anything starts: disk first, resumed, verified, with progress.
+"""Fetches what is missing or damaged of the locked models before they start: disk first, resumed, verified, with
+progress.
 
 Only models of the Hugging Face hub are fetched: built-in ones and folders are there or refused, Ollama keeps its own.
 """
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from engines.models.files import model_folder, refuse_strays, verify_file
+from engines.models.files import DamagedError, model_folder, refuse_strays, verify_file
 from engines.models.hub import HubError
 from engines.models.hub_cache import WantedFile, WrongBytesError, hub_cache
-from engines.models.lock import LockedModel
+from engines.models.lock import LockedFile, LockedModel
 from engines.models.tally import Report, Tally
 from engines.models.together import Stop, together
 from engines.models.verified import Verified
@@ -43,11 +44,12 @@ class DownloadError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Missing:
     """A locked file that is not in the cache. `have_bytes` of it are there, in an earlier try's part or as the content
-    of another revision."""
+    of another revision. `is_damaged`: it is there, with other bytes."""
 
     name: str
     file: WantedFile
     have_bytes: int
+    is_damaged: bool = False
 
     @property
     def left_bytes(self) -> int:
@@ -63,11 +65,39 @@ def free_bytes(path: Path) -> int:
 
 def ensure(models: Mapping[str, LockedModel], report: Report, free: FreeBytes = free_bytes) -> None:
     """Every file of these models is there and is the locked one when this returns. Raises DownloadError, and LockError
-    for a file that is not what models.lock says."""
+    for a file of your own that is not what models.lock says."""
     gaps = missing(models)
     if gaps:
         fetch(gaps, report, free)
-    check(models, report)
+    mended: set[tuple[str, str]] = set()
+    while damaged := _damaged(models, report):
+        # Each at most once: what comes back with other bytes again is not the hub's to mend.
+        if (file := (damaged.name, damaged.file.path)) in mended or not models[damaged.name].source.startswith(HUB):
+            raise damaged
+        mended.add(file)
+        _mend(models[damaged.name], damaged, report, free)
+
+
+def _damaged(models: Mapping[str, LockedModel], report: Report) -> DamagedError | None:
+    try:
+        check(models, report)
+    except DamagedError as error:
+        return error
+    return None
+
+
+def _mend(model: LockedModel, damaged: DamagedError, report: Report, free: FreeBytes) -> None:
+    gap = Missing(damaged.name, _wanted(model, damaged.file), 0, is_damaged=True)
+    try:
+        fetch([gap], report, free)
+    except DownloadError as error:
+        raise DownloadError(
+            f"{gap.file.pointer} is damaged: its bytes are not those of models.lock; {error}"
+        ) from error
+
+
+def _wanted(model: LockedModel, file: LockedFile) -> WantedFile:
+    return WantedFile(model.source.removeprefix(HUB), model.revision, file.path, file.bytes, file.sha256)
 
 
 def missing(models: Mapping[str, LockedModel]) -> tuple[Missing, ...]:
@@ -76,9 +106,8 @@ def missing(models: Mapping[str, LockedModel]) -> tuple[Missing, ...]:
     for name, model in models.items():
         if not model.source.startswith(HUB):
             continue
-        repo = model.source.removeprefix(HUB)
         for file in model.files:
-            wanted = WantedFile(repo, model.revision, file.path, file.bytes, file.sha256)
+            wanted = _wanted(model, file)
             if wanted not in gaps and not wanted.is_here():
                 gaps[wanted] = Missing(name, wanted, wanted.have_bytes())
     return tuple(gaps.values())
@@ -130,6 +159,9 @@ def _fetch(gap: Missing, etag: str, tally: Tally, stop: Stop) -> None:
 
     file = gap.file
     with tally.doing(str(file)), _our_words(gap):
+        if gap.is_damaged:
+            # Only now, when the hub has answered. What it leads to goes when its bytes were read and found wrong.
+            file.pointer.unlink(missing_ok=True)
         transfer(file, etag, tally, stop)
     # It was hashed while it came: it need not be read again.
     Verified().remember(file.pointer, file.sha256, file.pointer.stat())

@@ -19,6 +19,15 @@ PIECE_BYTES = 1 << 22
 OnBytes = Callable[[int], None]
 
 
+class DamagedError(LockError):
+    """A file of a model that is there and has other bytes than the locked one."""
+
+    def __init__(self, message: str, name: str, file: LockedFile) -> None:
+        super().__init__(message)
+        self.name = name
+        self.file = file
+
+
 def untold(_count: int) -> None:
     """For callers that show no progress."""
 
@@ -60,8 +69,10 @@ def verify_file(
         )
     found = _sha256(path, verified, on_bytes)
     if found != file.sha256:
-        raise LockError(
-            f"{path} has sha256 {found}; models.lock [{table}] sha256 says {file.sha256}. {mend(model, path)}"
+        raise DamagedError(
+            f"{path} has sha256 {found}; models.lock [{table}] sha256 says {file.sha256}. {mend(model, path)}",
+            name,
+            file,
         )
 
 
