@@ -3,7 +3,8 @@
 The harness, from what is asked to what is read: workload (arrivals), drive (sends them: samples), figures (samples to
 a summary, telemetry, dollars), report (documents, tables, pages, comparison), search (the highest load). A verb has a
 scene, measures loads (measure, with a screen) and ends with output. Verbs: load, sweep, tune, bench, replay, hybrid
-and faults (cases), compare, report; proof holds the harness against other tools.
+and outage (cases), compare, report; proof holds the harness against other tools. faults (night): a whole stack of its
+own that is broken in every way that a GPU server knows.
 
 Stand-ins for what cannot be had or made to fail: cloud (with cloud_reply, price) and engine (with engine_loop, batch,
 exposition); both misbehave on purpose (switch) and share wire (the OpenAI form) and loopback.

@@ -17,10 +17,11 @@ VERBS = MappingProxyType(
         "cost": "what the router's pure parts cost in CPU",
         "demo": "watch the spill on a small engine of our own",
         "engine": "serve a fake engine that misbehaves on request",
-        "faults": "one load while engine and cloud fail at given times",
+        "faults": "each fault of a GPU server: who noticed, who answered, what was left behind",
         "hybrid": "the same load local only, all cloud and hybrid: promise kept, spill share, dollars",
         "latency": "what the router adds to an engine's latency",
         "load": "send one load to an endpoint and report what it met",
+        "outage": "one load while engine and cloud fail at given times",
         "pump": "the load generator of `relay`, as a process",
         "relay": "wire speed of a router: tokens/s, CPU a token, added latency",
         "replay": "one trace at one endpoint",
@@ -33,7 +34,7 @@ VERBS = MappingProxyType(
 )
 
 # Where a verb's name is that of a package.
-ELSEWHERE = MappingProxyType({"report": "report.verb"})
+ELSEWHERE = MappingProxyType({"faults": "night.verb", "report": "report.verb"})
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,14 +11,15 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from enum import StrEnum
 from itertools import cycle, islice
 
 from aiohttp import web
 
-from benchmarks.batch import Limits, Sequence
+from benchmarks import batch
+from benchmarks.batch import Limits
 from benchmarks.engine_loop import EngineLoop
 from benchmarks.exposition import CONTENT_TYPE, exposition
 from benchmarks.loopback import listening, serve, url_of
@@ -58,8 +59,10 @@ class Mode(StrEnum):
 class Engine:
     """The HTTP face. The one writer of the switch."""
 
-    def __init__(self, model: str, limits: Limits, answer_tokens: int) -> None:
-        self._model = model
+    def __init__(self, models: Sequence[str], limits: Limits, answer_tokens: int) -> None:
+        """As vLLM it answers to several names, and speaks of itself by the first."""
+        self._models = models
+        self._model = models[0]
         self._limits = limits
         self._answer_tokens = answer_tokens
         self._switch = Switch()
@@ -109,7 +112,7 @@ class Engine:
         if switch.mode == Mode.ABORT:
             wanted, reason = 0, "abort"
         # Closed as soon as we leave, so that the engine never makes tokens for a client that has gone.
-        async with aclosing(self._tokens(Sequence(name, question.prompt_tokens, wanted, reason), switch)) as said:
+        async with aclosing(self._tokens(batch.Sequence(name, question.prompt_tokens, wanted, reason), switch)) as said:
             if question.stream:
                 return await _stream(request, question, answer, reason, (said, switch))
             text = "".join([token async for token in said])
@@ -117,7 +120,7 @@ class Engine:
 
     def _unfit(self, question: Question) -> web.Response | None:
         context = self._limits.context_tokens
-        if question.model != self._model:
+        if question.model not in self._models:
             return _error(404, f"The model `{question.model}` does not exist.", "NotFoundError", "model")
         if question.prompt_tokens >= context:
             said = f"This model's maximum context length is {context} tokens, and {question.prompt_tokens} were given."
@@ -133,7 +136,7 @@ class Engine:
         natural = limit if question.ignore_eos else self._answer_tokens
         return min(natural, limit), "stop" if natural < limit else "length"
 
-    async def _tokens(self, sequence: Sequence, switch: Switch) -> AsyncGenerator[str, None]:
+    async def _tokens(self, sequence: batch.Sequence, switch: Switch) -> AsyncGenerator[str, None]:
         """The words of an answer as the engine makes them; ends early only when the client goes."""
         if not sequence.wanted:
             self.loop.count_finished(sequence.reason)
@@ -153,7 +156,7 @@ class Engine:
 
     async def _list_models(self, _: web.Request) -> web.Response:
         context = self._limits.context_tokens
-        return web.json_response(models_json([self._model], "vllm", root=self._model, max_model_len=context))
+        return web.json_response(models_json(self._models, "vllm", root=self._model, max_model_len=context))
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response()
@@ -163,12 +166,12 @@ class Engine:
         return web.Response(body=page.encode(), headers={"content-type": CONTENT_TYPE})
 
     async def _stats(self, _: web.Request) -> web.Response:
-        totals, batch = self.loop.totals(), self.loop.batch
+        totals, now = self.loop.totals(), self.loop.batch
         return web.json_response(
             {
-                "running": len(batch.running),
-                "waiting": len(batch.waiting),
-                "kv_tokens": batch.kv_tokens,
+                "running": len(now.running),
+                "waiting": len(now.waiting),
+                "kv_tokens": now.kv_tokens,
                 "prompt_tokens": totals.prompt_tokens,
                 "completion_tokens": totals.generation_tokens,
                 "preemptions": totals.preemptions,
@@ -255,7 +258,7 @@ def main(options: argparse.Namespace) -> int:
         options.context, options.kv_tokens, options.max_num_seqs, options.prefill_tokens_per_s, options.step_ms / 1000
     )
     listener = listening(options.port)
-    engine = Engine(options.model, limits, options.answer_tokens)
+    engine = Engine([options.model], limits, options.answer_tokens)
     announce = f"fake engine at {url_of(listener)}/v1"
     asyncio.run(serve(engine.application(), listener, lambda: print(announce, flush=True)))
     return 0

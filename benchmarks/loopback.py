@@ -38,11 +38,13 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
-async def serve(application: web.Application, listener: socket.socket, announce: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT. A handler is cancelled as soon as its client has gone."""
+async def serve(
+    application: web.Application, listener: socket.socket, announce: Callable[[], None], *, heeds_term: bool = True
+) -> None:
+    """Serve until SIGTERM (unless told to ignore it) or SIGINT. A handler is cancelled when its client has gone."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
+    for each in (signal.SIGTERM, signal.SIGINT) if heeds_term else (signal.SIGINT,):
         loop.add_signal_handler(each, stopped.set)
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()

@@ -12,7 +12,7 @@ from benchmarks.cases.options import end_of, load_in, stack_in
 from benchmarks.cases.phase import slices_of
 from benchmarks.cases.session import INTERRUPTED, Session, run_session
 from benchmarks.cases.taking import Load
-from benchmarks.faults import Course, judged, presented
+from benchmarks.outage import Course, judged, presented
 from benchmarks.workload.workload import arrivals_of
 
 SLICES = 6

@@ -1,4 +1,4 @@
-"""hybrid, faults and replay from end to end: real router, fake engine and stand-in cloud, as processes."""
+"""hybrid, outage and replay from end to end: real router, fake engine and stand-in cloud, as processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import faults, hybrid, replay
+from benchmarks import hybrid, outage, replay
 from benchmarks.cases.engine import FakeEngine, SupervisedEngine
 from benchmarks.cases.stack import Stack, Wish, own_stack, with_budget
 from benchmarks.drive.sample import Sample
@@ -94,10 +94,10 @@ def test_a_hybrid_run_sends_the_same_load_three_ways_and_says_what_each_cost(sta
 
 
 def test_faults_of_the_cloud_are_judged_phase_by_phase_and_mended_at_the_end(stack: Stack, tmp_path: Path) -> None:
-    out = tmp_path / "faults.json"
+    out = tmp_path / "outage.json"
     load_of = ("--mix", "tier=premium:1", "--rate", "20", "--duration", "4")
     struck = ("--fault", "1.5:cloud-500", "--fault", "3:cloud-429")
-    ran(faults, *at(stack), *FAST, *load_of, *struck, *LENIENT, "--json", str(out))
+    ran(outage, *at(stack), *FAST, *load_of, *struck, *LENIENT, "--json", str(out))
     document, samples = written(out)
     run = document.runs[0]
     before, broken, limited = run.parts
@@ -115,10 +115,10 @@ def test_faults_of_the_cloud_are_judged_phase_by_phase_and_mended_at_the_end(sta
 
 
 def test_a_killed_engine_of_our_own_stack_comes_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "faults.json"
+    out = tmp_path / "outage.json"
     own = ("--engine", "fake", "--cloud-options", " ".join(CLOUD), "--engine-options", "--step-ms 10")
     load_of = ("--rate", "20", "--duration", "10", "--fault", "2:kill-engine", "--fault", "4:engine-ok")
-    status = ran(faults, *own, "--input-tokens", "8", "--output-tokens", "20", *load_of, "--json", str(out))
+    status = ran(outage, *own, "--input-tokens", "8", "--output-tokens", "20", *load_of, "--json", str(out))
     document, samples = written(out)
     run = document.runs[0]
     before, killed, back = run.parts
@@ -152,10 +152,10 @@ def test_a_trace_is_replayed_faster_at_any_endpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verb", "options", "sentence"),
     [
-        (faults, (), "--fault names what breaks and when"),
-        (faults, ("--fault", "1:explode"), "name one of kill-engine"),
-        (faults, ("--fault", "90:cloud-429", "--duration", "30"), "comes after the load, which ends at 30 s"),
-        (faults, ("--fault", "1:cloud-429", "--users", "2", "--requests", "9"), "add --duration"),
+        (outage, (), "--fault names what breaks and when"),
+        (outage, ("--fault", "1:explode"), "name one of kill-engine"),
+        (outage, ("--fault", "90:cloud-429", "--duration", "30"), "comes after the load, which ends at 30 s"),
+        (outage, ("--fault", "1:cloud-429", "--users", "2", "--requests", "9"), "add --duration"),
         (replay, (), "--trace names the file"),
         (replay, ("--trace", "x.csv", "--slices", "0"), "--slices 0 must be at least 1"),
         (hybrid, ("--cloud-url", "http://127.0.0.1:9"), "--cloud-url belongs to --url"),
@@ -172,9 +172,9 @@ def test_bad_options_are_refused_with_a_sentence(verb: ModuleType, options: tupl
 def test_what_cannot_be_broken_is_refused_before_the_load(stack: Stack) -> None:
     short = (*FAST, "--rate", "5", "--duration", "2")
     with pytest.raises(ValueError, match="the engine at --url is not ours to break"):
-        ran(faults, *at(stack), *short, "--fault", "1:kill-engine")
+        ran(outage, *at(stack), *short, "--fault", "1:kill-engine")
     with pytest.raises(ValueError, match="name the stand-in cloud with --cloud-url"):
-        ran(faults, "--url", stack.url, *short, "--fault", "1:cloud-429")
+        ran(outage, "--url", stack.url, *short, "--fault", "1:cloud-429")
     with pytest.raises(ValueError, match="'gold' does not exist"):
         ran(hybrid, "--url", stack.url, *short, "--default-tier", "gold")
 
@@ -190,10 +190,10 @@ def test_without_a_ledger_the_router_s_own_meter_says_what_was_spent(stack: Stac
 
 
 def test_an_interrupted_run_leaves_its_report(stack: Stack, tmp_path: Path) -> None:
-    out = tmp_path / "faults.json"
+    out = tmp_path / "outage.json"
     options = (*at(stack), *FAST, "--rate", "20", "--duration", "600", "--fault", "500:cloud-429", "--json", str(out))
     before = seen(stack)
-    with subprocess.Popen([sys.executable, "-m", "benchmarks", "faults", *options]) as process:
+    with subprocess.Popen([sys.executable, "-m", "benchmarks", "outage", *options]) as process:
         # More than the one request that is sent alone, so the load has begun.
         until(lambda: seen(stack) > before + 5)
         process.send_signal(signal.SIGINT)
@@ -202,21 +202,21 @@ def test_an_interrupted_run_leaves_its_report(stack: Stack, tmp_path: Path) -> N
     assert document.interrupted
     assert any("Stopped early" in line for line in document.verdict)
     assert [part["name"] for part in document.runs[0].parts] == ["before"]
-    assert len(samples["faults"]) >= 5
+    assert len(samples["outage"]) >= 5
 
 
 def test_a_wrong_command_is_a_sentence_and_status_2() -> None:
-    command = [sys.executable, "-m", "benchmarks", "faults", "--fault", "1:explode"]
+    command = [sys.executable, "-m", "benchmarks", "outage", "--fault", "1:explode"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("benchmarks faults: --fault '1:explode': name one of kill-engine")
+    assert ended.stderr.startswith("benchmarks outage: --fault '1:explode': name one of kill-engine")
 
 
 def test_a_fault_that_could_not_be_carried_out_makes_the_run_invalid(stack: Stack, tmp_path: Path) -> None:
-    out = tmp_path / "faults.json"
+    out = tmp_path / "outage.json"
     # Where the cloud should be, there is a router, which has no switch.
     wrong = ("--url", stack.url, "--cloud-url", stack.url, "--fault", "0.5:cloud-429")
-    assert ran(faults, *wrong, *FAST, "--rate", "10", "--duration", "1.5", *LENIENT, "--json", str(out)) == 1
+    assert ran(outage, *wrong, *FAST, "--rate", "10", "--duration", "1.5", *LENIENT, "--json", str(out)) == 1
     assert any("cloud-429=1 could not be carried out" in why for why in written(out)[0].runs[0].invalid)
 
 

@@ -1,4 +1,4 @@
-"""The options that hybrid, faults and replay share, and what they come to."""
+"""The options that hybrid, outage and replay share, and what they come to."""
 
 from __future__ import annotations
 

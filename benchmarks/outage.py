@@ -70,13 +70,13 @@ def main(options: argparse.Namespace) -> int:
     phases = phases_of(faults, end_of(spec))
 
     async def case(session: Session) -> Course:
-        return await judged(session, Load("faults", arrivals_of(session.spec)), faults, phases)
+        return await judged(session, Load("outage", arrivals_of(session.spec)), faults, phases)
 
     try:
         session, course = run_session(options, spec, stack_in(options), case)
     except KeyboardInterrupt:
         return INTERRUPTED
-    return presented("faults", TITLE, session, course, options, faults)
+    return presented("outage", TITLE, session, course, options, faults)
 
 
 def presented(

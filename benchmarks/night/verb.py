@@ -1,0 +1,104 @@
+"""Everything that happens to a GPU server at night, done to a stack of its own: kills, hangs, lost cards, edits.
+
+Each fault strikes while requests come. Judged is what their senders saw, how soon the supervisor knew, how long it took
+until all was as planned, and what was left behind. vLLM runs on the processor; what it cannot be made to do, a fake
+engine does under the same supervisor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+
+from benchmarks.night.case import Case
+from benchmarks.night.judgement import Row, end_row, row_of
+from benchmarks.night.scenery import Engines
+from benchmarks.night.stage import Stage, StageError, staged
+from benchmarks.night.suite import Act, acts, chosen
+from benchmarks.night.table import markdown, missed, shown, to_json
+from benchmarks.night.trial import tried
+from benchmarks.night.visit import of_fake
+from benchmarks.night.visitors import PROMPTS, TOKENS, learned
+from benchmarks.report.origin import machine_of
+
+Say = Callable[[str], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this fault; may be given again")
+    parser.add_argument("--list", action="store_true", help="what there is")
+    engines = parser.add_mutually_exclusive_group()
+    engines.add_argument("--fake", action="store_true", help="with fake engines alone; what needs vLLM is left out")
+    engines.add_argument("--real", action="store_true", help="with vLLM alone; what needs a fake is left out")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every figure, and what was left over")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table for a README")
+
+
+def main(options: argparse.Namespace) -> int:
+    """0 when every aim was met, else 1. Raises ValueError or OSError with a sentence."""
+    engines = Engines.FAKE if options.fake else Engines.REAL if options.real else None
+    cases = chosen(options.only, engines)
+    if options.list:
+        print("\n".join(f"{case.name:22} {case.scenery.words:16} {case.what}" for case in cases))
+        return 0
+    if not cases:
+        raise ValueError("none of these faults can be had with these engines")
+    console = Console(stderr=True, highlight=False)
+    rows = [row for act in acts(cases) for row in played(act, console.print)]
+    out = Console(highlight=False)
+    out.print(shown(rows))
+    for line in missed(rows):
+        out.print(line, soft_wrap=True)
+    if options.json:
+        options.json.write_text(to_json(rows, machine_of()), encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(markdown(rows), encoding="utf-8")
+    return 0 if all(row.is_kept for row in rows) else 1
+
+
+def played(act: Act, say: Say) -> list[Row]:
+    """One stack from `up` to `down`, with its faults in between. A stack that does not come up loses all of them."""
+    words, rows = act.scenery.words, list[Row]()
+    began_s = time.monotonic()
+    say(f"{words}: starting a stack for {', '.join(case.name for case in act.cases)}")
+    stage: Stage | None = None
+    failure = ""
+    try:
+        with staged(act.scenery, act.conduct) as stage:
+            rows = uvloop.run(_tried(act.cases, stage, say))
+            began_s = time.monotonic()
+    except StageError as error:
+        failure = str(error)
+    left = stage.left_over() if stage else ()
+    end = end_row(words, left, failure, time.monotonic() - began_s)
+    say(_line(end))
+    return [*rows, end]
+
+
+async def _tried(cases: Sequence[Case], stage: Stage, say: Say) -> list[Row]:
+    known = await _known(stage)
+    rows = []
+    for case in cases:
+        rows.append(row_of(case, await tried(case, stage, known), stage.scenery.words))
+        say(_line(rows[-1]))
+    return rows
+
+
+async def _known(stage: Stage) -> dict[int, str]:
+    """What home must say: the fake one's words stand in its code, vLLM is asked while nothing else runs."""
+    if stage.scenery.engines is not Engines.REAL:
+        return dict.fromkeys(range(len(PROMPTS)), of_fake(TOKENS))
+    first, again = await learned(stage.url), await learned(stage.url)
+    # What is not always answered alike is checked for its form only.
+    return {number: text for number, text in first.items() if again[number] == text}
+
+
+def _line(row: Row) -> str:
+    verdict = "kept" if row.is_kept else "MISSED: " + " | ".join(row.misses)
+    return f"  {row.name} ({row.seconds:.0f} s): {verdict}"
