@@ -23,6 +23,19 @@ BATCH_TOKENS = 512
 FP32_BYTES = 4
 # CUDA context and the kernels of ggml.
 CONTEXT_BYTES = 400 * MIB
+# What llama.cpp leaves free on each device when it fits a model there (LLAMA_ARG_FIT_TARGET; its own default is 1024).
+# It is part of the sum, because a model that the plan fits to the byte would else be put on the CPU in part.
+FIT_MARGIN_MIB = 256
+# These families are served one request at a time, whatever OLLAMA_NUM_PARALLEL says (server/sched.go, load).
+ONE_AT_A_TIME = (
+    *("mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next"),
+    *("lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe", "nemotron_h_omni"),
+)
+
+
+def slots_of(architecture: Architecture, parallel: int) -> int:
+    """How many requests Ollama serves at once where `parallel` are wanted."""
+    return 1 if architecture.name in ONE_AT_A_TIME else parallel
 
 
 def kv_bytes_per_token(architecture: Architecture) -> int:
@@ -57,6 +70,6 @@ def footprint(model: LockedModel, context_tokens: int, parallel: int, gpus: int 
         weights_bytes=-(-model.stored_bytes() // gpus),
         activation_bytes=compute_bytes(model.architecture),
         graph_bytes=0,
-        outside_bytes=CONTEXT_BYTES,
+        outside_bytes=CONTEXT_BYTES + FIT_MARGIN_MIB * MIB,
         kv=KvLayout(block_tokens=1, block_bytes=per_token, blocks_per_request=context_tokens, groups=1),
     )
