@@ -53,14 +53,7 @@ def is_same(running: EnginePlan, wanted: EnginePlan) -> bool:
     The arithmetic and the port say nothing of what it serves, and when it may sleep or how long it drains is not the
     engine's own matter. One that could only have a larger share of its GPU now, because a neighbour left, goes on.
     """
-    alike = replace(
-        running,
-        sum=wanted.sum,
-        port=wanted.port,
-        keep=wanted.keep,
-        min_residence_s=wanted.min_residence_s,
-        drain_s=wanted.drain_s,
-    )
+    alike = replace(with_wishes_of(running, wanted), sum=wanted.sum, port=wanted.port)
     if running.gpu_memory_utilization is not None and wanted.gpu_memory_utilization is not None:
         if running.gpu_memory_utilization > wanted.gpu_memory_utilization + SHARE_SLACK:
             return False
@@ -72,9 +65,39 @@ def is_same(running: EnginePlan, wanted: EnginePlan) -> bool:
     return alike == wanted
 
 
+def with_wishes_of(running: EnginePlan, wanted: EnginePlan) -> EnginePlan:
+    """The engine that runs, with all that can be wanted of it differently while it does."""
+    return replace(
+        running,
+        keep=wanted.keep,
+        min_residence_s=wanted.min_residence_s,
+        drain_s=wanted.drain_s,
+        is_alternate=wanted.is_alternate,
+    )
+
+
+def is_lowered(running: EnginePlan, wanted: EnginePlan) -> bool:
+    """Whether the engine that runs may be the one that is wanted, started with less after its first tries failed."""
+    ran, asked = running.shape, wanted.shape
+    shape = replace(
+        ran,
+        context_tokens=max(ran.context_tokens, asked.context_tokens),
+        max_num_seqs=max(ran.max_num_seqs, asked.max_num_seqs),
+        max_num_batched_tokens=max(ran.max_num_batched_tokens, asked.max_num_batched_tokens),
+        enforce_eager=ran.enforce_eager and asked.enforce_eager,
+    )
+    return is_same(replace(running, shape=shape), wanted)
+
+
 def devices_of(plan: EnginePlan) -> tuple[str, ...]:
     """The UUIDs of its GPUs, or the one word for the processor."""
     return plan.gpu_uuids or (plan.device,)
+
+
+def needs_of(plan: EnginePlan) -> dict[str, int]:
+    """The bytes that it takes of each of its devices."""
+    share = plan.sum.total_bytes * (1 if plan.gpu_uuids else plan.shape.tensor_parallel)
+    return dict.fromkeys(devices_of(plan), share)
 
 
 def due(
@@ -95,12 +118,12 @@ def due(
     start: list[str] = []
     drain: list[str] = []
     for old, new in (*replacing, *((None, each) for each in starting)):
-        devices = devices_of(new)
-        if all(free.get(device, -1) >= new.sum.total_bytes for device in devices):
+        needs = needs_of(new)
+        if all(free.get(device, -1) >= count for device, count in needs.items()):
             start.append(new.name)
-            free |= {device: free[device] - new.sum.total_bytes for device in devices}
-        elif busy.isdisjoint(devices):
+            free |= {device: free[device] - count for device, count in needs.items()}
+        elif busy.isdisjoint(needs):
             (start if old is None else drain).append(new.name)
-            free |= dict.fromkeys(devices, -1)
-        busy.update(devices, devices_of(old) if old else ())
+            free |= dict.fromkeys(needs, -1)
+        busy.update(needs, devices_of(old) if old else ())
     return Due(tuple(start), tuple(drain))
