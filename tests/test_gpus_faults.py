@@ -64,6 +64,21 @@ def test_a_gpu_that_falls_off_the_bus_is_named_and_the_others_go_on(double: Doub
     assert readings.read() == found
 
 
+def test_a_gpu_that_is_lost_is_known_as_it_was_read_last_until_it_comes_back(
+    double: Double, readings: Readings
+) -> None:
+    double.take(readings.pid, {"GPU-1": GIB})
+    before = readings.read()
+    assert before.lost == ()
+    double.lose(1)
+    (lost,) = readings.read().lost
+    assert lost.gpu == before.seen[1]
+    assert lost.why.startswith("has fallen off the bus: ")
+    assert readings.read().lost == (lost,)
+    double.change_gpu(1, code=0)
+    assert readings.read().lost == ()
+
+
 def test_a_gpu_that_was_lost_before_is_named_by_its_number(double: Double) -> None:
     double.lose(0)
     found = read_once(double.env)
@@ -146,6 +161,16 @@ def test_a_driver_that_is_loaded_later_is_found(double: Double, readings: Readin
     assert not readings.read().seen
     double.change(init_code=0)
     assert len(readings.read().seen) == 2
+
+
+def test_a_driver_that_tells_nothing_is_down_and_one_without_a_gpu_is_not(double: Double, readings: Readings) -> None:
+    assert not readings.read().is_down
+    double.lose(0)
+    double.lose(1)
+    assert not readings.read().is_down
+    double.change(init_code=LIB_RM_VERSION_MISMATCH)
+    found = readings.read()
+    assert (found.is_down, found.lost) == (True, ())
 
 
 def test_a_driver_that_is_unloaded_under_a_session_is_a_reason(double: Double, readings: Readings) -> None:
