@@ -21,9 +21,9 @@ from engines.memory.kv import bytes_per_token
 from engines.models.files import model_folder
 from engines.models.lock import model_view
 from engines.models.ollama import TAG
-from engines.placement.cpu import place_on_cpu
-from engines.placement.place import Kept, Placed, Placement, place
+from engines.placement.place import Kept, Placed, Placement
 from engines.placement.remedies import explained
+from engines.placement.turns import on_cpu, on_gpus, take_turns, with_turn_ways
 from engines.placement.want import Rules, Want
 from engines.plan import CPU, GIB, EnginePlan, ExternalPlan, Plan, PlanError, RouterPlan, Runtime, Source, Sum
 from engines.stack import Stack
@@ -31,6 +31,9 @@ from engines.stack import Stack
 # Below the range from which Linux takes ports for outgoing connections.
 FIRST_PORT = 20_000
 PORTS = 10_000
+# Of the host's memory the part that may hold the weights of engines that sleep: the rest is for the processes of all
+# engines, and for the page cache, out of which those that start read theirs.
+SLEEP_SHARE = 0.5
 OLLAMA = Runtime("ollama", "", ("ollama", "serve"))
 
 
@@ -52,11 +55,14 @@ def planned(stack: Stack, router: RouterPlan, at: Path, without: tuple[str, ...]
     gpus = _gpus(stack, without)
     wants = tuple(want_of(name, model, stack) for name, model in stack.wanted.models.items())
     rules = _rules(stack, gpus.seen, at)
+    host_bytes = read_host().total_bytes
     if gpus.seen and wants:
         fit = _fit(gpus, without)
-        found = explained(place(wants, fit, rules, _kept(at)), wants, fit, rules)
+        sleep_bytes = int(host_bytes * SLEEP_SHARE)
+        found = explained(take_turns(wants, on_gpus(fit, rules), _kept(at), sleep_bytes), wants, fit, rules)
     else:
-        found = place_on_cpu(wants, usable_cores(), read_host().total_bytes, rules)
+        machine = on_cpu(usable_cores(), host_bytes, rules)
+        found = with_turn_ways(take_turns(wants, machine), wants, machine)
     by_name = {want.name: want for want in wants}
     ports = _ports([each.name for each in found.placed], at)
     engines = tuple(_engine(each, by_name[each.want], stack, gpus.seen, ports[each.name]) for each in found.placed)
@@ -170,6 +176,7 @@ def want_of(name: str, model: WantedModel, stack: Stack) -> Want:
         kv_blocks=model.kv_blocks,
         cpu_kv_cache_gib=model.cpu_kv_cache_gib,
         extra_args=model.extra_args,
+        keep=model.keep,
     )
 
 
@@ -228,6 +235,8 @@ def _engine(placed: Placed, want: Want, stack: Stack, gpus: Sequence[Gpu], port:
         served_name=ollama_name(want) if is_ollama else want.name,
         keep=asked.keep,
         min_residence_s=asked.min_residence_s,
+        may_sleep=placed.may_sleep,
+        is_alternate=placed.is_alternate,
         drain_s=asked.drain_s,
         slots=placed.shape.max_num_seqs if is_ollama else None,
     )

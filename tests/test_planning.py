@@ -12,6 +12,7 @@ from benchmarks.double.nvml_double import Double, DoubleGpu, Foreign
 from engines import planning
 from engines.config import Wanted, WantedExternal, WantedGpus, WantedModel
 from engines.gpus.gpu import Gpus
+from engines.life.residency import first_awake, rooms_of
 from engines.models.lock import Lock, LockedModel
 from engines.plan import ExternalPlan, PlanError, RouterPlan, Source
 from engines.runtime import runtime
@@ -197,6 +198,28 @@ def test_servers_that_others_run_need_no_engine(tmp_path: Path) -> None:
 def test_a_plan_knows_what_it_was_made_from_wherever_it_is_read(tmp_path: Path) -> None:
     plan = planning.startable(stack_of({}, {}, NO_GPU), ROUTER, tmp_path)
     assert plan.source == Source(str(Path("stack.toml").absolute()), str(Path("models.lock").absolute()))
+
+
+def test_models_that_need_not_be_kept_take_turns_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Gpus((gpu(),), None)
+    monkeypatch.setattr(planning, "read_gpus", lambda: here)
+    tables = {
+        "kept": WantedModel(context_tokens=4096),
+        "a": WantedModel(context_tokens=4096, keep=False, min_residence_s=30, drain_s=5),
+        "b": WantedModel(context_tokens=4096, keep=False),
+    }
+    stack = stack_of(tables, {"kept": model(0.2), "a": model(60.0), "b": model(60.0)}, here)
+    plan = planning.startable(stack, ROUTER, tmp_path)
+    assert [(each.name, each.keep, each.is_alternate) for each in plan.engines] == [
+        ("kept", True, False),
+        ("a", False, False),
+        ("b", False, True),
+    ]
+    assert (plan.engines[1].min_residence_s, plan.engines[1].drain_s) == (30, 5)
+    assert first_awake(plan.engines) == {"kept", "a"}
+    (room_bytes,) = rooms_of(plan.engines).values()
+    assert room_bytes < 80 * GIB
+    assert len({engine.port for engine in plan.engines}) == 3
 
 
 def test_a_gpu_in_quarantine_is_done_without_and_named_where_that_is_too_little(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
 
+from engines.memory.asleep import sleeping_bytes
 from engines.plan import CPU, EnginePlan
 
 # A model under steady load is never idle. It gives way to one that waits after so many times its own residence, and
@@ -28,10 +29,6 @@ BUSY_RESIDENCES = 5
 LEAST_BUSY_S = 60.0
 # Of so many that may rest all choices are looked at; of more, those used longest ago.
 MOST_CHOICES = 12
-# What stays on a GPU beside the CUDA context, NCCL and CUDA graphs while vLLM sleeps at level 1: the buffers of the
-# model runner and the workspaces of cuBLAS, which lie outside of its sleeping pool. The KV cache is dropped, the
-# weights go to host memory, and what the allocator keeps is emptied (vLLM 0.32, device_allocator/cumem.py, sleep).
-SLEEPING_BYTES = 256 * 2**20
 
 Bytes = Mapping[str, int]
 
@@ -185,7 +182,7 @@ def resident_needs(plan: EnginePlan) -> tuple[dict[str, int], dict[str, int]]:
     of = plan.sum
     if not plan.gpu_uuids:
         return {CPU: of.total_bytes * plan.shape.tensor_parallel}, {}
-    stays = of.outside_bytes + of.graph_bytes + SLEEPING_BYTES if plan.may_sleep else 0
+    stays = sleeping_bytes(of.outside_bytes, of.graph_bytes) if plan.may_sleep else 0
     return dict.fromkeys(plan.gpu_uuids, of.total_bytes), dict.fromkeys(plan.gpu_uuids, stays) if stays else {}
 
 

@@ -21,7 +21,9 @@ from engines.placement.want import Rules, Want
 class Placed:
     """One engine on its GPUs. `name` is the want's name, `-2`, `-3` ... appended for further replicas.
 
-    `kv_bytes` is the pool on each GPU. `utilization` is a fraction of `Gpu.cuda_bytes`, None for Ollama.
+    `kv_bytes` is the pool on each GPU. `utilization` is a fraction of `Gpu.cuda_bytes`, None for Ollama. Beside it
+    `headroom_bytes` must be free when it starts. `is_alternate`: others have its GPUs first, and it takes turns with
+    them; `may_sleep`: what it still holds while it sleeps there is counted.
     """
 
     name: str
@@ -32,6 +34,9 @@ class Placed:
     kv_bytes: int
     utilization: float | None
     max_num_queued_reqs: int
+    headroom_bytes: int = 0
+    is_alternate: bool = False
+    may_sleep: bool = False
 
     @property
     def gpu_bytes(self) -> int:

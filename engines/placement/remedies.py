@@ -10,7 +10,7 @@ from engines.gpus.gpu import Gpu
 from engines.memory import parallel
 from engines.memory.shape import AUTO
 from engines.placement.bounds import requests
-from engines.placement.case import Case, Way
+from engines.placement.case import LARGE, Case, Way
 from engines.placement.four_bit import four_bit
 from engines.placement.needs import (
     fit_one_by_one,
@@ -24,6 +24,7 @@ from engines.placement.needs import (
 from engines.placement.place import Placement, Unplaced
 from engines.placement.room import rooms
 from engines.placement.shapes import OLLAMA
+from engines.placement.turns import on_gpus, turn_words
 from engines.placement.want import Rules, Want
 
 MOST_WAYS = 5
@@ -42,6 +43,14 @@ def explained(placement: Placement, wants: Sequence[Want], gpus: Sequence[Gpu], 
     """The same placement with `needs` and `ways` of everything unplaced filled in."""
     if not placement.unplaced:
         return placement
+    # What takes turns is in nobody's way: each of them is alone with those that are kept.
+    lost = {each.want for each in placement.unplaced}
+    wants = [want for want in wants if want.keep or want.name in lost]
+    always = {want.name for want in wants if want.keep}
+    everything, placement = (
+        placement,
+        replace(placement, placed=tuple(each for each in placement.placed if each.want in always)),
+    )
     there = hardware(placement, wants, gpus, rules)
     together = together_words(wants, there, rules)
     names = {each.want for each in placement.unplaced}
@@ -55,13 +64,13 @@ def explained(placement: Placement, wants: Sequence[Want], gpus: Sequence[Gpu], 
         for case in cases
     }
     unplaced = (Unplaced(each.name, each.want, *said[each.want]) for each in placement.unplaced)
-    return Placement(placement.placed, tuple(unplaced))
+    return Placement(everything.placed, tuple(unplaced))
 
 
 def ways_of(case: Case, more: Sequence[Way]) -> tuple[Way, ...]:
     """At most MOST_WAYS, least invasive first: what changes neither the model nor the promise, then coarser numbers,
     then a smaller promise, then other models, then `more` GPUs. Two changes at once only where none alone is enough."""
-    found = [way for search in (*_OF_THE_WANT, _replicas, _others) if (way := search(case))]
+    found = [way for search in (*_OF_THE_WANT, _turns, _replicas, _others) if (way := search(case))]
     if not found:
         found = list(_pairs(case))[:2]
     helping = (way for way in more if least_bytes(case.want, way.gpus, case.rules) is not None)
@@ -146,6 +155,15 @@ def friendly(most: int) -> list[int]:
     """Numbers below `most` that people choose: powers of two, and half as much again; ascending."""
     powers = [2**power for power in range(10, 24)]
     return sorted(number for power in powers for number in (power, power * 3 // 2) if number < most)
+
+
+def _turns(case: Case) -> Way | None:
+    """Models that need not be kept, and so stand on the same GPUs one after the other."""
+    if sum(want.replicas for want in case.wants) * len(case.gpus) > LARGE:
+        return None
+    lost = [each.name for each in case.placement.unplaced]
+    found = turn_words(case.wants, case.want.name, lost, on_gpus(case.gpus, case.rules))
+    return None if found is None else Way(*found, case.gpus)
 
 
 def _replicas(case: Case) -> Way | None:

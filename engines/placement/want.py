@@ -13,7 +13,8 @@ from engines.models.lock import LockedModel
 @dataclass(frozen=True, slots=True)
 class Want:
     """`context_tokens` x `concurrent_requests` is the promise, on each of `replicas` engines; `kv_tokens` says the
-    second as tokens of KV cache instead. `ttft_target_s` is that of the tier whose load it mainly carries."""
+    second as tokens of KV cache instead. `ttft_target_s` is that of the tier whose load it mainly carries. What need
+    not be kept (`keep`) may take turns with others."""
 
     name: str
     model: LockedModel
@@ -32,6 +33,7 @@ class Want:
     kv_blocks: int | None = None
     cpu_kv_cache_gib: int = 1
     extra_args: tuple[str, ...] = ()
+    keep: bool = True
 
     def shape(self, tensor_parallel: int, max_num_batched_tokens: int, max_num_seqs: int) -> Shape:
         """The want cut so, with such batches, and all else as it says."""

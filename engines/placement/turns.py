@@ -1,0 +1,267 @@
+"""Models that need not be kept (`keep = false`) may take turns on the same memory, where not all fit at once. Pure.
+
+Those that are kept have their place whoever else is awake. Of the others as many as fit stand beside them, in the order
+wanted; each of the rest is an alternate, placed as if it were alone with those that are kept. So the plan is several
+placements at once, which agree on where the kept ones are and what they take: the least that any of them gives.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from engines.gpus.gpu import Gpu
+from engines.memory.asleep import sleeping_bytes
+from engines.placement.cpu import place_on_cpu
+from engines.placement.place import Kept, Placed, Placement, Unplaced, engine_names, place
+from engines.placement.room import foreign_bytes
+from engines.placement.want import Rules, Want
+
+VLLM = "vllm"
+# Other places for those that are kept, tried where an alternate has none beside them.
+MOST_ARRANGEMENTS = 3
+# Models that are tried as partners of one that does not fit, those wanted last first.
+MOST_PARTNERS = 4
+# Until what sleepers hold is counted right; it mostly is at the second look.
+MOST_ROUNDS = 4
+
+Held = Mapping[str, int]
+# Wants, what sleeping engines hold of each device, and where engines shall stay -> a placement.
+Place = Callable[[Sequence[Want], Held, Sequence[Kept]], Placement]
+
+
+def on_gpus(gpus: Sequence[Gpu], rules: Rules) -> Place:
+    """Places on these GPUs."""
+
+    def placed(wants: Sequence[Want], held: Held, kept: Sequence[Kept]) -> Placement:
+        foreign = {gpu.uuid: foreign_bytes(gpu, rules) + held.get(gpu.uuid, 0) for gpu in gpus}
+        return place(wants, gpus, replace(rules, foreign_bytes=foreign), kept)
+
+    return placed
+
+
+def on_cpu(cores: Sequence[int], host_bytes: int, rules: Rules) -> Place:
+    """Places on these cores. What sleeps there holds nothing."""
+
+    def placed(wants: Sequence[Want], _held: Held, _kept: Sequence[Kept]) -> Placement:
+        return place_on_cpu(wants, cores, host_bytes, rules)
+
+    return placed
+
+
+@dataclass(frozen=True, slots=True)
+class Sleeper:
+    """Where an engine sleeps, and what it holds of each of these GPUs meanwhile."""
+
+    gpu_uuids: tuple[str, ...]
+    bytes: int
+
+
+Sleepers = Mapping[str, Sleeper]
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which wants stand at once, and which engines (each by its name, as a want of one replica) take turns."""
+
+    kept: tuple[Want, ...]
+    at_once: tuple[Want, ...]
+    rest: tuple[tuple[str, Want], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Arranged:
+    """The placement of those that stand at once, and for each alternate the one with it; None where it has no place."""
+
+    choice: _Choice
+    base: Placement
+    turns: tuple[Placement | None, ...]
+
+    @property
+    def lost(self) -> int:
+        return sum(turn is None for turn in self.turns)
+
+    def every(self) -> tuple[Placed, ...]:
+        """All engines that have a place."""
+        return (*self.base.placed, *self.alternates())
+
+    def where(self) -> dict[str, tuple[str, ...]]:
+        return {each.name: each.gpu_uuids for each in self.every()}
+
+    def alternates(self) -> Iterator[Placed]:
+        for (name, want), turn in zip(self.choice.rest, self.turns, strict=True):
+            if turn is not None:
+                yield replace(_of(turn, want.name), name=name, is_alternate=True)
+
+
+def take_turns(wants: Sequence[Want], placed: Place, kept: Sequence[Kept] = (), sleep_bytes: int = 0) -> Placement:
+    """All at once where they fit, else with alternates, which come last. `sleep_bytes` of host memory may hold the
+    weights of engines that sleep with their process alive. What has no place even alone has `needs` and `ways` only
+    where the placing fills them in."""
+    whole = placed(wants, {}, kept)
+    always = tuple(want for want in wants if want.keep)
+    if not whole.unplaced or len(always) == len(wants) or placed(always, {}, kept).unplaced:
+        return whole
+    found = _best(wants, placed, kept)
+    sleepers = _sleepers(found, wants, sleep_bytes)
+    asleep = _with_room_for(sleepers, found, placed)
+    engines = _settled(asleep or found)
+    unplaced = (
+        _unplaced(unit, always, placed)
+        for unit, turn in zip(found.choice.rest, found.turns, strict=True)
+        if turn is None
+    )
+    may = sleepers if asleep else ()
+    return Placement(tuple(replace(each, may_sleep=each.name in may) for each in engines), tuple(unplaced))
+
+
+def _best(wants: Sequence[Want], placed: Place, kept: Sequence[Kept]) -> _Arranged:
+    """The arrangement in which the fewest have no place: with those that are kept where they come to stand at first,
+    else where an alternate that has no place there would have them."""
+    best = _arranged(_choice(wants, placed, kept), placed, kept, {})
+    lost = [unit for unit, turn in zip(best.choice.rest, best.turns, strict=True) if turn is None]
+    for _, want in lost[:MOST_ARRANGEMENTS]:
+        other = placed((*best.choice.kept, want), {}, kept)
+        if not other.unplaced:
+            pins = _pins(other.placed)
+            found = _arranged(_choice(wants, placed, pins), placed, pins, {})
+            best = min(best, found, key=lambda each: each.lost)
+    return best
+
+
+def _choice(wants: Sequence[Want], placed: Place, kept: Sequence[Kept]) -> _Choice:
+    """Those that are kept, and beside them as many replicas of each of the others, in their order, as fit."""
+    always = tuple(want for want in wants if want.keep)
+    at_once, rest = always, []
+    for want in (each for each in wants if not each.keep):
+        counts = range(want.replicas, 0, -1)
+        fitting = (replace(want, replicas=count) for count in counts)
+        found = next((each for each in fitting if not placed((*at_once, each), {}, kept).unplaced), None)
+        at_once = at_once if found is None else (*at_once, found)
+        names = engine_names(want)[found.replicas if found else 0 :]
+        rest += [(name, replace(want, replicas=1)) for name in names]
+    return _Choice(always, at_once, tuple(rest))
+
+
+def _arranged(choice: _Choice, placed: Place, kept: Sequence[Kept], sleepers: Sleepers) -> _Arranged:
+    """`sleepers` are the engines that hold something while others have their turn."""
+    base = placed(choice.at_once, _held(sleepers, _names(choice.at_once)), kept)
+    pins = _pins(each for each in base.placed if each.want in {want.name for want in choice.kept})
+    turns = []
+    for name, want in choice.rest:
+        mine = [replace(each, name=want.name) for each in kept if each.name == name]
+        awake = {name, *_names(choice.kept)}
+        turn = placed((*choice.kept, want), _held(sleepers, awake), (*pins, *mine))
+        turns.append(turn if not turn.unplaced and _stay(pins, turn) else None)
+    return _Arranged(choice, base, tuple(turns))
+
+
+def _with_room_for(names: Collection[str], found: _Arranged, placed: Place) -> _Arranged | None:
+    """The same with room for what these engines hold while they sleep; None where none of them sleeps, or somebody
+    would have to move for it. What they hold depends on their batches, and so on the room that they have."""
+    pins = _pins(found.every())
+    counted: Sleepers = {}
+    again = found
+    for _ in range(MOST_ROUNDS if names else 0):
+        needed = {each.name: _asleep(each) for each in again.every() if each.name in names}
+        if counted and all(each.bytes <= counted[name].bytes for name, each in needed.items()):
+            return again
+        counted = {name: max(each, counted.get(name, each), key=lambda one: one.bytes) for name, each in needed.items()}
+        again = _arranged(found.choice, placed, pins, counted)
+        if again.base.unplaced or again.where() != found.where():
+            return None
+    return None
+
+
+def _sleepers(found: _Arranged, wants: Sequence[Want], sleep_bytes: int) -> frozenset[str]:
+    """The names of those that take turns on GPUs and can sleep there, while host memory lasts for their weights."""
+    shared = {uuid for each in found.alternates() for uuid in each.gpu_uuids}
+    may = {want.name for want in wants if not want.keep and want.engine == VLLM}
+    sleepers: set[str] = set()
+    for each in found.every():
+        weights_bytes = each.footprint.weights_bytes * each.shape.tensor_parallel
+        if each.want in may and each.gpu_uuids and shared.intersection(each.gpu_uuids) and weights_bytes <= sleep_bytes:
+            sleepers.add(each.name)
+            sleep_bytes -= weights_bytes
+    return frozenset(sleepers)
+
+
+def _asleep(each: Placed) -> Sleeper:
+    return Sleeper(each.gpu_uuids, sleeping_bytes(each.footprint.outside_bytes, each.footprint.graph_bytes))
+
+
+def _held(sleepers: Sleepers, awake: Iterable[str]) -> Counter[str]:
+    """By device what the sleepers hold that are not awake."""
+    held: Counter[str] = Counter()
+    for name in sleepers.keys() - set(awake):
+        held.update(dict.fromkeys(sleepers[name].gpu_uuids, sleepers[name].bytes))
+    return held
+
+
+def _settled(found: _Arranged) -> tuple[Placed, ...]:
+    """Every engine once: those that are kept with the least that any of the placements gives them."""
+    every = [found.base, *(turn for turn in found.turns if turn is not None)]
+    always = {want.name for want in found.choice.kept}
+    least = {
+        name: min((_named(each, name) for each in every), key=lambda placed: placed.gpu_bytes)
+        for name in (each.name for each in found.base.placed if each.want in always)
+    }
+    return (*(least.get(each.name, each) for each in found.base.placed), *found.alternates())
+
+
+def _unplaced(unit: tuple[str, Want], always: Sequence[Want], placed: Place) -> Unplaced:
+    name, want = unit
+    found = (each for each in placed((*always, want), {}, ()).unplaced if each.want == want.name)
+    said = next(found, Unplaced(name, want.name, "", ()))
+    return replace(said, name=name)
+
+
+def turn_words(
+    wants: Sequence[Want], name: str, lost: Iterable[str], placed: Place
+) -> tuple[str, tuple[Want, ...]] | None:
+    """Which models need not be kept so that this one has a place: in words, and as wants that fit so. `lost` have none
+    already. None where taking turns does not help it."""
+    known = set(lost)
+    others = [want.name for want in reversed(wants) if want.name != name and want.keep]
+    for partners in (*([each] for each in others[:MOST_PARTNERS]), others[1:] and others):
+        changed = tuple(replace(want, keep=want.keep and want.name not in (name, *partners)) for want in wants)
+        unplaced = take_turns(changed, placed).unplaced if partners else ()
+        if partners and all(each.want != name and each.name in known for each in unplaced):
+            mine = [want.name for want in wants if want.keep and want.name in (name, *partners)]
+            return f"keep = false on {_listed(mine)}: they take turns", changed
+    return None
+
+
+def with_turn_ways(found: Placement, wants: Sequence[Want], placed: Place) -> Placement:
+    """The same with taking turns among the ways of what has no place, where it helps."""
+    lost = {each.name for each in found.unplaced}
+    ways = {each.want: turn_words(wants, each.want, lost, placed) for each in found.unplaced}
+    unplaced = (
+        replace(each, ways=(*each.ways, way[0])) if (way := ways[each.want]) else each for each in found.unplaced
+    )
+    return replace(found, unplaced=tuple(unplaced))
+
+
+def _names(wants: Iterable[Want]) -> tuple[str, ...]:
+    return tuple(name for want in wants for name in engine_names(want))
+
+
+def _pins(engines: Iterable[Placed]) -> tuple[Kept, ...]:
+    return tuple(Kept(each.name, each.gpu_uuids, each.shape.tensor_parallel, each.kv_bytes) for each in engines)
+
+
+def _stay(pins: Iterable[Kept], found: Placement) -> bool:
+    return all(_named(found, pin.name).gpu_uuids == pin.gpu_uuids for pin in pins)
+
+
+def _named(found: Placement, name: str) -> Placed:
+    return next(each for each in found.placed if each.name == name)
+
+
+def _of(found: Placement, want: str) -> Placed:
+    return next(each for each in found.placed if each.want == want)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
