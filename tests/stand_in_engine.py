@@ -22,9 +22,13 @@ vllm:cache_config_info{block_size="16",kv_cache_size_tokens="8192",num_gpu_block
 """
 
 
+OPTIONS = argparse.Namespace()
+
+
 class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        pages = {"/metrics": METRICS, "/spillway/status": json.dumps({"engines": []})}
+        models = {"data": [{"id": name} for name in OPTIONS.served_model_name]}
+        pages = {"/metrics": METRICS, "/spillway/status": json.dumps({"engines": []}), "/v1/models": json.dumps(models)}
         self._send(pages.get(self.path, "ok"))
 
     def do_POST(self) -> None:
@@ -42,7 +46,7 @@ class Answers(BaseHTTPRequestHandler):
 
 
 def main() -> int:
-    options = _options()
+    options = _options(OPTIONS)
     print("Starting to load model", flush=True)
     if options.end_with is not None:
         print("RuntimeError: told to end", flush=True)
@@ -66,10 +70,11 @@ def main() -> int:
     return 0
 
 
-def _options() -> argparse.Namespace:
+def _options(into: argparse.Namespace) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--served-model-name", nargs="+", default=[])
     parser.add_argument("--end-with", type=int, help="end at once with this exit code")
     parser.add_argument(
         "--worker", type=Path, help="start a worker in a session of its own; its pid goes into this file"
@@ -80,7 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--fits", help="`max-model-len=64`: with --fail, fail only if that flag of its own is larger")
     parser.add_argument("--hold", nargs=2, help="a driver of ours and `UUID=BYTES`: take this GPU memory")
     parser.add_argument("--hang", action="store_true", help="say and do nothing more instead of serving")
-    return parser.parse_known_args()[0]
+    return parser.parse_known_args(namespace=into)[0]
 
 
 def _fits(limit: str | None) -> bool:

@@ -62,6 +62,9 @@ class Pulse(Protocol):
     def heard_s(self) -> float | None:
         """When it last told something, by time.monotonic()."""
 
+    async def is_asleep(self) -> bool:
+        """Whether it has handed its memory over; False where the kind never does."""
+
     async def sleep(self) -> None:
         """Hand its memory over but stay. Only where the kind `may_sleep`. Raises EngineSilentError."""
 

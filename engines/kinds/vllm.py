@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from engines.kinds.http import EngineHttp
+from engines.kinds.vllm_pulse import VllmPulse
 from engines.life.lifecycle import Event
 from engines.memory.shape import AUTO
 from engines.plan import EnginePlan
@@ -40,11 +42,41 @@ MARKERS: tuple[tuple[str, str, Event | None], ...] = (
 SHARDS = re.compile(r"checkpoint shards:\s+(\d+)% Completed")
 
 
-def command(plan: EnginePlan, port: int) -> list[str]:
-    """The command line of one engine. `port` is the plan's, unless another program has taken that."""
+class Vllm:
+    """vLLM as the life of an engine sees it."""
+
+    name = "vllm"
+    grace_s = GRACE_S
+
+    def command(self, plan: EnginePlan, port: int, mark: str) -> list[str]:
+        return command(plan, port, mark)
+
+    def environment(self, plan: EnginePlan, user: Mapping[str, str], scratch: str, port: int) -> dict[str, str]:
+        # The port stands on the command line.
+        del port
+        return environment(plan, user, scratch)
+
+    def phase(self, line: str) -> tuple[str, Event | None] | None:
+        return phase(line)
+
+    def pulse(self, http: EngineHttp, plan: EnginePlan, port: int, mark: str) -> VllmPulse:
+        return VllmPulse(http, f"http://127.0.0.1:{port}", served_name(plan), mark)
+
+
+VLLM = Vllm()
+
+
+def served_name(plan: EnginePlan) -> str:
+    """What it calls its model; it answers to the mark of its run too."""
+    return plan.served_name or plan.model
+
+
+def command(plan: EnginePlan, port: int, mark: str = "") -> list[str]:
+    """The command line of one engine. `port` is the plan's, unless another program has taken that. The first of its
+    names stands in its answers and labels; the second, `mark`, tells this run from any other server."""
     shape = plan.shape
     where = [plan.folder] if plan.runtime.command[-1] == "serve" else ["--model", plan.folder]
-    words = [*plan.runtime.command, *where, "--served-model-name", plan.model]
+    words = [*plan.runtime.command, *where, "--served-model-name", served_name(plan), *([mark] if mark else [])]
     words += ["--host", "127.0.0.1", "--port", str(port), "--dtype", plan.dtype]
     words += ["--max-model-len", str(shape.context_tokens), "--max-num-seqs", str(shape.max_num_seqs)]
     words += ["--max-num-batched-tokens", str(shape.max_num_batched_tokens)]
@@ -52,6 +84,7 @@ def command(plan: EnginePlan, port: int) -> list[str]:
     words += ["--disable-access-log-for-endpoints", "/health,/metrics,/v1/completions,/v1/chat/completions"]
     words += ["--enable-prompt-tokens-details"]
     words += _device_flags(plan)
+    words += ["--enable-sleep-mode"] if plan.may_sleep else []
     return [*words, *_optional_flags(plan), *plan.extra_args]
 
 
@@ -79,6 +112,8 @@ def environment(plan: EnginePlan, user: Mapping[str, str], scratch: str) -> dict
     env = {key: value for key, value in user.items() if key in PASSED or key.startswith(PASSED_PREFIXES)}
     env = {key: value for key, value in env.items() if key not in NEVER_PASSED}
     env |= {"TMPDIR": scratch, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
+    # The routes for sleeping are of the development mode (vLLM 0.33, entrypoints/serve/__init__.py).
+    env |= {"VLLM_SERVER_DEV_MODE": "1"} if plan.may_sleep else {}
     env |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_COLOR": "0"}
     if plan.gpu_uuids:
         # CUDA's own order is fastest first, NVML's is by PCI address: UUIDs are right in both.

@@ -11,8 +11,9 @@ from engines.kinds.kind import Say
 from engines.kinds.vllm_metrics import MetricsError, read_load, read_steps
 from engines.snapshot import EngineUse, Load
 
-HEALTH_S = 5.0
-METRICS_S = 2.0
+# Both answer within milliseconds; a hang has to be found within seconds.
+HEALTH_S = 2.0
+METRICS_S = 1.0
 SLEEP_S = 120.0
 
 
@@ -78,6 +79,14 @@ class VllmPulse:
 
     def heard_s(self) -> float | None:
         return self._told_at_s
+
+    async def is_asleep(self) -> bool:
+        """A route of the development mode: without it there is no sleep."""
+        try:
+            page = json.loads(await self._http.get(f"{self.url}/is_sleeping", HEALTH_S))
+            return page["is_sleeping"] is True
+        except (EngineSilentError, ValueError, KeyError, TypeError):
+            return False
 
     async def sleep(self) -> None:
         """Level 1: weights to host memory, the KV cache dropped (vLLM 0.33, /sleep of the development mode)."""

@@ -69,7 +69,12 @@ STEPS: dict[EngineState, dict[Event, EngineState]] = {
     _S.LOADING: {_E.WARM: _S.WARMING, _E.SERVE: _S.READY, _E.STOP: _S.DRAINING, _E.EXIT: _S.FAILED},
     _S.WARMING: {_E.SERVE: _S.READY, _E.SLEEP: _S.SLEEPING, _E.STOP: _S.DRAINING, _E.EXIT: _S.FAILED},
     _S.READY: {_E.REST: _S.DRAINING, _E.STOP: _S.DRAINING, _E.EXIT: _S.FAILED},
-    _S.DRAINING: {_E.SERVE: _S.READY, _E.SLEEP: _S.SLEEPING, _E.EXIT: _S.STOPPED},
+    _S.DRAINING: {
+        _E.SERVE: _S.READY,
+        _E.SLEEP: _S.SLEEPING,
+        _E.GIVE_UP: _S.QUARANTINED,
+        _E.EXIT: _S.STOPPED,
+    },
     _S.SLEEPING: {
         _E.WAKE: _S.WARMING,
         _E.FETCH: _S.DOWNLOADING,
@@ -108,13 +113,15 @@ MEANS = {
 class Life:
     """Where an engine is, since when (of a clock that only counts on), and how often it was launched.
 
-    `failures` counts ends in a row that nobody asked for; one that has served for long enough starts counting anew.
+    `failures` counts ends in a row that nobody asked for, `crashes` those soon after it was ready; one that has served
+    for long enough starts counting anew.
     """
 
     state: EngineState = EngineState.PLANNED
     since_s: float = 0.0
     launches: int = 0
     failures: int = 0
+    crashes: int = 0
     ready_at_s: float | None = None
 
     @property
@@ -122,18 +129,29 @@ class Life:
         return max(0, self.launches - 1)
 
 
+def launched(life: Life) -> Life:
+    """The life once a process runs: a launch that waits for its turn is none yet."""
+    return replace(life, launches=life.launches + 1, ready_at_s=None)
+
+
 def lived(life: Life, event: Event, now_s: float) -> Life:
     """The life after `event` at `now_s`. Raises IllegalStepError for a pair that is not in the table."""
     state = step(life.state, event)
     after = replace(life, state=state, since_s=now_s)
-    if event in (Event.LAUNCH, Event.ADOPT):
-        return replace(after, launches=life.launches + 1, ready_at_s=None)
     if event is Event.SERVE:
         return replace(after, ready_at_s=now_s if life.ready_at_s is None else life.ready_at_s)
-    if state is EngineState.FAILED:
-        ready_for_s = 0.0 if life.ready_at_s is None else now_s - life.ready_at_s
-        return replace(after, failures=failures_after(life.failures, ready_for_s), ready_at_s=None)
-    return after
+    if event is Event.MEND:
+        return replace(after, failures=0, crashes=0)
+    return _failed(after, now_s) if state is EngineState.FAILED else after
+
+
+def _failed(life: Life, now_s: float) -> Life:
+    ready_for_s = 0.0 if life.ready_at_s is None else now_s - life.ready_at_s
+    failures = failures_after(life.failures, ready_for_s)
+    if ready_for_s >= STABLE_S:
+        return replace(life, failures=failures, crashes=0, ready_at_s=None)
+    has_served = life.ready_at_s is not None
+    return replace(life, failures=failures, crashes=life.crashes + has_served, ready_at_s=None)
 
 
 def step(state: EngineState, event: Event) -> EngineState:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from engines.kinds.kind import NotServableError
 from engines.starting.symptoms.symptom import Kind, Symptom, Trouble
 from engines.starting.symptoms.table import SYMPTOMS
 
@@ -117,15 +118,33 @@ def cannot_start(error: OSError) -> Failure:
     return Failure(Trouble.UNKNOWN, Kind.RETRY_SAME, f"it cannot be started: {error}", "", "not started")
 
 
-def silent(quiet_s: float) -> Failure:
-    """A ready engine that we ended because it answered no more."""
+def hung(why: str) -> Failure:
+    """An engine that served and that we ended, because it did so no more."""
     return Failure(
         Trouble.HANG,
         Kind.RETRY_SAME,
-        f"it did not answer /health for {quiet_s:.0f} s and was stopped",
-        "Nothing: it is started again. If this repeats, look at the end of its log.",
+        f"it hung and was stopped: {why}",
+        "Nothing: it is started again. If this repeats, look at the end of its log and the kernel log (`dmesg`).",
         "stopped by Spillway",
     )
+
+
+def stranger(why: str) -> Failure:
+    """An engine whose port another program has taken."""
+    return Failure(
+        Trouble.PORT, Kind.RETRY_SAME, why, "Nothing: it is started again on another port.", "stopped by Spillway"
+    )
+
+
+def not_servable(error: NotServableError) -> Failure:
+    """An engine that runs, but cannot serve what was planned."""
+    kind = Kind.PERMANENT if error.is_permanent else Kind.RETRY_SAME
+    return Failure(Trouble.MODEL, kind, str(error).rstrip("."), "", "stopped by Spillway")
+
+
+def not_fetched(why: str) -> Failure:
+    """An engine whose files are not there. Disks get room again and hubs come back, so it is tried for ever."""
+    return Failure(Trouble.FETCH, Kind.RETRY_SAME, why.rstrip("."), "It is tried again and again.", "not started")
 
 
 def stage(lines: Iterable[str]) -> Stage:

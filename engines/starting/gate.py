@@ -53,12 +53,38 @@ class Device:
 
 
 @asynccontextmanager
-async def held(devices: Iterable[Device]) -> AsyncIterator[None]:
-    """All of them, taken in the order of their names, so that two groups can never wait for each other."""
+async def held(devices: Iterable[Device], stopping: asyncio.Event) -> AsyncIterator[bool]:
+    """All of them, taken in the order of their names, so that two groups can never wait for each other; False, and none
+    of them, if `stopping` comes first."""
     async with AsyncExitStack() as stack:
         for device in sorted(devices, key=lambda each: each.name):
-            await stack.enter_async_context(device.lock)
+            if not await _taken(device.lock, stopping):
+                await stack.aclose()
+                yield False
+                return
+            stack.callback(device.lock.release)
+        yield True
+
+
+@asynccontextmanager
+async def held_if_free(devices: Iterable[Device]) -> AsyncIterator[None]:
+    """Those of them that nobody holds: for what is there already and waits for no turn."""
+    async with AsyncExitStack() as stack:
+        for device in devices:
+            if not device.lock.locked():
+                await stack.enter_async_context(device.lock)
         yield
+
+
+async def _taken(lock: asyncio.Lock, stopping: asyncio.Event) -> bool:
+    taking = asyncio.ensure_future(lock.acquire())
+    leaving = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({taking, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+    # Whoever waits and is let in at the same moment has it.
+    return taking.done() or not taking.cancel()
 
 
 async def wait_for_memory(

@@ -26,6 +26,7 @@ ROUNDING_GIB = 0.02
 SAME_TRIES: Mapping[Trouble, int | None] = {
     Trouble.SHARE_NOT_FREE: None,
     Trouble.DISK: None,
+    Trouble.FETCH: None,
     Trouble.UNKNOWN: 3,
     Trouble.HANG: 3,
     Trouble.FABRIC: 3,
@@ -34,6 +35,8 @@ SAME_TRIES: Mapping[Trouble, int | None] = {
     Trouble.OUT_OF_MEMORY_LOADING: 3,
 }
 USUAL_TRIES = 5
+# With the waits in between these are some five minutes.
+MOST_CRASHES = 8
 AGAIN = "It is not tried again: mend it, then `spillway down` and `spillway up`."
 
 Rung = Callable[[EnginePlan, EnginePlan, Failure], EnginePlan | None]
@@ -61,6 +64,13 @@ def next_try(planned: EnginePlan, current: EnginePlan, failure: Failure, tries: 
         return current if most is None or tries < most else _given_up(failure, often)
     tried = changes(planned, current)
     return _given_up(failure, f"It was tried with {tried} too." if tried else "")
+
+
+def crash_loop(failure: Failure, crashes: int) -> GiveUp | None:
+    """Whether an engine that ended so many times in a row soon after it was ready should be tried once more."""
+    if crashes <= MOST_CRASHES:
+        return None
+    return _given_up(failure, f"It ended {crashes} times in a row soon after it was ready.")
 
 
 def _given_up(failure: Failure, tried: str) -> GiveUp:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from engines.kinds import vllm
-from engines.plan import EnginePlan
+from engines.kinds.registry import kind_of
+from engines.life.note import Note
 from engines.processes.keeper import Orders
-from engines.processes.process import Kept, records_folder
+from engines.processes.process import Kept
+from engines.processes.record import record_path
 
 # An engine on the CPU shares it with the router and the clients: they come first, or they wait for its tokens.
 CPU_ENGINE_NICE = 5
@@ -23,19 +25,23 @@ def log_path(home: Path, name: str) -> Path:
     return home / "logs" / f"{name}.log"
 
 
-def launch(plan: EnginePlan, home: Path, port: int) -> Kept:
+def launch(note: Note, home: Path, reviver: Sequence[str]) -> Kept:
     """Start the engine's process. Raises OSError if there is none to be had."""
+    plan, kind = note.plan, kind_of(note.plan)
     scratch = tempfile.mkdtemp(prefix="spillway-", dir=scratch_root())
     orders = Orders(
-        name=plan.name,
-        command=vllm.command(plan, port),
-        log=str(log_path(home, plan.name)),
-        record=str(records_folder(home) / f"{plan.name}.json"),
+        name=note.instance,
+        command=kind.command(plan, note.port, note.mark),
+        log=str(log_path(home, note.instance)),
+        record=str(record_path(home, note.instance)),
         scratch=scratch,
-        grace_s=vllm.GRACE_S,
+        grace_s=kind.grace_s,
         nice=CPU_ENGINE_NICE if plan.cores else 0,
+        outlives=bool(reviver),
+        reviver=list(reviver),
+        note=note.to_json(),
     )
-    return Kept.start(orders, vllm.environment(plan, os.environ, scratch))
+    return Kept.start(orders, kind.environment(plan, os.environ, scratch, note.port))
 
 
 def choose_port(planned: int, was_taken: bool) -> int:

@@ -42,6 +42,7 @@ class Trouble(StrEnum):
     GPU_FAULT = "gpu fault"
     KILLED = "killed"
     HANG = "hang"
+    FETCH = "fetch"
     UNKNOWN = "unknown"
 
 
