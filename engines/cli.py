@@ -5,22 +5,21 @@ Decides nothing itself. What is slow to import is imported by the verb that need
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from engines import door, home, stack, up
+from engines import door, home, screen, stack, up
 from engines import runtime as runtimes
-from engines.feed import FeedError, follow
+from engines.feed import FeedError
 from engines.fetching import ensure_files
 from engines.gpus.cards import CardError
 from engines.gpus.nvml import read_gpus
@@ -31,14 +30,13 @@ from engines.models.download import DownloadError
 from engines.page.page import render_plan
 from engines.page.viewing import view_of
 from engines.pip import PipError
-from engines.plan import PlanError, RouterPlan
+from engines.plan import PlanError
 from engines.planning import planned
 from engines.progress import Show, SteadyConsole
 from engines.snapshot import models_to_json, state_home
 from engines.table import render_stack
 from engines.tables import TableError
 
-NOT_RUNNING = 3
 WIDE = 160
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 OURS = (
@@ -93,27 +91,16 @@ def down() -> None:
 
 @app.command()
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="one Snapshot and the router's status as JSON")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="all of it as JSON, a line each time")] = False,
     watch: Annotated[bool, typer.Option(help="again and again, until interrupted")] = False,
 ) -> None:
-    """What runs now. Exit code 3 if nothing does."""
+    """What runs now. Exit code 3 if nothing does, 1 if the supervisor is away and some of it lives."""
     console, at = _console(as_json), state_home()
-    if home.running_supervisor(at) is None:
-        console.print(f"nothing runs in {at}. `spillway up` starts the stack.", highlight=False)
-        raise typer.Exit(NOT_RUNNING)
-    plan = home.last_plan(at)
-    router = plan.router if plan else RouterPlan((), "127.0.0.1", 4000)
     with _our_errors(console):
-        for snapshot in follow(at):
-            said = door.read_status(router.host, router.port, router.keys_env)
-            if as_json:
-                print(json.dumps({"snapshot": asdict(snapshot), "router": said}), flush=True)
-            else:
-                if watch:
-                    console.clear()
-                console.print(render_stack(snapshot, said, router.host, router.port))
-            if not watch:
-                return
+        if watch:
+            screen.watch_status(at, console, as_json)
+        elif code := screen.show_status(at, console, as_json):
+            raise typer.Exit(code)
 
 
 @app.command()

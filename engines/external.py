@@ -13,7 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from engines.kinds.http import EngineHttp, EngineSilentError
-from engines.listed import ListedError, ListedModel, Props, read_any_load, read_models, read_props
+from engines.listed import (
+    UNKNOWN_CONTEXT_TOKENS,
+    ListedError,
+    ListedModel,
+    Props,
+    read_any_load,
+    read_models,
+    read_props,
+)
 from engines.plan import ExternalPlan
 from engines.snapshot import EngineState, EngineView, Load
 
@@ -24,8 +32,6 @@ MODELS_EVERY_S = 10.0
 # A server without figures of its load is asked for them again now and then: another may listen there by now.
 NO_LOAD_EVERY_S = 30.0
 LIMIT_S = 3.0
-# A server that does not say how long its context is refuses what is too long by itself.
-UNKNOWN_CONTEXT_TOKENS = 1_000_000
 _MISSING = frozenset({404, 405, 501})
 _LLAMA = "llamacpp"
 

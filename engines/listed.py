@@ -16,6 +16,8 @@ from engines.kinds.vllm_metrics import MetricsError, read_load
 from engines.snapshot import Load
 
 LLAMA_SAMPLE = re.compile(r"^llamacpp:(\w+)(?:\{.*\})? ([^\s]+)", re.MULTILINE)
+# A server that does not say how long its context is refuses what is too long by itself. (The router reckons alike.)
+UNKNOWN_CONTEXT_TOKENS = 1_000_000
 # Names of the key for the context that a request may have, as servers spell it.
 CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "n_ctx")
 # Names by which a Spillway lets its clients leave the choice of a model to it: they are no models.

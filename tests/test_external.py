@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from engines import external, listed
-from engines.external import UNKNOWN_CONTEXT_TOKENS, Externals
+from engines.external import Externals
 from engines.kinds.http import EngineHttp
-from engines.listed import ListedError, ListedModel
+from engines.listed import UNKNOWN_CONTEXT_TOKENS, ListedError, ListedModel
 from engines.plan import ExternalPlan
 from engines.snapshot import EngineState, EngineView
 
