@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported only now, so that --check answers in a fraction of a second.
     from router.serve import Alone, serve  # noqa: PLC0415
 
-    return serve(rules, keys, Alone(engines, models), options.home, seat)
+    return serve(rules, keys, Alone(engines, models), options.home, seat, _path(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,13 +91,17 @@ def _engine(text: str) -> tuple[str, str]:
     return name or parts.netloc.replace(":", "-"), url.rstrip("/").removesuffix("/v1")
 
 
+def _path(options: argparse.Namespace) -> Path | None:
+    """The stack.toml; None for engines by URL and the tiers that go with them."""
+    if options.config is None and options.engine:
+        return None
+    path: Path = options.config or Path("compose/stack.toml")
+    return path.absolute()
+
+
 def _rules(options: argparse.Namespace) -> Rules:
-    if options.config is not None:
-        rules = load_rules(options.config)
-    elif options.engine:
-        rules = Rules(tiers=ALONE_TIERS)
-    else:
-        rules = load_rules(Path("compose/stack.toml"))
+    path = _path(options)
+    rules = Rules(tiers=ALONE_TIERS) if path is None else load_rules(options.config or path)
     given = {key: vars(options)[key] for key in ("host", "port", "workers") if vars(options)[key] is not None}
     endpoint = rules.endpoint.model_dump() | given
     return parse_rules(rules.model_dump() | {"endpoint": endpoint}, "--host, --port and --workers")

@@ -1,6 +1,6 @@
 """The whole path of one request, from its first byte to the ledger: a star around `answer`.
 
-Read the Ask, view the Fleet and choose, open the first target that yields a token, relay, settle.
+Read the Ask, view the Fleet and choose, open the first target that yields a token (or wait for one), relay, settle.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import hmac
 from collections.abc import Mapping
 
 from router.ask import read_ask
-from router.attempts import Failure, broken, open_first
+from router.attempts import broken
 from router.config import Keys
 from router.decided import answered
 from router.errors import ApiError, StreamBroken
 from router.exchange import FAULT, STOPPING, Exchange
+from router.rounds import Course, carried_out
 from router.served import CLIENT_GONE, Doors, Served, refusal_lines, refused, settle
 from router.sse import error_event
 
@@ -32,20 +33,19 @@ async def answer(doors: Doors, exchange: Exchange) -> None:
     except ApiError as error:
         exchange.refuse(error)
         return
-    decision = doors.watch.decide(ask, doors.money(), exchange.arrived_s)
-    failures: list[Failure] = []
+    course = Course(doors.watch.decide(ask, doors.money(), exchange.arrived_s))
     try:
-        if decision.refusal is not None:
-            raise decision.refusal
-        served = await open_first(doors, ask, decision, exchange.arrived_s, failures)
+        served = await carried_out(doors, ask, course, exchange.arrived_s)
     except ApiError as error:
-        refused(doors, ask, decision, exchange.arrived_s, error, len(failures))
-        exchange.refuse(error, refusal_lines(ask, decision, len(failures)))
+        attempts = len(course.failures)
+        refused(doors, ask, course.decision, exchange.arrived_s, error, attempts)
+        exchange.refuse(error, refusal_lines(ask, course.decision, attempts))
         return
     except asyncio.CancelledError:
-        refused(doors, ask, decision, exchange.arrived_s, _why_cancelled(exchange), len(failures) + 1)
+        attempts = len(course.failures) + bool(course.decision.targets)
+        refused(doors, ask, course.decision, exchange.arrived_s, _why_cancelled(exchange), attempts)
         raise
-    doors.watch.decisions.append(answered(ask, decision, served.target.name, served.reason, served.attempts))
+    doors.watch.decisions.append(answered(ask, course.decision, served.target.name, served.reason, served.attempts))
     await _deliver(doors, served, exchange)
 
 

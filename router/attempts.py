@@ -32,7 +32,8 @@ Failure = TargetUnavailable | ContextExceeded | RequestRefused
 
 async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, failures: list[Failure]) -> Served:
     """The first target that yields a first token; failed tries go to `failures`. Raises ApiError when none does."""
-    for attempt, target in enumerate(decision.targets, start=1):
+    for target in decision.targets:
+        attempt = len(failures) + 1
         reason = _reason(failures[0]) if failures else decision.reason
         try:
             return await _try(doors, ask, target, reason, attempt, arrived_s)

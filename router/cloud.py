@@ -19,39 +19,29 @@ from router.cloud_reply import CloudReply
 from router.config import Cloud
 from router.errors import ContextExceeded, StreamBroken, TargetUnavailable, error_answer
 from router.fleet import Target
+from router.forward import OPENAI_FIELDS
 from router.patience import Patience
 from router.reply import Reading
 from router.sse import DONE, usage_of
 
-SAMPLING = {
-    "temperature",
-    "top_p",
-    "n",
-    "stop",
-    "seed",
-    "logit_bias",
-    "presence_penalty",
-    "frequency_penalty",
-    "best_of",
-}
-LENGTHS = {"max_tokens", "max_completion_tokens", "reasoning_effort"}
-TOOLS = {"tools", "tool_choice", "parallel_tool_calls", "response_format"}
-FORWARDED = frozenset({"messages", "prompt", "suffix", "echo", "logprobs", "top_logprobs", "user"}) | (
-    SAMPLING | LENGTHS | TOOLS
-)
 LONGEST_MESSAGE = 500
 # The SDK has time limits of its own; those of the request must end it before them.
 OURS_FIRST_S = 5.0
 
 
 class Clouds:
-    """Cloud deployments by name, with their keys read once from the environment."""
+    """Cloud deployments by name, with their keys read from the environment."""
 
     def __init__(self, clouds: Mapping[str, Cloud], environment: Mapping[str, str] = os.environ) -> None:
-        self._clouds = dict(clouds)
-        self._keys = {name: environment.get(cloud.key_env, "") for name, cloud in clouds.items()}
+        self._environment = environment
         self._sdk: Any = None
         self._errors: Any = None
+        self.obey(clouds)
+
+    def obey(self, clouds: Mapping[str, Cloud]) -> None:
+        """These deployments from now on. Calls under way go on."""
+        self._clouds = dict(clouds)
+        self._keys = {name: self._environment.get(cloud.key_env, "") for name, cloud in clouds.items()}
 
     @property
     def off(self) -> dict[str, str]:
@@ -88,13 +78,16 @@ class Clouds:
     async def open(self, ask: Ask, target: Target, patience: Patience) -> CloudReply:
         """Send the Ask and wait for its first token. Raises TargetUnavailable, RequestRefused or ContextExceeded."""
         name = target.name.removeprefix("cloud/")
+        cloud, key = self._clouds.get(name), self._keys.get(name)
+        if cloud is None or not key or self._sdk is None:
+            raise TargetUnavailable(target.name, "off", "an edit of stack.toml has taken it away")
         call = self._sdk.acompletion if ask.endpoint is Endpoint.CHAT else self._sdk.atext_completion
         reply: CloudReply | None = None
         try:
             async with asyncio.timeout(patience.first_s):
                 # For the SDK this is the longest silence at any time, also long after the first token.
                 longest_s = max(patience.first_s, patience.silence_s) + OURS_FIRST_S
-                answer = await call(**_arguments(ask, self._clouds[name], self._keys[name], longest_s))
+                answer = await call(**_arguments(ask, cloud, key, longest_s))
                 reply = self._reply(ask, target, answer, patience)
                 await reply.until_first_token()
         except BaseException as error:
@@ -146,7 +139,7 @@ async def _nothing() -> None:
 
 def _arguments(ask: Ask, cloud: Cloud, key: str, timeout_s: float) -> dict[str, Any]:
     body = ask.body
-    arguments = {field: value for field, value in body.items() if field in FORWARDED}
+    arguments = {field: value for field, value in body.items() if field in OPENAI_FIELDS}
     arguments |= {"model": cloud.model, "api_key": key, "timeout": timeout_s, "max_retries": 0, "num_retries": 0}
     if body.get("tools"):
         # Else litellm looks for tools of its proxy in them, with a package that only the proxy installs.

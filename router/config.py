@@ -6,17 +6,19 @@ Validation happens here and nowhere else; the engines' table [models] is theirs 
 from __future__ import annotations
 
 import difflib
+import fcntl
 import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-ENGINE_TABLES = frozenset({"models", "gpus"})
+ENGINE_TABLES = frozenset({"models", "external", "gpus"})
 MOST_WORKERS = 64
 # Whoever stops the whole stack waits for the router and then for the engines, and not for ever.
 LONGEST_DRAIN_S = 30.0
@@ -165,7 +167,19 @@ TABLES: Mapping[str, type[Table]] = {
 
 def load_rules(path: Path) -> Rules:
     """Read and validate `path`. Raises ConfigError."""
-    return parse_rules(_toml(path), str(path))
+    try:
+        return rules_of(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name another file with --config") from error
+
+
+def rules_of(content: bytes, source: str) -> Rules:
+    """Validate the content of a stack.toml. Raises ConfigError."""
+    try:
+        tables = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}") from error
+    return parse_rules(tables, source)
 
 
 def parse_rules(tables: Mapping[str, Any], source: str) -> Rules:
@@ -180,13 +194,33 @@ def parse_rules(tables: Mapping[str, Any], source: str) -> Rules:
 def keep_rules(rules: Rules) -> int:
     """A file descriptor in memory with these rules, for workers that are started after stack.toml has changed."""
     fd = os.memfd_create("spillway-rules")
-    os.write(fd, rules.model_dump_json().encode())
+    keep_rules_in(fd, rules)
     return fd
 
 
+def keep_rules_in(fd: int, rules: Rules) -> None:
+    """These rules from now on. Every worker may write them: they all read the same file."""
+    content = rules.model_dump_json().encode()
+    with _locked(fd, fcntl.LOCK_EX):
+        os.pwrite(fd, content, 0)
+        os.ftruncate(fd, len(content))
+
+
 def kept_rules(fd: int) -> Rules:
-    """What `keep_rules` wrote; any number of processes may read it."""
-    return Rules.model_validate_json(os.pread(fd, os.fstat(fd).st_size, 0))
+    """What was kept last; any number of processes may read it."""
+    with _locked(fd, fcntl.LOCK_SH):
+        content = os.pread(fd, os.fstat(fd).st_size, 0)
+    return Rules.model_validate_json(content)
+
+
+@contextmanager
+def _locked(fd: int, how: int) -> Iterator[None]:
+    """For this process alone, by a lock that belongs to the process and not to the descriptor, which is shared."""
+    fcntl.lockf(fd, how)
+    try:
+        yield
+    finally:
+        fcntl.lockf(fd, fcntl.LOCK_UN)
 
 
 def read_keys(endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -> Keys:
@@ -201,13 +235,10 @@ def read_keys(endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -
     return Keys(accepted)
 
 
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name another file with --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+def engine_key(key_env: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The key of an engine that somebody else runs; None where there is none, or none that can stand in a header."""
+    key = environment.get(key_env, "").strip()
+    return key if key and key.isascii() and key.isprintable() else None
 
 
 def _must_exist(key: str, name: str, table: Mapping[str, object]) -> None:

@@ -43,7 +43,7 @@ class ApiError(Exception):
 class TargetUnavailable(Exception):
     """This target gave no first token; the next one may. `cause` goes into `fallback:<cause>`.
 
-    `saturated` means busy, not ill: it must not cool the target down.
+    `saturated` means busy, not ill: it must not cool the target down. `was_reached`: it may have had the request.
     """
 
     target: str
@@ -51,6 +51,7 @@ class TargetUnavailable(Exception):
     message: str
     retry_after_s: float | None = None
     saturated: bool = False
+    was_reached: bool = True
 
 
 @dataclass(eq=False)

@@ -16,10 +16,13 @@ import structlog
 from engines.snapshot import EngineState, EngineView, HostView, ModelView, Snapshot, connect_feed, from_json
 from router.errors import TargetUnavailable
 from router.fleet import EXTERNAL
+from router.lobby import Lobby
 from router.upstream import ServedModel, Upstream
 from router.watch import Watch
 
 RETRY_S = 0.25
+# A supervisor that does not read is not written to either.
+MOST_UNREAD_BYTES = 1024 * 1024
 POLL_S = 1.0
 # An engine that does not say how long its context is refuses what is too long by itself.
 UNKNOWN_CONTEXT_TOKENS = 1_000_000
@@ -28,30 +31,57 @@ NO_HOST = HostView(total_bytes=0, available_bytes=0)
 log = structlog.get_logger()
 
 
-async def follow_supervisor(home: Path, watch: Watch) -> None:
-    """Put every Snapshot of the supervisor into `watch`; reconnect for ever when it is away."""
-    heard_last_time = True
-    while True:
+class Line:
+    """The connection to the supervisor: Snapshots in, Reports out. Without a supervisor what is said goes nowhere."""
+
+    def __init__(self, watch: Watch, lobby: Lobby) -> None:
+        self._watch = watch
+        self._lobby = lobby
+        self._writer: asyncio.StreamWriter | None = None
+        # Models that the supervisor was told of since its last Snapshot: once is enough.
+        self._told: set[str] = set()
+
+    async def follow(self, home: Path) -> None:
+        """Put every Snapshot of the supervisor in `home` into the Watch; reconnect for ever when it is away."""
+        heard_last_time = True
+        while True:
+            try:
+                await self._read(home)
+            except (OSError, ValueError) as error:
+                if heard_last_time:
+                    log.warning("supervisor not heard", home=str(home), error=str(error))
+                heard_last_time = False
+            else:
+                heard_last_time = True
+            await asyncio.sleep(RETRY_S)
+
+    async def _read(self, home: Path) -> None:
+        reader, self._writer = await connect_feed(home)
         try:
-            await _read_feed(home, watch)
-        except (OSError, ValueError) as error:
-            if heard_last_time:
-                log.warning("supervisor not heard", home=str(home), error=str(error))
-            heard_last_time = False
-        else:
-            heard_last_time = True
-        await asyncio.sleep(RETRY_S)
+            while line := await reader.readline():
+                self._watch.heard(from_json(line), time.monotonic())
+                self._told.clear()
+                self._report()
+        finally:
+            self._writer.close()
+            self._writer = None
 
+    def want(self, model: str) -> None:
+        """A sleeping engine of this model was passed over for a cloud."""
+        self._watch.want(model)
+        self.tell(model)
 
-async def _read_feed(home: Path, watch: Watch) -> None:
-    reader, writer = await connect_feed(home)
-    try:
-        while line := await reader.readline():
-            now_s = time.monotonic()
-            watch.heard(from_json(line), now_s)
-            writer.write(watch.report(now_s).to_json())
-    finally:
-        writer.close()
+    def tell(self, model: str) -> None:
+        """Report now, and not only after the next Snapshot, that a model is wanted. In the next turn of the loop, for
+        who waits must have sat down by then."""
+        if self._writer is not None and model not in self._told:
+            self._told.add(model)
+            asyncio.get_running_loop().call_soon(self._report)
+
+    def _report(self) -> None:
+        writer = self._writer
+        if writer is not None and writer.transport.get_write_buffer_size() < MOST_UNREAD_BYTES:
+            writer.write(self._watch.report(time.monotonic(), self._lobby.wanted()).to_json())
 
 
 async def poll_engines(

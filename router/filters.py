@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from router.ask import Ask, Endpoint
 from router.errors import ApiError
-from router.fleet import Fleet, Place, Target
+from router.fleet import OLLAMA, Fleet, Place, Target
 
 # No vocabulary in use packs more text than this into a token on average: a prompt that is too long even so is too
 # long. What is closer to the limit the engine counts exactly.
@@ -23,7 +23,7 @@ Targets = Sequence[Target]
 
 
 def _no_such_model(ask: Ask, fleet: Fleet, _candidates: Targets) -> ApiError:
-    if ask.model is None or not fleet.complete:
+    if ask.model is None or not fleet.complete or ask.model in fleet.models:
         return starting()
     names = ", ".join(sorted(fleet.model_names())) or "none"
     message = f"the model {ask.requested!r} does not exist; there are: {names}, auto, tier/<tier>, task/<task>"
@@ -48,10 +48,16 @@ def _no_capability(ask: Ask, _fleet: Fleet, candidates: Targets) -> ApiError:
     return ApiError(400, "unsupported_capability", f"the request needs {needs}, which no target has: {can}")
 
 
+def _one_answer(ask: Ask, _fleet: Fleet, candidates: Targets) -> ApiError:
+    names = ", ".join(target.name for target in candidates)
+    message = f"the request needs {ask.answers} answers at once (n, or several prompts); {names} gives one"
+    return ApiError(400, "unsupported_capability", message, "n")
+
+
 def _too_long(ask: Ask, _fleet: Fleet, candidates: Targets) -> ApiError:
     sizes = ", ".join(f"{target.name} {target.context_tokens}" for target in candidates)
-    tokens = round(ask.prompt_bytes / MOST_BYTES_PER_TOKEN)
-    message = f"the prompt has at least {tokens} tokens, more than any target takes (context in tokens: {sizes})"
+    tokens = round(min(_least_tokens(ask, target) for target in candidates))
+    message = f"the prompt has about {tokens} tokens or more, too many for every target (context in tokens: {sizes})"
     return ApiError(400, "context_length_exceeded", message, "messages" if ask.endpoint is Endpoint.CHAT else "prompt")
 
 
@@ -65,9 +71,10 @@ class Filter(NamedTuple):
 SERVES_MODEL = Filter(_no_such_model, ": serves_model no")
 KEEPS_PRIVACY = Filter(_only_clouds, ": keeps_privacy no")
 IS_CAPABLE = Filter(_no_capability, ": is_capable no")
+GIVES_SEVERAL = Filter(_one_answer, ": gives_several no")
 FITS_CONTEXT = Filter(_too_long, ": fits_context no")
 # One after the other: each sees only what those before it let through.
-FILTERS = (SERVES_MODEL, KEEPS_PRIVACY, IS_CAPABLE, FITS_CONTEXT)
+FILTERS = (SERVES_MODEL, KEEPS_PRIVACY, IS_CAPABLE, GIVES_SEVERAL, FITS_CONTEXT)
 
 Dropped = Sequence[tuple[Filter, Target]]
 
@@ -80,9 +87,26 @@ def dropped_by(ask: Ask, target: Target) -> Filter | None:
         return KEEPS_PRIVACY
     if ask.needs and not ask.needs <= target.capabilities:
         return IS_CAPABLE
+    if target.kind == OLLAMA:
+        return _dropped_by_ollama(ask, target)
     if ask.prompt_bytes / MOST_BYTES_PER_TOKEN > target.context_tokens:
         return FITS_CONTEXT
     return None
+
+
+# Ollama 0.33: its /v1 reads no `n` and one prompt alone, and it cuts a prompt that is too long without a word.
+OLLAMA_CONTEXT_SHARE = 0.9
+
+
+def _dropped_by_ollama(ask: Ask, target: Target) -> Filter | None:
+    if ask.answers > 1:
+        return GIVES_SEVERAL
+    return FITS_CONTEXT if _least_tokens(ask, target) > OLLAMA_CONTEXT_SHARE * target.context_tokens else None
+
+
+def _least_tokens(ask: Ask, target: Target) -> float:
+    """What the prompt has at the very least; at Ollama as is learned, because nobody counts it again there."""
+    return ask.prompt_bytes / (target.pace.bytes_per_token if target.kind == OLLAMA else MOST_BYTES_PER_TOKEN)
 
 
 def refusal(ask: Ask, fleet: Fleet, dropped: Dropped) -> ApiError:

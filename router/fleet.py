@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
 from router.ask import BYTES_PER_TOKEN
-from router.config import Cloud, Rules
+from router.config import Cloud, Rules, engine_key
 
 # A report older than this says nothing about now: the engine counts as full (field practice is 0.2 to 2 s).
 STALE_S = 2.0
@@ -23,6 +23,7 @@ CLOUD_CONTEXT_TOKENS = 128_000
 TEXT = frozenset({"chat", "completion"})
 # The kind of an engine that runs elsewhere and reports no load, so none can be old.
 EXTERNAL = "url"
+OLLAMA = "ollama"
 
 
 class Place(StrEnum):
@@ -68,9 +69,12 @@ class Pace(msgspec.Struct, frozen=True):
 class Target(msgspec.Struct, frozen=True):
     """Anywhere an Ask can run. `off` says why it cannot take requests now; None means that it can.
 
-    `resting` is the cause of recent failures: it is passed over while another target can serve. `report_age_s` is how
-    old its load was when its snapshot was taken; None for what reports no load, of which none can be old. `key` is what
-    its counts are kept under: a replaced engine hands its name on while its last requests still run.
+    `starting`: it is on its way, or sleeps and comes when it is wanted. `returns_as` is the model by which one is
+    wanted that serves again after its end or its sleep; None where nobody promises that. `resting` is the cause of
+    recent failures: it is passed over while another target can serve. `report_age_s` is how old its load was when its
+    snapshot was taken; None for what reports no load, of which none can be old. `slots`: so many requests it serves at
+    once, the others queue; None where memory decides. `weight` is below 1 while it is slowed down. `key` is what its
+    counts are kept under: a replaced engine hands its name on while its last requests still run.
     """
 
     name: str
@@ -90,6 +94,11 @@ class Target(msgspec.Struct, frozen=True):
     report_age_s: float | None = None
     stale: bool = False
     key: str = ""
+    kind: str = ""
+    returns_as: str | None = None
+    slots: int | None = None
+    weight: float = 1.0
+    key_env: str | None = None
 
     def prompt_tokens(self, prompt_bytes: int) -> float:
         """Estimated, by this target's own bytes a token."""
@@ -97,10 +106,12 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """All targets at one moment. `complete` is False until the engines have been heard of."""
+    """All targets at one moment. `complete` is False until the engines have been heard of. `models` are wanted here,
+    also those of which no engine is known yet."""
 
     targets: tuple[Target, ...]
     complete: bool = True
+    models: frozenset[str] = frozenset()
 
     def model_names(self) -> frozenset[str]:
         return frozenset(name for target in self.targets for name in target.models)
@@ -116,6 +127,7 @@ class Counts(msgspec.Struct, frozen=True):
     pace: Mapping[str, Pace] = {}
     resting: Mapping[str, str] = {}
     cloud_off: Mapping[str, str] = {}
+    environment: Mapping[str, str] = {}
 
 
 def merge(snapshot: Snapshot | None, snapshot_age_s: float, rules: Rules, counts: Counts) -> Fleet:
@@ -129,9 +141,10 @@ def merge(snapshot: Snapshot | None, snapshot_age_s: float, rules: Rules, counts
                 counts.resting.get(target.name),
                 snapshot_age_s,
             )
-            for target in standing(snapshot, rules, counts.cloud_off)
+            for target in standing(snapshot, rules, counts.cloud_off, counts.environment)
         ),
         complete=snapshot is not None,
+        models=wanted_models(snapshot),
     )
 
 
@@ -139,13 +152,19 @@ IDLE = InFlight()
 UNKNOWN = Pace()
 
 
-def standing(snapshot: Snapshot | None, rules: Rules, cloud_off: Mapping[str, str]) -> tuple[Target, ...]:
-    """All targets without what changes from one request to the next."""
+def standing(
+    snapshot: Snapshot | None, rules: Rules, cloud_off: Mapping[str, str], environment: Mapping[str, str]
+) -> tuple[Target, ...]:
+    """All targets without what changes from one request to the next. `environment` has the keys of external engines."""
     engines = snapshot.engines if snapshot else ()
     models = {model.name: model for model in snapshot.models} if snapshot else {}
-    local = [_local(engine, models.get(engine.model)) for engine in engines]
+    local = [_local(engine, models.get(engine.model), environment) for engine in engines]
     cloud = [_cloud(name, cloud, list(models.values()), cloud_off) for name, cloud in rules.clouds.items()]
     return (*local, *cloud)
+
+
+def wanted_models(snapshot: Snapshot | None) -> frozenset[str]:
+    return frozenset(model.name for model in snapshot.models) if snapshot else frozenset()
 
 
 def as_seen(target: Target, in_flight: InFlight, pace: Pace, resting: str | None, snapshot_age_s: float) -> Target:
@@ -154,32 +173,70 @@ def as_seen(target: Target, in_flight: InFlight, pace: Pace, resting: str | None
     return replace(target, in_flight=in_flight, pace=pace, resting=resting, stale=stale)
 
 
-def _local(engine: EngineView, model: ModelView | None) -> Target:
+def _local(engine: EngineView, model: ModelView | None, environment: Mapping[str, str]) -> Target:
+    state, is_wanted = engine.state, model is not None
     return Target(
         name=f"local/{engine.name}",
         place=Place.LOCAL,
-        models=frozenset({engine.model, engine.name}),
-        served_name=engine.model,
+        # While it is being replaced an engine has a name that nobody may ask for.
+        models=frozenset({engine.model} if REPLACED in engine.name else {engine.model, engine.name}),
+        served_name=engine.served_name or engine.model,
         url=engine.url,
         context_tokens=engine.context_tokens,
         capabilities=frozenset(model.capabilities) if model else TEXT,
-        off=_why_off(engine),
-        starting=engine.state in STARTING,
+        off=_why_off(engine) or _why_no_key(engine.key_env, environment),
+        starting=state in STARTING or (state is EngineState.DRAINING and is_wanted),
         price=Price(0.0, 0.0),
         load=engine.load,
-        report_age_s=None if engine.kind == EXTERNAL else engine.load.age_s if engine.load else 0.0,
+        report_age_s=engine.load.age_s if engine.load else None if engine.kind == EXTERNAL else 0.0,
         key=f"local/{engine.name} {engine.url}",
+        kind=engine.kind,
+        returns_as=engine.model if _returns(engine, is_wanted) else None,
+        slots=engine.slots,
+        weight=engine.weight,
+        key_env=engine.key_env,
     )
 
 
-STARTING = frozenset({EngineState.PLANNED, EngineState.LAUNCHING, EngineState.LOADING, EngineState.WARMING})
+# In the name of an engine that replaces another or is replaced; no model may have it in its own.
+REPLACED = "~"
+_S = EngineState
+STARTING = frozenset({_S.PLANNED, _S.DOWNLOADING, _S.LAUNCHING, _S.LOADING, _S.WARMING, _S.SLEEPING})
+# One that failed to start as often in a row is not waited for.
+MOST_FAILED_STARTS = 2
+
+
+def _returns(engine: EngineView, is_wanted: bool) -> bool:
+    """Whether it serves again by itself or because it is wanted, should it not serve now. One that drains does if its
+    model is wanted still: it goes to sleep, or another takes its place."""
+    if engine.kind == EXTERNAL:
+        # Nobody here starts it.
+        return False
+    if engine.state is _S.FAILED:
+        return engine.failed_starts < MOST_FAILED_STARTS
+    if engine.state is _S.DRAINING:
+        return is_wanted
+    return engine.state is _S.READY or engine.state in STARTING
 
 
 def _why_off(engine: EngineView) -> str | None:
-    if engine.state is EngineState.READY:
+    state = engine.state
+    if state is _S.READY:
         return None
-    again = "" if engine.state is EngineState.FAILED else " again after"
-    return f"{engine.state}" + (f"{again}: {engine.last_error}" if engine.last_error else "")
+    words = DOING.get(state, "") or engine.progress
+    again = "" if state in ENDED else " again after"
+    what = f"{state} ({words})" if words else f"{state}"
+    return what + (f"{again}: {engine.last_error}" if engine.last_error else "")
+
+
+DOING = {_S.SLEEPING: "comes when it is wanted", _S.DRAINING: "takes nothing new"}
+ENDED = frozenset({_S.FAILED, _S.QUARANTINED, _S.STOPPED})
+
+
+def _why_no_key(key_env: str | None, environment: Mapping[str, str]) -> str | None:
+    if key_env is None or engine_key(key_env, environment):
+        return None
+    return f"the variable {key_env} is not set, or holds what no header can"
 
 
 def _cloud(name: str, cloud: Cloud, models: Sequence[ModelView], cloud_off: Mapping[str, str]) -> Target:

@@ -9,7 +9,9 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from engines.snapshot import Snapshot
 from router.fleet import Fleet, Place
+from router.gauges import snapshot_gauges
 from router.outcome import Outcome
 from router.tally import SECONDS, Sums, Tally, from_json
 
@@ -21,8 +23,15 @@ BOUNDS = (*map(str, SECONDS), "+Inf")
 class Metrics:
     """What finished requests add up to, and what the fleet looks like now."""
 
-    def __init__(self, view: Callable[[], Fleet], spent_today_usd: Callable[[], float], workers: int = 1) -> None:
+    def __init__(
+        self,
+        view: Callable[[], Fleet],
+        spent_today_usd: Callable[[], float],
+        workers: int = 1,
+        heard: Callable[[], tuple[Snapshot | None, float]] = lambda: (None, 0.0),
+    ) -> None:
         self._view = view
+        self._heard = heard
         self._spent_today_usd = spent_today_usd
         self._workers = workers
         self._tally = Tally()
@@ -39,17 +48,27 @@ class Metrics:
     def text(self, others: Sequence[bytes] = ()) -> bytes:
         """The page: this worker's counts with what other workers have exported. Raises ValueError if one is none."""
         sums = [*self._tally.sums(), *(each for other in others for each in from_json(other))]
-        return generate_latest(_Page(sums, self._view(), self._spent_today_usd(), self._workers))
+        return generate_latest(_Page(sums, self._view(), self._spent_today_usd(), self._workers, *self._heard()))
 
 
 class _Page(Collector):
     """All families of one scrape."""
 
-    def __init__(self, sums: Sequence[Sums], fleet: Fleet, spent_today_usd: float, workers: int) -> None:
+    def __init__(
+        self,
+        sums: Sequence[Sums],
+        fleet: Fleet,
+        spent_today_usd: float,
+        workers: int,
+        snapshot: Snapshot | None,
+        snapshot_age_s: float,
+    ) -> None:
         self._sums = sums
         self._fleet = fleet
         self._spent_today_usd = spent_today_usd
         self._workers = workers
+        self._snapshot = snapshot
+        self._snapshot_age_s = snapshot_age_s
 
     def collect(self) -> Iterator[Metric]:
         yield _requests(self._sums)
@@ -60,6 +79,7 @@ class _Page(Collector):
         whole = [(each, each.e2e_s, each.e2e_buckets) for each in self._sums]
         yield _histogram("request_seconds", "Time from arrival to the last byte", whole)
         yield from _gauges(self._fleet, self._spent_today_usd)
+        yield from snapshot_gauges(self._snapshot, self._snapshot_age_s)
         yield GaugeMetricFamily("spillway_workers", "Router processes that share the port", self._workers)
 
 

@@ -34,7 +34,9 @@ Latches = Mapping[tuple[str, str], bool]
 class Decision(msgspec.Struct, frozen=True):
     """Where to try, in order, and why there. `refusal` is set when there is nowhere.
 
-    `spilling` is the new spill state per (target, tier), for the next decision.
+    `spilling` is the new spill state per (target, tier), for the next decision. `can_wait`: an engine of the tier's own
+    may serve later what nobody serves now. `asleep` is the model by which one is wanted that is off and will be there;
+    `prefers_it`: it would have gone there, were it awake.
     """
 
     targets: tuple[Target, ...]
@@ -42,6 +44,9 @@ class Decision(msgspec.Struct, frozen=True):
     refusal: ApiError | None = None
     spilling: Latches = {}
     considered: tuple[str, ...] = ()
+    can_wait: bool = False
+    asleep: str | None = None
+    prefers_it: bool = False
 
 
 class Money(msgspec.Struct, frozen=True):
@@ -73,14 +78,16 @@ def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money
             decision = _unheard(decision, tier)
     else:
         why = _outside_tier(ask, fleet, outside) if outside else refusal(ask, fleet, dropped)
-        decision = Decision((), ask.how, why)
+        decision = Decision((), ask.how, why, can_wait=_is_about_to_come(ask, fleet, tier))
     return replace(decision, considered=explained(dropped)) if dropped else decision
 
 
-def _rank(ask: Ask, tier: Tier, target: Target) -> tuple[int, bool, int, str]:
-    """By the tier's order; among equals those that keep the promise, and of them the one with the least work."""
+def _rank(ask: Ask, tier: Tier, target: Target) -> tuple[int, bool, float, float, str]:
+    """By the tier's order; among equals those that keep the promise, and of them the one with the least work for what
+    it can do."""
     late = forecast(target, need_of(ask, target, tier)).ttft_s > tier.ttft_target_s
-    return _position(target, tier.order), late, target.in_flight.promised_tokens, target.name
+    work = target.in_flight.promised_tokens / target.weight
+    return _position(target, tier.order), late, work, -target.weight, target.name
 
 
 def _position(target: Target, order: Sequence[str]) -> int:
@@ -129,23 +136,40 @@ def reserved_usd(ask: Ask, target: Target) -> float:
 def _decide(ask: Ask, ranked: Sequence[Target], tier: Tier, rules: Rules, spilling: Latches, money: Money) -> Decision:
     usable = [each for each in ranked if each.off is None and (each.place is LOCAL or _affordable(ask, each, money))]
     if not usable:
-        return Decision((), ask.how, _nobody(ask, ranked))
+        return _with_sleepers(Decision((), ask.how, _nobody(ask, ranked)), ranked)
     # A target that rests after failures is the last resort, not lost: the sort keeps the order of the others.
     if len(usable) > 1:
         usable.sort(key=_rests)
     first = usable[0]
     if first.place is CLOUD:
-        return Decision(tuple(usable), _why_there(ask, ranked, first, tier))
+        return _with_sleepers(Decision(tuple(usable), _why_there(ask, ranked, first, tier)), ranked)
     latch = (first.name, ask.tier)
     need = need_of(ask, first, tier)
     expected = forecast(first, need)
     cause = judge(first, need, expected, spilling.get(latch, False))
     if cause is None:
-        return Decision(tuple(usable), _why_there(ask, ranked, first, tier), None, {latch: False})
+        returns = first.returns_as is not None
+        return Decision(tuple(usable), _why_there(ask, ranked, first, tier), None, {latch: False}, (), returns)
     # A deadline is one request's own: it says nothing about the next one.
     state = {} if cause == DEADLINE else {latch: tier.may_spill}
     refused = _too_long_a_wait(first, expected.ttft_s, max(rules.limits.max_wait_s, tier.ttft_target_s))
     return replace(_spill_or_wait(ask, ranked, usable, tier, cause, refused), spilling=state)
+
+
+def _with_sleepers(decision: Decision, ranked: Sequence[Target]) -> Decision:
+    """Of a decision for a cloud or for nobody: who else could serve later."""
+    first = decision.targets[0] if decision.targets else None
+    place = next((at for at, each in enumerate(ranked) if each is first), len(ranked))
+    sleepers = [(at, each.returns_as) for at, each in enumerate(ranked) if each.off is not None and each.returns_as]
+    at, asleep = sleepers[0] if sleepers else (len(ranked), None)
+    return replace(decision, can_wait=_can_return(ranked), asleep=asleep, prefers_it=at < place)
+
+
+def _is_about_to_come(ask: Ask, fleet: Fleet, tier: Tier) -> bool:
+    """Whether the Ask wants a model of which only the engine is not known yet, as just after the supervisor's start."""
+    is_wanted = bool(fleet.models) if ask.model is None else ask.model in fleet.models
+    is_local = any(place.startswith(LOCAL) for place in tier.order)
+    return is_wanted and is_local and not any(each.place is LOCAL for each in fleet.targets)
 
 
 def _rests(target: Target) -> bool:
@@ -161,10 +185,17 @@ def _spill_or_wait(
         # A cloud that rests is better than a refusal, but not better than a wait.
         clouds = [each for each in usable if each.place is CLOUD and (not _rests(each) or refused is not None)]
         if clouds:
-            return Decision((*clouds, *[each for each in usable if each not in clouds]), cause)
+            others = [each for each in usable if each not in clouds]
+            return Decision((*clouds, *others), cause, can_wait=_can_return(usable))
         reason = _why_no_spill(ranked)
     reason = reason or _why_there(ask, ranked, usable[0], tier)
-    return Decision(tuple(usable), reason) if refused is None else Decision((), reason, refused)
+    if refused is not None:
+        return Decision((), reason, refused)
+    return Decision(tuple(usable), reason, can_wait=_can_return(usable))
+
+
+def _can_return(targets: Sequence[Target]) -> bool:
+    return any(each.returns_as is not None for each in targets)
 
 
 def _why_no_spill(ranked: Sequence[Target]) -> str | None:

@@ -20,7 +20,8 @@ class Seat:
     """`number` counts from 0. A router alone has no rows, and opens its own socket: `listening` is then None.
 
     `listening` is bound but does not listen before `announce`; the parent keeps it open, so it outlives this process.
-    `rows_fd` and `shown_fd` are the shared memory of `router.rows` and `router.shown`, `ready_fd` a pipe to the parent.
+    `rows_fd` and `shown_fd` are the shared memory of `router.rows` and `router.shown`, `ready_fd` a pipe to the parent,
+    `rules_fd` what `router.config` keeps for whoever sits here next.
     """
 
     number: int = 0
@@ -29,6 +30,7 @@ class Seat:
     rows_fd: int | None = None
     shown_fd: int | None = None
     ready_fd: int | None = None
+    rules_fd: int | None = None
 
 
 ALONE = Seat()
@@ -38,8 +40,8 @@ ALONE = Seat()
 class Place:
     """A Seat as the parent writes it on a worker's command line: descriptors by number.
 
-    `rules_fd` has the validated rules as JSON, so that a worker that is started again lives by the same rules as its
-    siblings, whatever has become of stack.toml.
+    `rules_fd` has the validated rules as JSON that were obeyed last, so that a worker that is started again lives by
+    the same rules as its siblings, whatever has become of stack.toml.
     """
 
     number: int
@@ -65,7 +67,7 @@ def take(place: Place) -> Seat:
     if os.getppid() != place.parent:
         sys.exit(1)
     listening = socket.socket(fileno=place.listening_fd)
-    return Seat(place.number, place.workers, listening, place.rows_fd, place.shown_fd, place.ready_fd)
+    return Seat(place.number, place.workers, listening, place.rows_fd, place.shown_fd, place.ready_fd, place.rules_fd)
 
 
 def announce(seat: Seat, listening: socket.socket) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket
 from types import FrameType
 
 import structlog
@@ -21,9 +22,11 @@ from engines.snapshot import ModelView
 from router.app import create_app
 from router.cloud import Clouds
 from router.config import Keys, Rules
-from router.feed import follow_supervisor, poll_engines
+from router.edits import Edits
+from router.feed import Line, poll_engines
 from router.front import Front
 from router.ledger import Ledger, LedgerError
+from router.lobby import Lobby
 from router.metrics import Metrics
 from router.outbox import Outbox
 from router.port import PortError, open_port, port_of
@@ -66,40 +69,33 @@ structlog.configure(
 )
 
 
-def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE) -> int:
-    """Serve until TERM or INT; returns the exit code. Without engines in `alone`, `home` has a supervisor."""
+def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE, config: Path | None = None) -> int:
+    """Serve until TERM or INT; returns the exit code. Without engines in `alone`, `home` has a supervisor. The rules
+    are read again from `config` when that changes."""
     try:
         listening = seat.listening or open_port(rules.endpoint.host, rules.endpoint.port)
         ledger = Ledger(home / "ledger.sqlite3", worker=seat.number)
     except (PortError, LedgerError) as error:
         print(error, file=sys.stderr)
         return 1
-    rules = _at_port(rules, port_of(listening))
-    watch = Watch(rules, None if seat.rows_fd is None else Rows(seat.rows_fd, seat.number, seat.workers))
-    clouds = Clouds(rules.clouds)
-    watch.cloud_off = clouds.off
-    metrics = Metrics(watch.now, lambda: ledger.spent_today_usd, seat.workers)
-    reports = Reports(seat, watch, metrics, ledger)
+    doors = _open(_at_port(rules, port_of(listening)), keys, ledger, seat, config)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        outbox = Outbox()
-        doors = Doors(keys, watch, outbox, Upstream(rules.limits, outbox), clouds, ledger, metrics, reports, seat)
-        tasks = [
-            asyncio.create_task(each) for each in (_feed(alone, home, doors), _warm(clouds, watch), reports.keep())
-        ]
-        await _hear(watch)
+        loops = (_feed(alone, home, doors), _keep_rules(doors), doors.reports.keep())
+        tasks = [asyncio.create_task(each) for each in loops]
+        await _hear(doors.watch)
         yield {"doors": doors}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await _stop(outbox)
+        await _stop(doors.outbox)
         await doors.upstream.close()
-        await clouds.close()
+        await doors.clouds.close()
         ledger.close()
-        reports.show()
+        doors.reports.show()
 
-    server = _Server(_config(create_app(lifespan), rules.limits.drain_s))
+    server = _Server(_config(create_app(lifespan), rules.limits.drain_s), doors.lobby)
     # A signal before uvicorn listens to it counts too.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
@@ -108,9 +104,33 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
     return 0
 
 
+def _open(rules: Rules, keys: Keys, ledger: Ledger, seat: Seat, config: Path | None) -> Doors:
+    """All doors, none of which needs the loop yet."""
+    watch = Watch(rules, None if seat.rows_fd is None else Rows(seat.rows_fd, seat.number, seat.workers))
+    clouds = Clouds(rules.clouds)
+    watch.cloud_off = clouds.off
+    lobby, outbox = Lobby(), Outbox()
+    watch.on_change = lobby.tell
+    upstream = Upstream(rules.limits, outbox)
+    metrics = Metrics(watch.now, lambda: ledger.spent_today_usd, seat.workers, watch.newest)
+    reports = Reports(seat, watch, metrics, ledger)
+    edits = Edits(config, watch, clouds, upstream, seat.rules_fd)
+    line = Line(watch, lobby)
+    return Doors(keys, watch, line, lobby, outbox, upstream, clouds, ledger, metrics, reports, edits, seat)
+
+
 class _Server(uvicorn.Server):
     """The first TERM or INT begins the drain, which has an end of its own. Another one changes nothing: uvicorn's would
-    leave requests without an answer and their money without a row. An ordered stop ends with 0."""
+    leave requests without an answer and their money without a row. An ordered stop ends with 0. Who waits for an engine
+    is not waited for."""
+
+    def __init__(self, config: uvicorn.Config, lobby: Lobby) -> None:
+        super().__init__(config)
+        self._lobby = lobby
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self._lobby.close()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.should_exit = True
@@ -154,7 +174,7 @@ async def _feed(alone: Alone, home: Path, doors: Doors) -> None:
     if alone.engines:
         await poll_engines(alone.engines, alone.models, doors.upstream, doors.watch)
     else:
-        await follow_supervisor(home, doors.watch)
+        await doors.line.follow(home)
 
 
 async def _hear(watch: Watch) -> None:
@@ -165,10 +185,11 @@ async def _hear(watch: Watch) -> None:
         await asyncio.sleep(HEAR_EACH_S)
 
 
-async def _warm(clouds: Clouds, watch: Watch) -> None:
-    await clouds.warm()
-    watch.cloud_off = clouds.off
+async def _keep_rules(doors: Doors) -> None:
+    await doors.clouds.warm()
+    doors.watch.cloud_off = doors.clouds.off
     _spare_the_collector()
+    await doors.edits.keep()
 
 
 def _at_port(rules: Rules, port: int) -> Rules:

@@ -12,9 +12,12 @@ from router.ask import Ask
 from router.cloud import Clouds
 from router.config import Keys
 from router.decided import turned_away
+from router.edits import Edits
 from router.errors import ApiError
+from router.feed import Line
 from router.fleet import Place, Target
 from router.ledger import Ledger, Outcome
+from router.lobby import Lobby
 from router.metrics import Metrics
 from router.outbox import Outbox
 from router.policy import Decision, Money
@@ -37,12 +40,15 @@ class Doors(msgspec.Struct, frozen=True):
 
     keys: Keys
     watch: Watch
+    line: Line
+    lobby: Lobby
     outbox: Outbox
     upstream: Upstream
     clouds: Clouds
     ledger: Ledger
     metrics: Metrics
     reports: Reports
+    edits: Edits
     seat: Seat
 
     def money(self) -> Money:

@@ -47,9 +47,11 @@ def forecast(target: Target, need: Need) -> Forecast:
     if target.stale:
         # Stale telemetry counts as full, never as idle.
         return Forecast(math.inf, QUEUE)
-    in_flight = target.in_flight
-    longest_s = (in_flight.unstarted_tokens + need.prompt_tokens) / target.pace.prefill_tokens_per_s
+    in_flight, slots = target.in_flight, target.slots
+    longest_s = (in_flight.unstarted_tokens + need.prompt_tokens) / (target.pace.prefill_tokens_per_s * target.weight)
     cause = TTFT
+    if slots is not None and in_flight.requests >= slots and (slot_s := _slot_s(target, slots)) > longest_s:
+        longest_s, cause = slot_s, QUEUE
     if target.load is not None and (room_s := _kv_room_s(target, target.load, need)) > longest_s:
         longest_s, cause = room_s, KV
     # Engines serve in order of arrival: whoever comes now waits at least as long as the head has waited already.
@@ -76,11 +78,17 @@ def _kv_room_s(target: Target, load: Load, need: Need) -> float:
         return 0.0
     reported = load.kv_used_fraction * capacity
     missing = (held if held > reported else reported) + need.prompt_tokens + need.answer_tokens - capacity
-    return missing / freed_tokens_per_s(target.pace, capacity) if missing > 0 else 0.0
+    return missing / (freed_tokens_per_s(target.pace, capacity) * target.weight) if missing > 0 else 0.0
+
+
+def _slot_s(target: Target, slots: int) -> float:
+    """Time until all who came before have been given a slot and one more is free, at the usual length of answers."""
+    ahead = target.in_flight.requests - slots + 1
+    return ahead / slots * target.pace.answer_tokens / (target.pace.stream_tokens_per_s * target.weight)
 
 
 def _answer_s(target: Target, need: Need) -> float:
-    return need.answer_tokens / target.pace.stream_tokens_per_s
+    return need.answer_tokens / (target.pace.stream_tokens_per_s * target.weight)
 
 
 def _kv_is_full(target: Target, spilling: bool) -> bool:

@@ -49,8 +49,11 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "endpoint": f"http://{rules.endpoint.host}:{rules.endpoint.port}/v1",
         "ready": ready(fleet)[0],
         "workers": doors.seat.workers,
-        "worker": {"number": doors.seat.number, "pid": os.getpid()},
+        "worker": {"number": doors.seat.number, "pid": os.getpid(), "waiting": len(doors.lobby)},
         "snapshot_age_s": round(watch.snapshot_age_s(now_s), 3) if snapshot else None,
+        "refused": snapshot.refused if snapshot else "",
+        "busy": snapshot.busy if snapshot else "",
+        "config": {"path": None if doors.edits.path is None else str(doors.edits.path), "refused": doors.edits.refused},
         "engines": [to_builtins(engine) for engine in snapshot.engines] if snapshot else [],
         "gpus": [to_builtins(gpu) for gpu in snapshot.gpus] if snapshot else [],
         "host": to_builtins(snapshot.host) if snapshot else None,
@@ -77,6 +80,8 @@ def _target(target: Target) -> dict[str, Any]:
         "pace": to_builtins(target.pace),
         "load": to_builtins(target.load) if target.load else None,
         "stale": target.stale,
+        "slots": target.slots,
+        "weight": target.weight,
     }
 
 

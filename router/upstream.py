@@ -18,7 +18,7 @@ import msgspec
 import orjson
 
 from router.ask import Ask
-from router.config import Limits
+from router.config import Limits, engine_key
 from router.connection import Connection, Origin
 from router.engine_reply import EngineReply, Stale
 from router.errand import in_task
@@ -44,7 +44,8 @@ class Upstream:
     """HTTP to engines, with connections kept alive for a while. Belongs to one event loop."""
 
     def __init__(self, limits: Limits, outbox: Outbox) -> None:
-        self._limits = limits
+        # An edit of stack.toml changes them.
+        self.limits = limits
         self._outbox = outbox
         self._idle: dict[Origin, list[Connection]] = {}
         self._open: set[Connection] = set()
@@ -63,7 +64,7 @@ class Upstream:
         Raises TargetUnavailable, RequestRefused or ContextExceeded. Cancelling it hangs up.
         """
         origin = origin_of(target.url or "")
-        request = _request(origin, ask, engine_body(ask, target.served_name))
+        request = _request(origin, ask, engine_body(ask, target.served_name, target.kind), target.key_env)
         while True:
             connection = self._kept(origin)
             if connection is None:
@@ -89,7 +90,7 @@ class Upstream:
             page = _Page(url, connection.used)
             connection.send(request, page)
             try:
-                async with asyncio.timeout(self._limits.connect_s):
+                async with asyncio.timeout(self.limits.connect_s):
                     status, body = await page.read
                 break
             except Stale:
@@ -118,11 +119,11 @@ class Upstream:
                 return await self._dial(origin, target)
         except TimeoutError as error:
             message = f"no connection within {patience.first_s:.3g} s"
-            raise TargetUnavailable(target, patience.cause, message) from error
+            raise TargetUnavailable(target, patience.cause, message, was_reached=False) from error
 
     async def _dial(self, origin: Origin, target: str) -> Connection:
         try:
-            async with asyncio.timeout(self._limits.connect_s):
+            async with asyncio.timeout(self.limits.connect_s):
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: Connection(origin, self._outbox, self._put_back, self._open.discard),
                     origin.host,
@@ -130,10 +131,10 @@ class Upstream:
                     ssl=_tls() if origin.tls else None,
                 )
         except TimeoutError as error:
-            message = f"no connection within {self._limits.connect_s:.3g} s ([limits] connect_s)"
-            raise TargetUnavailable(target, "connect", message) from error
+            message = f"no connection within {self.limits.connect_s:.3g} s ([limits] connect_s)"
+            raise TargetUnavailable(target, "connect", message, was_reached=False) from error
         except OSError as error:
-            raise TargetUnavailable(target, "connect", _words(error)) from error
+            raise TargetUnavailable(target, "connect", _words(error), was_reached=False) from error
         if connection.transport is not None:
             self._open.add(connection)
         return connection
@@ -203,9 +204,10 @@ def _request_line(origin: Origin, endpoint: str) -> bytes:
     return f"{head}accept: */*\r\ncontent-type: application/json\r\nx-request-id: ".encode()
 
 
-def _request(origin: Origin, ask: Ask, body: bytes) -> bytes:
+def _request(origin: Origin, ask: Ask, body: bytes, key_env: str | None) -> bytes:
+    key = "" if key_env is None else f"\r\nauthorization: Bearer {engine_key(key_env)}"
     trace = "".join(f"\r\n{name}: {value}" for name, value in ask.trace) if ask.trace else ""
-    rest = f"{ask.request_id}{trace}\r\ncontent-length: {len(body)}\r\n\r\n"
+    rest = f"{ask.request_id}{key}{trace}\r\ncontent-length: {len(body)}\r\n\r\n"
     return b"%b%b%b" % (_request_line(origin, ask.endpoint), rest.encode("latin-1"), body)
 
 

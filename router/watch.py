@@ -7,9 +7,10 @@ router processes, each has its own Watch, which adds what its siblings say they 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -18,7 +19,7 @@ from router.account import LONGEST_REST_S, REST_S, UNKNOWN, Account, uses_by_url
 from router.ask import Ask
 from router.config import Rules
 from router.decided import Decided
-from router.fleet import Fleet, Place, Target, as_seen, standing
+from router.fleet import Fleet, Place, Target, as_seen, standing, wanted_models
 from router.flight import Flight
 from router.pace import Finished, learn
 from router.policy import Decision, Latches, Money, choose, tokens_of
@@ -41,19 +42,25 @@ class Usage(msgspec.Struct, frozen=True):
 class Watch:
     """Newest snapshot, flights, paces, rests and spill state. Without `siblings` this process is the whole router."""
 
-    def __init__(self, rules: Rules, siblings: Siblings | None = None) -> None:
+    def __init__(
+        self, rules: Rules, siblings: Siblings | None = None, environment: Mapping[str, str] = os.environ
+    ) -> None:
         self.decisions: deque[Decided] = deque(maxlen=DECISIONS_KEPT)
         # Read by anybody, changed by `obey`: the Fleet is built from them.
         self.rules = rules
         self._cloud_off: Mapping[str, str] = {}
         self._siblings = siblings
+        self._environment = environment
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
         self._accounts: dict[str, Account] = {}
         # The newest of each name: who takes a name over goes on with what was learned of its answers.
         self._namesakes: dict[str, Account] = {}
         self._wanted: Counter[str] = Counter()
+        # Called when a target begins or ceases to take requests.
+        self.on_change: Callable[[], None] | None = None
         self._standing: list[tuple[Target, Account]] = []
+        self._there: dict[str, tuple[bool, str | None]] = {}
         self._spilling: dict[tuple[str, str], bool] = {}
         self._stand()
 
@@ -102,11 +109,15 @@ class Watch:
         """A sleeping engine of this model could have served a request."""
         self._wanted[model] += 1
 
-    def report(self, now_s: float) -> Report:
-        """What the supervisor is told. Forgets who was wanted, because it is told once."""
-        wanted, self._wanted = self._wanted, Counter()
+    def report(self, now_s: float, waiting: Mapping[str, int] | None = None) -> Report:
+        """What the supervisor is told. Forgets who was wanted, because it is told once; `waiting` are still here."""
+        wanted, self._wanted = self._wanted + Counter(waiting), Counter()
         sequence = self._snapshot.sequence if self._snapshot else 0
-        return Report(sequence, uses_by_url(self._accounts.values(), now_s), wanted)
+        return Report(sequence, uses_by_url(self._accounts.values(), now_s), dict(wanted))
+
+    def newest(self) -> tuple[Snapshot | None, float]:
+        """The newest Snapshot and its age, for readers that have no clock of their own."""
+        return self._snapshot, self.snapshot_age_s(time.monotonic())
 
     def now(self) -> Fleet:
         """The Fleet at this moment, for readers that have no clock of their own."""
@@ -119,7 +130,7 @@ class Watch:
             others = () if siblings is None else siblings.others(target.key)
             in_flight, resting = account.in_flight(now_s, others), account.resting(now_s, others)
             targets.append(as_seen(target, in_flight, account.pace, resting, snapshot_age_s))
-        return Fleet(tuple(targets), self._snapshot is not None)
+        return Fleet(tuple(targets), self._snapshot is not None, self._models)
 
     def decide(self, ask: Ask, money: Money, now_s: float) -> Decision:
         decision = choose(ask, self.view(now_s), self.rules, self._spilling, money)
@@ -178,6 +189,12 @@ class Watch:
         account.fail(cause, retry_after_s, now_s, () if siblings is None else siblings.others(account.key))
         self._publish(account)
 
+    def rest_s(self, target: Target, now_s: float) -> float:
+        """How much longer a target rests after its failures."""
+        account, siblings = self._account(target), self._siblings
+        rest = account.rest(() if siblings is None else siblings.others(account.key))
+        return 0.0 if rest is None else max(0.0, rest.until_s - now_s)
+
     def _publish(self, account: Account) -> None:
         if self._siblings is not None:
             self._siblings.publish(account.key, account.row())
@@ -192,12 +209,16 @@ class Watch:
 
     def _stand(self) -> None:
         """Build all of the Fleet that requests do not change."""
-        targets = standing(self._snapshot, self.rules, self._cloud_off)
+        targets = standing(self._snapshot, self.rules, self._cloud_off, self._environment)
+        self._models = wanted_models(self._snapshot)
         self._standing = [(target, self._account(target)) for target in targets]
         self._namesakes.update({target.name: account for target, account in self._standing})
         # What is gone is counted until its last request has ended.
-        there = {target.key for target in targets}
+        there = {target.key: (target.off is None, target.returns_as) for target in targets}
         self._accounts = {key: each for key, each in self._accounts.items() if each.requests or key in there}
+        before, self._there = self._there, there
+        if self.on_change is not None and there != before:
+            self.on_change()
 
 
 def _teach(account: Account, flight: Flight, usage: Usage, first_token_at_s: float, now_s: float) -> None:

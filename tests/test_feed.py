@@ -120,10 +120,12 @@ def test_the_snapshot_decides_where_a_request_goes(
     assert place(router) == (200, *expected)
 
 
-def test_local_only_is_told_when_to_come_back_and_then_served(followed: tuple[Router, Supervisor]) -> None:
+def test_local_only_is_told_when_to_come_back_once_its_time_is_over_and_then_served(
+    followed: tuple[Router, Supervisor],
+) -> None:
     router, supervisor = followed
     supervisor.tell(router, LOADING, None)
-    status, headers, answer = post(router, asked(), x_spillway_privacy="local-only")
+    status, headers, answer = post(router, asked(), x_spillway_privacy="local-only", x_spillway_deadline_ms="200")
     assert (status, answer["error"]["code"]) == (503, "no_target")
     assert int(headers["retry-after"]) > 0
     supervisor.tell(router, READY, IDLE)

@@ -1,0 +1,90 @@
+"""Obeys stack.toml while the router runs: its tables are read again whenever the file's content has changed.
+
+Tiers, tasks, clouds and limits count from then on, for requests that come; none under way is dropped. What a running
+router cannot change is taken from its start: [endpoint], and drain_s, which its parent and the supervisor know too. A
+file that cannot be used is refused, with words, and the rules that were obeyed last stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from router.cloud import Clouds
+from router.config import ConfigError, Rules, keep_rules_in, rules_of
+from router.upstream import Upstream
+from router.watch import Watch
+
+LOOK_EACH_S = 1.0
+
+log = structlog.get_logger()
+
+
+class Edits:
+    """Looks at `path`; None for a router without a file. `refused` says why its content is not what is obeyed.
+
+    `rules_fd` is where a worker that is started again finds the rules (`config.keep_rules`).
+    """
+
+    def __init__(self, path: Path | None, watch: Watch, clouds: Clouds, upstream: Upstream, rules_fd: int | None):
+        self.path = path
+        self.refused = ""
+        self._watch = watch
+        self._clouds = clouds
+        self._upstream = upstream
+        self._rules_fd = rules_fd
+        self._seen: bytes | None = None
+
+    async def keep(self) -> None:
+        """Look once a second, for ever."""
+        while True:
+            if self.look():
+                # Only a cloud that has a key now for the first time takes any time at all.
+                await self._clouds.warm()
+                self._watch.cloud_off = self._clouds.off
+            await asyncio.sleep(LOOK_EACH_S)
+
+    def look(self) -> bool:
+        """Whether other rules are obeyed than before."""
+        if self.path is None:
+            return False
+        try:
+            content = self.path.read_bytes()
+            if content == self._seen:
+                return False
+            self._seen = content
+            rules = self._usable(rules_of(content, str(self.path)))
+        except OSError as error:
+            self._seen = None
+            self._refuse(f"{self.path}: cannot be read ({error.strerror})")
+            return False
+        except ConfigError as error:
+            self._refuse(str(error))
+            return False
+        self.refused = ""
+        if rules == self._watch.rules:
+            return False
+        self._obey(rules)
+        return True
+
+    def _usable(self, rules: Rules) -> Rules:
+        obeyed = self._watch.rules
+        limits = rules.limits.model_copy(update={"drain_s": obeyed.limits.drain_s})
+        return rules.model_copy(update={"endpoint": obeyed.endpoint, "limits": limits})
+
+    def _obey(self, rules: Rules) -> None:
+        """All at once: no request sees half of it. The clouds come first, for the Fleet says which of them are off."""
+        self._clouds.obey(rules.clouds)
+        self._watch.cloud_off = self._clouds.off
+        self._watch.obey(rules)
+        self._upstream.limits = rules.limits
+        if self._rules_fd is not None:
+            keep_rules_in(self._rules_fd, rules)
+        log.info("stack.toml has changed and is obeyed", path=str(self.path))
+
+    def _refuse(self, why: str) -> None:
+        if why != self.refused:
+            log.warning("stack.toml is refused, the old rules stay", why=why)
+        self.refused = why

@@ -1,0 +1,135 @@
+"""Carry out Decisions until one succeeds: a request that nobody can serve now waits for an engine that will be there.
+
+A round is a Decision with its attempts; between two rounds lies a wait for news. It waits for an engine that starts,
+sleeps or is being started again, and for one that has just died under its hands, which the supervisor may not have seen
+yet: never longer than [limits] max_wait_s in all, nor beyond its own deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+from msgspec import structs
+
+from router.ask import Ask
+from router.attempts import LATE, NOT_ITS_FAULT, Failure, open_first
+from router.errors import ApiError, TargetUnavailable
+from router.fleet import Place, Target
+from router.policy import Decision
+from router.served import Doors, Served
+
+# A request that an engine had when it died may be what killed it: it is sent home once more, and then no more.
+MOST_DEATHS = 2
+# Before the next try after one that failed, however well the target does for others.
+SHORTEST_PAUSE_S = 0.25
+# Members of an enumeration are slow to look up in it.
+LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
+HERE = f"{LOCAL}/"
+
+
+class Course(msgspec.Struct):
+    """How far one request has come: its newest Decision, all that failed, how long it has waited for somebody."""
+
+    decision: Decision
+    failures: list[Failure] = []
+    waited_s: float = 0.0
+
+
+async def carried_out(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Served:
+    """The first target that yields a first token, at once or after a wait. Raises ApiError when none does."""
+    while True:
+        failed_before = len(course.failures)
+        try:
+            return await _round(doors, ask, course, arrived_s)
+        except ApiError as error:
+            failed = course.failures[failed_before:]
+            if not _may_wait(course, failed):
+                raise _told(error, course) from error
+            if not await _somebody(doors, ask, course, arrived_s, SHORTEST_PAUSE_S if failed else 0.0):
+                raise _told(course.decision.refusal or error, course) from error
+
+
+async def _round(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Served:
+    decision = course.decision
+    if decision.prefers_it and decision.targets and decision.asleep is not None:
+        doors.line.want(decision.asleep)
+    if decision.refusal is not None:
+        raise decision.refusal
+    return await open_first(doors, ask, decision, arrived_s, course.failures)
+
+
+def _may_wait(course: Course, failed: Sequence[Failure]) -> bool:
+    """Whether there may yet be somebody: nobody was there, or an engine died."""
+    if not course.decision.can_wait:
+        return False
+    deaths = [each for each in course.failures if isinstance(each, TargetUnavailable) and _is_death(each)]
+    return not failed or (_has_died(failed) and sum(each.was_reached for each in deaths) < MOST_DEATHS)
+
+
+def _has_died(failed: Sequence[Failure]) -> bool:
+    return any(isinstance(each, TargetUnavailable) and _is_death(each) for each in failed)
+
+
+def _is_death(failure: TargetUnavailable) -> bool:
+    """Whether it is an engine that gave no answer at all. One that is full, or slow, or that refuses, lives."""
+    late = failure.cause in LATE or failure.cause in NOT_ITS_FAULT
+    return failure.target.startswith(HERE) and not failure.saturated and not late
+
+
+async def _somebody(doors: Doors, ask: Ask, course: Course, arrived_s: float, pause_s: float) -> bool:
+    """Wait until there is somebody to ask, who then stands in the course's decision. False if nobody will come, or not
+    in time."""
+    began_s = now_s = time.monotonic()
+    until_s = now_s + _patience_s(doors, ask, course, arrived_s, now_s)
+    try:
+        while ask.tier in doors.watch.rules.tiers:
+            course.decision = _decided(doors, ask, course, arrived_s, now_s)
+            wait_s = max(_wait_s(doors, course.decision, now_s), began_s + pause_s - now_s)
+            if wait_s <= 0:
+                return True
+            if not course.decision.can_wait or now_s >= until_s or doors.lobby.is_closed:
+                return False
+            asleep = course.decision.asleep
+            if asleep is not None:
+                doors.line.tell(asleep)
+            await doors.lobby.news(min(wait_s, until_s - now_s), asleep)
+            now_s = time.monotonic()
+        return False
+    finally:
+        course.waited_s += time.monotonic() - began_s
+
+
+def _patience_s(doors: Doors, ask: Ask, course: Course, arrived_s: float, now_s: float) -> float:
+    """How much longer it may wait."""
+    limits = doors.watch.rules.limits
+    whole_s = min(limits.whole_answer_s, limits.whole_answer_s if ask.deadline_s is None else ask.deadline_s)
+    return min(limits.max_wait_s - course.waited_s, arrived_s + whole_s - now_s)
+
+
+def _decided(doors: Doors, ask: Ask, course: Course, arrived_s: float, now_s: float) -> Decision:
+    """As things are now. A cloud that failed once is not asked again."""
+    if ask.deadline_s is not None:
+        ask = structs.replace(ask, deadline_s=max(0.0, arrived_s + ask.deadline_s - now_s))
+    decision = doors.watch.decide(ask, doors.money(), now_s)
+    failed = {failure.target for failure in course.failures}
+    left = tuple([each for each in decision.targets if each.place is LOCAL or each.name not in failed])
+    return structs.replace(decision, targets=left)
+
+
+def _wait_s(doors: Doors, decision: Decision, now_s: float) -> float:
+    """How long until the first of the targets may be asked: 0 if now, infinite if there is none."""
+    return min([_rest_s(doors, each, now_s) for each in decision.targets], default=float("inf"))
+
+
+def _rest_s(doors: Doors, target: Target, now_s: float) -> float:
+    """A cloud is asked while it rests, as the last resort; an engine that has just died is given its time."""
+    return 0.0 if target.place is CLOUD else doors.watch.rest_s(target, now_s)
+
+
+def _told(error: ApiError, course: Course) -> ApiError:
+    if not course.waited_s:
+        return error
+    return replace(error, message=f"{error.message}; after {course.waited_s:.1f} s of waiting for it")
