@@ -234,6 +234,10 @@ class OllamaPulse:
     def heard_s(self) -> float | None:
         return self._told_at_s
 
+    async def is_asleep(self) -> bool:
+        """Never by plan: an Ollama that is to rest is ended."""
+        return False
+
     async def sleep(self) -> None:
         """Unload. The answer comes before it has happened, so it is over only when /api/ps lists it no more."""
         self._is_wanted, self.fault = False, None
