@@ -34,7 +34,8 @@ class Runtime:
 @dataclass(frozen=True, slots=True)
 class Sum:
     """The arithmetic of one engine, bytes on each of its GPUs. `measured` names the terms that an earlier start told;
-    the others are estimates. `requests_at_once` is for requests of the full context."""
+    the others are estimates. `requests_at_once` is for requests of the full context. Beside what it takes
+    `headroom_bytes` must be free when it starts, by a rule of its own."""
 
     weights_bytes: int = 0
     activation_bytes: int = 0
@@ -45,6 +46,7 @@ class Sum:
     kv_bytes_per_token: int = 0
     requests_at_once: float = 0.0
     measured: tuple[str, ...] = ()
+    headroom_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:

@@ -16,6 +16,7 @@ from engines.foreign import foreign_bytes
 from engines.gpus.gpu import Gpu, Gpus
 from engines.gpus.nvml import read_gpus
 from engines.host import read_host, usable_cores
+from engines.kinds import ollama
 from engines.memory import cards, measured
 from engines.memory.kv import bytes_per_token
 from engines.models.files import model_folder
@@ -34,7 +35,6 @@ PORTS = 10_000
 # Of the host's memory the part that may hold the weights of engines that sleep: the rest is for the processes of all
 # engines, and for the page cache, out of which those that start read theirs.
 SLEEP_SHARE = 0.5
-OLLAMA = Runtime("ollama", "", ("ollama", "serve"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,8 @@ def startable(stack: Stack, router: RouterPlan, at: Path, without: tuple[str, ..
         lines = [refusal_words(each.want, each.needs, each.ways) for each in found.placement.unplaced]
         said = [f"{stack.asked.config}: {line}" for line in lines]
         raise PlanError("\n".join([*said, *_left_out(found.gpus.seen, without)]))
+    if (needing := [each for each in found.wants if each.engine == "ollama"]) and ollama.find_binary() is None:
+        raise PlanError(f"{stack.asked.config}: [models.{needing[0].name}] engine = 'ollama', but {ollama.MISSING}")
     return found.plan
 
 
@@ -215,7 +217,7 @@ def _engine(placed: Placed, want: Want, stack: Stack, gpus: Sequence[Gpu], port:
     return EnginePlan(
         name=placed.name,
         kind=want.engine,
-        runtime=OLLAMA if is_ollama else runtime,
+        runtime=_ollama_runtime() if is_ollama else runtime,
         model=want.name,
         folder=_folder(want),
         revision=want.model.identity(),
@@ -232,23 +234,26 @@ def _engine(placed: Placed, want: Want, stack: Stack, gpus: Sequence[Gpu], port:
         port=port,
         extra_args=want.extra_args,
         sum=_sum(placed, want),
-        served_name=ollama_name(want) if is_ollama else want.name,
+        served_name=ollama.pinned_name(_folder(want), want.model.identity()) if is_ollama else want.name,
         keep=asked.keep,
         min_residence_s=asked.min_residence_s,
-        may_sleep=placed.may_sleep,
+        may_sleep=placed.may_sleep or (is_ollama and not asked.keep),
         is_alternate=placed.is_alternate,
         drain_s=asked.drain_s,
         slots=placed.shape.max_num_seqs if is_ollama else None,
     )
 
 
+def _ollama_runtime() -> Runtime:
+    """Under its bare name where it is not there: then nothing starts."""
+    return Runtime("ollama", "", (str(ollama.find_binary() or "ollama"), "serve"))
+
+
 def _folder(want: Want) -> str:
-    """Where the files are; for Ollama, which keeps its own, the name that it knows."""
-    return ollama_name(want) if want.engine == "ollama" else str(model_folder(want.model))
-
-
-def ollama_name(want: Want) -> str:
-    """The name with its tag, as Ollama lists it (0.33, types/model/name.go)."""
+    """Where the files are; for Ollama, which keeps its own, the name with its tag, as it lists it (0.33,
+    types/model/name.go)."""
+    if want.engine != "ollama":
+        return str(model_folder(want.model))
     name = want.model.source.removeprefix("ollama:")
     return name if ":" in name.rpartition("/")[2] else f"{name}:{TAG}"
 
@@ -265,4 +270,5 @@ def _sum(placed: Placed, want: Want) -> Sum:
         kv_bytes_per_token=bytes_per_token(want.model.architecture, placed.shape),
         requests_at_once=footprint.kv.requests_in(placed.kv_bytes),
         measured=tuple(sorted(footprint.measured)),
+        headroom_bytes=placed.headroom_bytes,
     )

@@ -1,11 +1,14 @@
 """Engines on GPUs: what fits, where it sits, and what is refused."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from engines.memory.measured import Measured, key_of
+from engines.memory.ollama import fits_one, predicted_bytes
 from engines.placement.place import Kept, Placed, Placement, place
+from engines.placement.remedies import explained
 from engines.placement.room import margin_bytes
 from tests.wants import GIB, RULES, gpu, gpus, joined, model, want
 
@@ -153,7 +156,26 @@ def test_an_ollama_model_lives_under_the_same_budget_and_never_grows() -> None:
     assert ollama.kv_bytes == ollama.footprint.least_kv_bytes(2)
     card = gpu()
     left = card.cuda_bytes - margin_bytes(card) - ollama.gpu_bytes - taken_bytes(vllm, card.cuda_bytes)
+    left -= ollama.headroom_bytes
     assert 0 <= left < card.cuda_bytes / 5_000
+
+
+def test_an_ollama_model_finds_free_at_its_start_what_it_wants_of_one_gpu() -> None:
+    small = want("llama", engine="ollama", model=model(20.0, source="ollama:library/llama3"), concurrent_requests=2)
+    ollama, vllm = place([small, want()], [gpu()], RULES).placed
+    free_bytes = gpu().cuda_bytes - vllm.gpu_bytes
+    predicted = predicted_bytes(small.model, 8192, 2)
+    assert fits_one(predicted, free_bytes)
+    assert not fits_one(predicted, free_bytes - GIB // 16)
+    assert ollama.headroom_bytes > 0
+
+
+def test_an_ollama_model_that_would_find_too_little_free_says_so() -> None:
+    small = want("llama", engine="ollama", model=model(65.0, source="ollama:library/llama3"))
+    found = place([small], [gpu()], RULES)
+    (left_out,) = explained(found, [small], [gpu()], RULES).unplaced
+    assert re.search(r"overhead \d\.\d \+ 1\d\.\d that Ollama wants free; 79\.2 GiB there", left_out.needs)
+    assert place([small], gpus(2), RULES).unplaced == ()
 
 
 def test_what_an_earlier_start_measured_replaces_the_estimate() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,9 +182,23 @@ def test_an_ollama_engine_has_the_name_and_the_digest_to_ask_for_and_its_slots(
     here = Gpus((gpu(),), None)
     monkeypatch.setattr(planning, "read_gpus", lambda: here)
     tables = {"small": WantedModel(context_tokens=8192, engine="ollama", concurrent_requests=2)}
-    (engine,) = planning.startable(stack_of(tables, {"small": gguf}, here), ROUTER, tmp_path).engines
-    assert (engine.kind, engine.served_name, engine.revision) == ("ollama", "acme/small:latest", "a" * 64)
-    assert engine.slots == 2
+    stack = stack_of(tables, {"small": gguf}, here)
+    monkeypatch.setenv("SPILLWAY_OLLAMA", sys.executable)
+    (engine,) = planning.startable(stack, ROUTER, tmp_path).engines
+    assert engine.runtime.command == (sys.executable, "serve")
+    assert (engine.folder, engine.revision, engine.slots) == ("acme/small:latest", "a" * 64, 2)
+    assert engine.served_name == "acme/small:latest-aaaaaaaaaaaa"
+
+
+def test_ollama_that_is_not_installed_is_planned_for_and_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf = replace(model(4.6, quantization="Q4_K_M", source="ollama:acme/small"), revision="a" * 64)
+    stack = stack_of({"small": WantedModel(context_tokens=8192, engine="ollama")}, {"small": gguf}, NO_GPU)
+    monkeypatch.setenv("SPILLWAY_OLLAMA", str(tmp_path / "nothing"))
+    assert planning.planned(stack, ROUTER, tmp_path).placement.unplaced == ()
+    with pytest.raises(PlanError, match=r"\[models.small\] .* there is no `ollama` here"):
+        planning.startable(stack, ROUTER, tmp_path)
 
 
 def test_servers_that_others_run_need_no_engine(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ LEAST_BUSY_S = 60.0
 # Of so many that may rest all choices are looked at; of more, those used longest ago.
 MOST_CHOICES = 12
 
+VLLM = "vllm"
 Bytes = Mapping[str, int]
 
 
@@ -180,10 +181,12 @@ def resident_needs(plan: EnginePlan) -> tuple[dict[str, int], dict[str, int]]:
     """What the engine holds by device ("cpu", or the UUID of a GPU) while awake, and while asleep: nothing, unless its
     process stays."""
     of = plan.sum
+    needed = of.total_bytes + of.headroom_bytes
     if not plan.gpu_uuids:
-        return {CPU: of.total_bytes * plan.shape.tensor_parallel}, {}
-    stays = sleeping_bytes(of.outside_bytes, of.graph_bytes) if plan.may_sleep else 0
-    return dict.fromkeys(plan.gpu_uuids, of.total_bytes), dict.fromkeys(plan.gpu_uuids, stays) if stays else {}
+        return {CPU: needed * plan.shape.tensor_parallel}, {}
+    # Ollama, asleep, has unloaded its model and ended the program that held it.
+    stays = sleeping_bytes(of.outside_bytes, of.graph_bytes) if plan.may_sleep and plan.kind == VLLM else 0
+    return dict.fromkeys(plan.gpu_uuids, needed), dict.fromkeys(plan.gpu_uuids, stays) if stays else {}
 
 
 def rooms_of(engines: Sequence[EnginePlan]) -> dict[str, int]:

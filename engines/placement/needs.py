@@ -82,7 +82,7 @@ def taken_bytes(placement: Placement, wants: Mapping[str, Want]) -> dict[str, in
     for engine in placement.placed:
         if engine.want in wants:
             promised = promised_bytes(wants[engine.want], engine.footprint.kv)
-            least = engine.footprint.inside_bytes + engine.footprint.outside_bytes + promised
+            least = engine.footprint.inside_bytes + engine.footprint.outside_bytes + promised + engine.headroom_bytes
             for uuid in engine.gpu_uuids:
                 taken[uuid] = taken.get(uuid, 0) + least + STEP_BYTES
     return taken
@@ -128,7 +128,10 @@ def sum_words(cut: Cut, gpus: int) -> str:
         round(size / GIB, 1) for size in (cut.floor_bytes, cut.footprint.weights_bytes, cut.promised_bytes)
     )
     where = f" on each of {gpus} GPUs" if gpus > 1 else ""
-    return f"needs {total:.1f} GiB{where} = weights {weights:.1f} + KV {kv:.1f} + overhead {total - weights - kv:.1f}"
+    headroom = round(cut.headroom_bytes / GIB, 1)
+    free = f" + {headroom:.1f} that Ollama wants free" if headroom else ""
+    overhead = f"{total - weights - kv - headroom:.1f}"
+    return f"needs {total:.1f} GiB{where} = weights {weights:.1f} + KV {kv:.1f} + overhead {overhead}{free}"
 
 
 def gib(size: int) -> str:

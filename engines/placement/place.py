@@ -117,6 +117,7 @@ def _placed(at: Sequence[tuple[str, Want, Spot]], ground: Ground) -> tuple[Place
             kv_bytes=kv_bytes,
             utilization=utilization,
             max_num_queued_reqs=queue_limit(cut.shape.max_num_seqs),
+            headroom_bytes=cut.headroom_bytes,
         )
         for (name, want, spot), cut, pool in zip(at, found.cuts, found.pools, strict=True)
         for kv_bytes, utilization in (cut.settled(pool),)

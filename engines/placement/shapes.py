@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from engines.memory.footprint import Footprint, footprint
 from engines.memory.kv import KvLayout
 from engines.memory.shape import Shape
 from engines.placement.bounds import batches, requests
-from engines.placement.room import STEPS, share_bytes, steps_for
+from engines.placement.room import STEPS, margin_bytes, share_bytes, steps_for
 from engines.placement.want import Rules, Want
 
 OLLAMA = "ollama"
@@ -21,7 +22,8 @@ OLLAMA = "ollama"
 class Cut:
     """One shape on one kind of GPU. `promised_bytes` is the smallest pool that keeps the promise, `floor_bytes` all
     that the engine takes of each GPU with that pool. An engine that does not `grow` has that pool and no larger one.
-    `least_cuda_bytes` and `most_cuda_bytes` are those of the smallest and the largest of its GPUs.
+    `least_cuda_bytes` and `most_cuda_bytes` are those of the smallest and the largest of its GPUs. Of the floor
+    `headroom_bytes` are not taken, but must be free when the engine starts.
     """
 
     shape: Shape
@@ -32,6 +34,7 @@ class Cut:
     counts_steps: bool
     least_cuda_bytes: int
     most_cuda_bytes: int
+    headroom_bytes: int = 0
 
     def settled(self, pool_bytes: int) -> tuple[int, float | None]:
         """The pool rounded to what a utilization of four decimals gives, never more, and that utilization.
@@ -50,7 +53,7 @@ class Cut:
 def cuts_on(want: Want, size: int, members: Sequence[Gpu], rules: Rules) -> tuple[Cut, ...] | str:
     """Richest first; or why these GPUs cannot run the model."""
     if want.engine == OLLAMA:
-        return (_ollama_cut(want, size, members),)
+        return (_ollama_cut(want, size, members, rules),)
     smallest = min(members, key=lambda gpu: gpu.cuda_bytes)
     shapes = [want.shape(size, *batch) for batch in batches(want, smallest, size)]
     if fault := cards.refusal(want.model, shapes[0], smallest):
@@ -80,15 +83,24 @@ def _vllm_cut(want: Want, shape: Shape, members: Sequence[Gpu], smallest: Gpu, r
     return Cut(shape, taken, promised, floor, want.kv_blocks is None, True, smallest.cuda_bytes, most)
 
 
-def _ollama_cut(want: Want, size: int, members: Sequence[Gpu]) -> Cut:
+def _ollama_cut(want: Want, size: int, members: Sequence[Gpu], rules: Rules) -> Cut:
     """Ollama takes the cache of all its parallel requests when it loads the model, and no more later."""
     slots = requests(want)
     taken = ollama.footprint(want.model, want.context_tokens, slots, size)
     promised = taken.kv.bytes_for(slots)
-    floor = taken.outside_bytes + taken.inside_bytes + promised
+    needed = taken.outside_bytes + taken.inside_bytes + promised
+    headroom = max(0, _free_at_start(want, members[0], rules) - needed) if size == 1 else 0
     cuda_bytes = [gpu.cuda_bytes for gpu in members]
     shape = want.shape(size, want.max_num_batched_tokens or want.context_tokens, slots)
-    return Cut(shape, taken, promised, floor, False, False, min(cuda_bytes), max(cuda_bytes))
+    floor = needed + headroom
+    return Cut(shape, taken, promised, floor, False, False, min(cuda_bytes), max(cuda_bytes), headroom)
+
+
+def _free_at_start(want: Want, gpu: Gpu, rules: Rules) -> int:
+    """What others must leave of the GPU, besides what nobody is given, so that Ollama puts all of the model there: its
+    prediction may be a share of what it then sees free, and no more. What is kept back is free for it to see."""
+    predicted = ollama.predicted_bytes(want.model, want.context_tokens, requests(want))
+    return math.ceil(predicted / ollama.ONE_GPU_SHARE) - margin_bytes(gpu) - rules.reserve_bytes
 
 
 def promised_bytes(want: Want, kv: KvLayout) -> int:

@@ -10,7 +10,8 @@ from math import comb
 
 from engines.gpus.gpu import Gpu, Path
 from engines.gpus.islands import groups_of
-from engines.memory import parallel
+from engines.memory import ollama, parallel
+from engines.placement.bounds import requests
 from engines.placement.room import Room
 from engines.placement.shapes import OLLAMA, Cut, cuts_on
 from engines.placement.want import Rules, Want
@@ -174,12 +175,23 @@ def _fault(want: Want, gpus: int) -> str | None:
     most = want.model.architecture.context_tokens
     if want.context_tokens > most:
         return f"context_tokens = {want.context_tokens} is more than the {most} tokens that the model was made for."
-    if want.engine == OLLAMA or want.tensor_parallel is None:
+    if want.engine == OLLAMA:
+        return ollama_fault(want)
+    if want.tensor_parallel is None:
         return None
     if want.tensor_parallel > gpus:
         return f"tensor_parallel = {want.tensor_parallel} needs as many GPUs and there are {gpus}."
     sentence = parallel.refusal(want.model, want.tensor_parallel)
     return sentence and f"tensor_parallel = {want.tensor_parallel}: {sentence}"
+
+
+def ollama_fault(want: Want) -> str | None:
+    """That Ollama serves fewer requests of this family at once than are promised."""
+    slots = ollama.slots_of(want.model.architecture, requests(want))
+    if slots == requests(want):
+        return None
+    family = want.model.architecture.name
+    return f"concurrent_requests = {requests(want)}, but Ollama serves {family} with {slots} request at a time."
 
 
 def _too_few(want: Want, gpus: Sequence[Gpu]) -> str:
