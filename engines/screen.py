@@ -48,6 +48,8 @@ def watch_status(at: Path, console: Console, as_json: bool) -> None:
 
 def frame(status: Status, most_lines: int | None = None) -> RenderableType:
     """All of it; at most so many of the last lines of each log."""
+    if not status.runs:
+        return Text(f"{status.away}. {status.hint}", overflow="fold")
     parts: list[RenderableType] = [*_away(status), ""] if status.away else []
     if status.snapshot:
         words = _shortened(status.last_words, most_lines)
@@ -76,13 +78,9 @@ def _print_lines(watching: Watching) -> None:
 
 
 def _away(status: Status) -> list[RenderableType]:
-    if not status.runs:
-        return [Text(f"{status.away}. `spillway up` starts the stack.", overflow="fold")]
     parts: list[RenderableType] = [Text(f"{status.away}:", style="red", overflow="fold")]
     parts += [Text(f"  {each.name}, pid {each.pid}, for {ago(each.for_s)}") for each in status.survivors]
-    parts.append(
-        Text("The next supervisor takes them over: it comes by itself, or with `spillway up`.", overflow="fold")
-    )
+    parts.append(Text(status.hint, overflow="fold"))
     if status.snapshot:
         parts.append(Text(f"What was heard of it last, {ago(status.age_s)} ago:", overflow="fold"))
     return parts

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from engines import door, home
 from engines.feed import FeedError, follow
 from engines.life.last_words import last_words
 from engines.plan import RouterPlan
-from engines.processes.process import Record, read_records
+from engines.processes.process import ProcessId, Record, read_records
 from engines.snapshot import SCHEMA, EngineState, Snapshot, SnapshotError, from_json
 
 # A watched stack is looked at so often; the router, which answers a request for it, less.
@@ -41,23 +41,21 @@ class Survivor:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`snapshot` is the newest, `age_s` old; without a supervisor it is what the router heard last. `away` says what is
-    wrong with the supervisor, "" if nothing is. `said` is what the router says of itself, None if it does not answer.
-    `last_words` are the ends of the logs of engines that nobody starts again, by name."""
+    """`runs`: whether anything of the stack lives. `snapshot` is the newest, `age_s` old; without a supervisor it is
+    what the router heard last. `away` says what is wrong with the supervisor, "" if nothing is; `hint` what becomes of
+    that. `said` is what the router says of itself, None if it does not answer. `last_words` are the ends of the logs of
+    engines that nobody starts again, by name."""
 
     home: Path
     router: RouterPlan
+    runs: bool
     snapshot: Snapshot | None = None
     age_s: float = 0.0
     said: Mapping[str, Any] | None = None
     away: str = ""
+    hint: str = ""
     survivors: tuple[Survivor, ...] = ()
     last_words: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    @property
-    def runs(self) -> bool:
-        """Whether anything of the stack lives."""
-        return not self.away or bool(self.survivors)
 
     def to_json(self) -> str:
         """One line."""
@@ -66,6 +64,7 @@ class Status:
             "snapshot_age_s": round(self.age_s, 3),
             "router": self.said,
             "away": self.away,
+            "hint": self.hint,
             "survivors": [asdict(each) for each in self.survivors],
             "last_words": {name: list(lines) for name, lines in self.last_words.items()},
         }
@@ -85,7 +84,8 @@ class Watching:
         self._at = at
         self._closed = threading.Event()
         # Each is written by one thread: the Snapshot that came last, when, and why none comes; what the router says.
-        self._heard = self._noted(*_heard(at))
+        snapshot, why = _heard(at)
+        self._heard = (snapshot, time.monotonic(), why)
         self._said = _said(at)
         for run in (self._follow, self._ask):
             threading.Thread(target=run, name="status", daemon=True).start()
@@ -105,20 +105,17 @@ class Watching:
         while not self._closed.is_set():
             try:
                 for snapshot in follow(self._at):
-                    self._heard = self._noted(snapshot, "")
+                    self._heard = (snapshot, time.monotonic(), "")
                     if self._closed.is_set():
                         return
             except FeedError as error:
-                self._heard = self._noted(None, str(error))
+                # What was heard last only grows old.
+                self._heard = (*self._heard[:2], str(error))
             self._closed.wait(LOOK_S)
 
     def _ask(self) -> None:
         while not self._closed.wait(ROUTER_S):
             self._said = _said(self._at)
-
-    @staticmethod
-    def _noted(snapshot: Snapshot | None, why: str) -> tuple[Snapshot | None, float, str]:
-        return snapshot, time.monotonic(), why
 
 
 def _heard(at: Path) -> tuple[Snapshot | None, str]:
@@ -130,22 +127,41 @@ def _heard(at: Path) -> tuple[Snapshot | None, str]:
 
 
 def _composed(at: Path, snapshot: Snapshot | None, age_s: float, said: dict[str, Any] | None, why: str) -> Status:
-    found = Status(at, _router(at), snapshot, age_s, said)
-    if snapshot and age_s > SILENT_S:
-        found = replace(found, away=f"the supervisor has said nothing for {age_s:.0f} s", survivors=_survivors(at))
-    elif snapshot is None:
-        survivors = _survivors(at)
-        last, last_age_s = _heard_by_router(said)
-        found = replace(found, snapshot=last, age_s=last_age_s, away=_away(at, survivors, why), survivors=survivors)
-    return replace(found, last_words=_last_words(at, found.snapshot))
+    """`why` is "" while Snapshots come; without any, the router may know the last one."""
+    if age_s > SILENT_S:
+        why = why or f"it has said nothing for {age_s:.0f} s"
+    supervisor = home.running_supervisor(at)
+    survivors = _survivors(at) if why else ()
+    away, hint = _away(at, why, supervisor, survivors) if why else ("", "")
+    if snapshot is None:
+        snapshot, age_s = _heard_by_router(said)
+    return Status(
+        home=at,
+        router=_router(at),
+        runs=not why or bool(supervisor or survivors),
+        snapshot=snapshot,
+        age_s=age_s,
+        said=said,
+        away=away,
+        hint=hint,
+        survivors=survivors,
+        last_words=_last_words(at, snapshot),
+    )
 
 
-def _away(at: Path, survivors: Sequence[Survivor], why: str) -> str:
-    if home.running_supervisor(at):
-        return f"the supervisor runs but does not answer: {why}"
-    if not survivors:
-        return f"nothing runs in {at}"
-    return "the supervisor is dead, and what it started runs on without it"
+def _away(at: Path, why: str, supervisor: ProcessId | None, survivors: Sequence[Survivor]) -> tuple[str, str]:
+    """What is wrong, and what becomes of it."""
+    if supervisor:
+        return (
+            f"the supervisor (pid {supervisor.pid}) runs but does not answer: {why}",
+            f"If it stays so, `kill -9 {supervisor.pid}`: the next one takes over what runs.",
+        )
+    if survivors:
+        return (
+            "the supervisor is dead, and what it started runs on without it",
+            "The next one takes that over: it comes by itself, or with `spillway up`.",
+        )
+    return f"nothing runs in {at}", "`spillway up` starts the stack."
 
 
 def _survivors(at: Path) -> tuple[Survivor, ...]:
