@@ -101,8 +101,7 @@ class Crew:
         plans = self._plans()
         names = {each.name for each in plans}
         for name in [name for name in self._places if name not in names]:
-            for member in self._places.pop(name).members():
-                self._dismiss(member)
+            self._clear(name)
         for plan in plans:
             self._settle(self._places.setdefault(plan.name, Place()), plan)
         self._begin(plans)
@@ -117,12 +116,15 @@ class Crew:
     def views(self) -> tuple[EngineView, ...]:
         """Every engine under a name of its own: `NAME~2` is to take NAME over, `NAME~old` had it before."""
         found = []
-        for plan in self._plans():
-            place = self._places.get(plan.name, Place())
-            seen = place.current.view() if place.current else placeholder(plan, EngineState.PLANNED)
-            found.append(replace(seen, name=plan.name))
+        plans = {plan.name: plan for plan in self._plans()}
+        for name in dict.fromkeys([*plans, *self._places]):
+            place = self._places.get(name, Place())
+            if place.current:
+                found.append(replace(place.current.view(), name=name))
+            elif name in plans:
+                found.append(placeholder(plans[name], EngineState.PLANNED))
             if place.coming:
-                found.append(replace(place.coming.view(), name=f"{plan.name}~2"))
+                found.append(replace(place.coming.view(), name=f"{name}~2"))
         taken = {view.name for view in found}
         for member in self._leaving:
             name = _free_name(member.plan.name, taken)
@@ -174,10 +176,19 @@ class Crew:
             place.current = None if place.current and place.current.is_gone else place.current
             place.coming = None if place.coming and place.coming.is_gone else place.coming
 
+    def _clear(self, name: str) -> None:
+        """Nobody shall bear this name. One that is still being recognised is drained after that."""
+        place = self._places[name]
+        if not any(member.is_arriving for member in place.members()):
+            del self._places[name]
+            for member in place.members():
+                self._dismiss(member)
+
     def _settle(self, place: Place, plan: EnginePlan) -> None:
         """Who of one name must go, and who bears the name now."""
         current, coming = place.current, place.coming
-        if coming and (not is_same(coming.plan, plan) or (current and is_same(current.plan, plan))):
+        is_in_vain = coming and (not is_same(coming.plan, plan) or (current and is_same(current.plan, plan)))
+        if coming and is_in_vain and not coming.is_arriving:
             self._dismiss(coming)
             coming = None
         is_useless = current and not current.is_ready and not current.is_arriving

@@ -43,8 +43,11 @@ class Feed:
         self._latest = b""
 
     async def open(self) -> None:
-        """Bind, replacing what a killed supervisor left. The caller holds the home's lock, so nobody else is bound."""
+        """Bind, replacing what a killed supervisor left. The caller holds the home's lock, so nobody else is bound.
+        Opened again, it goes on with those who are connected."""
         (self._home / FEED_NAME).unlink(missing_ok=True)
+        if self._server:
+            self._server.close()
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         try:
@@ -81,6 +84,11 @@ class Feed:
     def heard(self, sequence: int) -> bool:
         """Whether every router that is connected has heard the Snapshot of this number, or a later one."""
         return all(report.sequence >= sequence for report in self._reports.values())
+
+    @property
+    def has_routers(self) -> bool:
+        """Whether any router is connected that has told what it does."""
+        return bool(self._reports)
 
     def take_wanted(self) -> Mapping[str, int]:
         """How many requests wanted a sleeping engine, by model, since this was asked last."""

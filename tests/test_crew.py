@@ -286,6 +286,9 @@ async def test_a_replacement_under_way_when_the_supervisor_died_goes_on(ship: Sh
 async def test_what_an_earlier_supervisor_left_and_nobody_wants_is_drained(ship: Ship) -> None:
     ship.crew.adopt((record_of(planned("gone"), "gone"),), [])
     ship.want()
+    assert (ship.made[0].told, ship.names()) == ([], {"gone": S.LAUNCHING})
+    ship.made[0].state = S.READY
+    ship.tick()
     assert (ship.made[0].told, ship.names()) == (["stop"], {"gone": S.DRAINING})
 
 
