@@ -14,6 +14,8 @@ REAL = Scenery(Engines.REAL)
 PAIR = Scenery(Engines.REAL, tensor_parallel=2)
 FAKE = {Engines.FAKE: Scenery(Engines.FAKE)}
 DEATH = Aims(found_s=2.0, away_s=1.0, back_s=60.0)
+# vLLM's server notices by itself that what computes for it is gone, and takes its time to end.
+INNER_DEATH = Aims(found_s=10.0, away_s=1.0, back_s=60.0)
 # Ten seconds, and what the longest prompt under way may take: those of the load are of a few tokens.
 HANG = Aims(found_s=11.0, away_s=12.0, back_s=80.0)
 
@@ -66,8 +68,12 @@ async def kill_keeper(night: Night) -> None:
     night.tell(night.record().keeper, SIGKILL)
 
 
-def _death(name: str, what: str, strike: Strike, scenery: Scenery = REAL) -> Case:
-    return Case(name, what, strike, DEATH, scenery, disturbed, as_before, other=FAKE if scenery is REAL else {})
+def _death(name: str, what: str, strike: Strike) -> Case:
+    return Case(name, what, strike, DEATH, REAL, disturbed, as_before, other=FAKE)
+
+
+def _inner_death(name: str, what: str, strike: Strike, scenery: Scenery = REAL) -> Case:
+    return Case(name, what, strike, INNER_DEATH, scenery, disturbed, as_before)
 
 
 def _hang(name: str, what: str, strike: Strike, scenery: Scenery = REAL) -> Case:
@@ -87,10 +93,10 @@ CASES = (
         _GREAT_LOSS, REAL, another_supervisor, _REVIVED, other=FAKE,
     ),
     _death("kill-api-server", "kill -9 of vLLM's API server", kill_server),
-    Case("kill-engine-core", "kill -9 of vLLM's EngineCore", kill_core, DEATH, REAL, disturbed, as_before),
+    _inner_death("kill-engine-core", "kill -9 of vLLM's EngineCore", kill_core),
     _death("kill-keeper", "kill -9 of the engine's keeper", kill_keeper),
     _hang("stop-api-server", "SIGSTOP of vLLM's API server", stop_server),
     _hang("stop-engine-core", "SIGSTOP of vLLM's EngineCore, whose server goes on answering", stop_core),
-    _death("kill-worker", "kill -9 of one of two workers", kill_worker, PAIR),
+    _inner_death("kill-worker", "kill -9 of one of two workers", kill_worker, PAIR),
     _hang("stop-worker", "SIGSTOP of one of two workers", stop_worker, PAIR),
 )  # fmt: skip

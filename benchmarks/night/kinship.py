@@ -119,7 +119,7 @@ class Kin:
         # Members first: a process that starts between the two looks is then no stray.
         members, expected = self.members(), self.expected()
         dead = [name for name, record in records.items() if not record.keeper.lives()]
-        ends = [path.name for path in (self._home / "processes").iterdir() if path.suffix != ".json"]
+        ends = [path.name for path in (self._home / "processes").glob("*") if path.suffix != ".json"]
         held = {record.scratch for record in records.values()}
         folders = [folder for folder in self._scratch - held if Path(folder).exists()]
         unused = self._segments - _mapped(members)

@@ -62,6 +62,11 @@ ttft_target_s = {promise_s}
 order = ["local", "cloud"]
 may_spill = true
 
+[tiers.premium]
+ttft_target_s = {promise_s}
+order = ["cloud", "local"]
+may_spill = true
+
 [clouds.stand-in]
 model = "openai/stand-in"
 serves = {served}

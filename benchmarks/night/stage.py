@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from benchmarks.cases.stack import settled, warmed
 from benchmarks.demo_stack import free_port, new_key, stand_in_cloud
 from benchmarks.double.nvml_double import GIB, Double, DoubleGpu
 from benchmarks.loopback import HOST
@@ -33,7 +34,8 @@ CLOUD_OPTIONS = ("--ttft-s", "0.1", "--ttft-jitter", "0.1", "--tokens-per-s", "4
 GPUS = (DoubleGpu("GPU-a"), DoubleGpu("GPU-b", pci_address="00000000:65:00.0"))
 # A start that does nothing for this long hangs. The fake one sleeps for a moment only, vLLM always works.
 QUIET_S = 8.0
-UP_S = 180.0
+UP_S = 120.0
+FAKE_UP_S = 40.0
 DOWN_S = 150.0
 SHOWN_CHARS = 2000
 HELD_BYTES = 20 * GIB
@@ -46,7 +48,8 @@ class StageError(ValueError):
 
 @dataclass
 class Stage:
-    """The stack that runs. The one writer of its files; `tables` is what its stack.toml says now."""
+    """The stack that runs. The one writer of its files; `tables` is what its stack.toml says now, `left` what was still
+    there when it was down, in words."""
 
     scenery: Scenery
     home: Path
@@ -58,6 +61,7 @@ class Stage:
     double: Double | None = None
     shift: clock.Shift | None = None
     ports: set[int] = field(default_factory=set)
+    left: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -109,15 +113,18 @@ class Stage:
         """Raises StageError."""
         lock = self.home.parent / "models.lock"
         profile = "gpu" if self.scenery.engines is Engines.GPUS else "cpu"
-        self.spillway("up", "--profile", profile, "--config", str(self.config), "--lock", str(lock), limit_s=UP_S)
+        limit_s = UP_S if self.scenery.engines is Engines.REAL else FAKE_UP_S
+        self.spillway("up", "--profile", profile, "--config", str(self.config), "--lock", str(lock), limit_s=limit_s)
 
     def down(self) -> None:
         """Raises StageError."""
         self.kin.look()
-        self.spillway("down", limit_s=DOWN_S)
+        try:
+            self.spillway("down", limit_s=DOWN_S)
+        finally:
+            self.left = self._left_over()
 
-    def left_over(self) -> tuple[str, ...]:
-        """After `down`: whatever is still there, in words."""
+    def _left_over(self) -> tuple[str, ...]:
         listening = [f"port {port}" for port in sorted(self.ports | {self.port}) if not _is_free(port)]
         socket_ = ["supervisor.sock"] if (self.home / "supervisor.sock").exists() else []
         return (*self.kin.strays(), *listening, *socket_)
@@ -136,6 +143,9 @@ def staged(scenery: Scenery, conduct: Conduct | None = None) -> Iterator[Stage]:
             stage.conduct(conduct)
             try:
                 stage.up()
+                # A router that has just begun has not loaded all that it needs for the cloud.
+                settled(stage.url)
+                warmed(stage.url)
                 yield stage
             finally:
                 stage.down()

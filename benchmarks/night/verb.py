@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmarks.night.case import Case
 from benchmarks.night.judgement import Row, end_row, row_of
 from benchmarks.night.scenery import Engines
-from benchmarks.night.stage import Stage, StageError, staged
+from benchmarks.night.stage import Stage, staged
 from benchmarks.night.suite import Act, acts, chosen
 from benchmarks.night.table import markdown, missed, shown, to_json
 from benchmarks.night.trial import tried
@@ -27,6 +27,8 @@ from benchmarks.night.visitors import PROMPTS, TOKENS, learned
 from benchmarks.report.origin import machine_of
 
 Say = Callable[[str], None]
+# Of the table, where nobody says how wide it may be.
+WIDTH = 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,9 +51,10 @@ def main(options: argparse.Namespace) -> int:
         return 0
     if not cases:
         raise ValueError("none of these faults can be had with these engines")
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     rows = [row for act in acts(cases) for row in played(act, console.print)]
-    out = Console(highlight=False)
+    out = Console(highlight=False, markup=False)
+    out.width = max(out.width, WIDTH)
     out.print(shown(rows))
     for line in missed(rows):
         out.print(line, soft_wrap=True)
@@ -73,10 +76,9 @@ def played(act: Act, say: Say) -> list[Row]:
         with staged(act.scenery, act.conduct) as stage:
             rows = uvloop.run(_tried(act.cases, stage, say))
             began_s = time.monotonic()
-    except StageError as error:
+    except ValueError as error:
         failure = str(error)
-    left = stage.left_over() if stage else ()
-    end = end_row(words, left, failure, time.monotonic() - began_s)
+    end = end_row(words, stage.left if stage else (), failure, time.monotonic() - began_s)
     say(_line(end))
     return [*rows, end]
 

@@ -146,9 +146,9 @@ def _end(question: Question, reply: Reply, known: Mapping[int, str], target: str
     wanted = _wanted(question, known, target)
     if wanted is not None and not wanted.startswith(text):
         return End.WRONG, f"said {text[:60]!r} and not {wanted[:60]!r}"
-    is_told = bool(reply.broke) or fault in {Fault.ERROR, Fault.NO_DONE, Fault.JSON}
-    if is_told:
-        # A connection that is cut and an error in the stream are both seen by every client.
+    if reply.broke or fault is Fault.ERROR:
+        # A connection that is cut and an error in the stream are both seen by every client; an answer that ends in
+        # good order and is not whole is seen by none.
         return (End.AFTER if text else End.BEFORE), reply.broke or f"{fault}: {reply.body[-160:]!r}"
     if fault is not None:
         return End.WRONG, str(fault)
