@@ -5,32 +5,33 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
 import signal
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from engines.plan import Plan, PlanError, from_json
-from engines.processes.orphans import (
-    cull,
-    mapped_segments,
-    marked_members,
-    remove_segments,
-    remove_tree,
-    session_members,
-)
-from engines.processes.process import ProcessId, Record, read_records, records_folder
+from engines.processes.orphans import unlink
+from engines.processes.record import ProcessId, Record, read_record, read_records, record_path, records_folder
+from engines.processes.remains import bury
+from engines.processes.succession import REVIVED_VARIABLE
 from engines.snapshot import FEED_NAME
 
 SUPERVISOR = "supervisor"
 # The router's and then an engine's grace, and a margin for sweeping.
 SUPERVISOR_PATIENCE_S = 90.0
 KEEPER_PATIENCE_S = 40.0
-SWEEP_PATIENCE_S = 10.0
-TRACKER_PATIENCE_S = 3.0
+MARGIN_S = 10.0
+KILL_PATIENCE_S = 5.0
+ALONE_PATIENCE_S = 120.0
 PAUSE_S = 0.05
+# Keepers that were just starting when the supervisor ended write their records a moment later.
+PASSES = 3
 
 
 def logs_folder(home: Path) -> Path:
@@ -66,77 +67,117 @@ def make_home(home: Path) -> None:
 
 
 def write_own_record(home: Path) -> Path:
-    """The calling process's record as supervisor."""
+    """The calling process's record as supervisor; whoever stops in order removes it first, so that no keeper starts the
+    next one. Ends the process (SystemExit) if a keeper started it and the stack was taken down meanwhile."""
+    path = record_path(home, SUPERVISOR)
     pid = os.getpid()
     own = ProcessId.of(pid)
     ids = [pid, own.ticks if own else 0]
-    path = records_folder(home) / f"{SUPERVISOR}.json"
-    path.write_text(json.dumps({"name": SUPERVISOR, "keeper": ids, "child": ids, "command": [], "scratch": None}))
+    with _alone(home):
+        if os.environ.pop(REVIVED_VARIABLE, None) is not None and not path.exists():
+            raise SystemExit(f"the stack in {home} was taken down while a keeper started its next supervisor")
+        # Who stops has no record any more, but can be found as the holder of the lock.
+        lock_path(home).write_text(json.dumps(ids), encoding="utf-8")
+        partial = path.with_suffix(f".{pid}")
+        partial.write_text(
+            json.dumps({"name": SUPERVISOR, "keeper": ids, "child": ids, "command": [], "scratch": None}),
+            encoding="utf-8",
+        )
+        partial.replace(path)
     return path
 
 
 def running_supervisor(home: Path) -> ProcessId | None:
-    """The supervisor of this home, if it lives."""
-    found = next((record.keeper for record in read_records(home) if record.name == SUPERVISOR), None)
-    return found if found and found.lives() else None
+    """The supervisor of this home, if it lives; also one that is stopping and has no record any more."""
+    record = read_record(record_path(home, SUPERVISOR))
+    return next(
+        (each for each in (record.keeper if record else None, _lock_holder(home)) if each and each.lives()), None
+    )
+
+
+def _lock_holder(home: Path) -> ProcessId | None:
+    try:
+        pid, ticks = json.loads(lock_path(home).read_text(encoding="utf-8"))
+        return ProcessId(int(pid), int(ticks))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def end_all(home: Path) -> int:
     """Stop supervisor, router and engines, then whatever of them is left; how many processes were found running.
 
-    TERM to the supervisor does it all; only when that fails are keepers told, and then sessions swept.
+    TERM to the supervisor does it all; only when that fails, or when there is none, are keepers told, and then what
+    they leave is swept. A second call waits for the first. Without the supervisor's record no keeper revives it.
     """
-    found = 0
-    supervisor = running_supervisor(home)
-    if supervisor:
-        found += 1
-        if not _end(supervisor, SUPERVISOR_PATIENCE_S):
-            supervisor.tell(signal.SIGKILL)
-            wait_gone(supervisor, PAUSE_S)
-    for record in read_records(home):
-        found += _end_record(home, record)
-    (home / FEED_NAME).unlink(missing_ok=True)
+    if not home.is_dir():
+        return 0
+    with _alone(home):
+        found = _end_supervisor(home)
+        for _ in range(PASSES):
+            if not (records := read_records(home)):
+                break
+            found += _end_keepers(home, records)
+        for path in records_folder(home).glob("*.*"):
+            unlink(str(path))
+        (home / FEED_NAME).unlink(missing_ok=True)
     return found
 
 
-def _end_record(home: Path, record: Record) -> int:
-    lived = record.keeper.lives()
-    if lived and not _end(record.keeper, KEEPER_PATIENCE_S):
-        record.keeper.tell(signal.SIGKILL)
-    left = _sweep_session(record)
-    if record.scratch:
-        remove_tree(record.scratch)
-    (records_folder(home) / f"{record.name}.json").unlink(missing_ok=True)
-    return int(lived or left)
+def _end_supervisor(home: Path) -> int:
+    supervisor = running_supervisor(home)
+    if supervisor:
+        # Told first: were we killed between the two, a supervisor that nobody knows would go on.
+        _tell_term(supervisor)
+    unlink(str(record_path(home, SUPERVISOR)))
+    if supervisor and not wait_gone(supervisor, SUPERVISOR_PATIENCE_S):
+        supervisor.tell(signal.SIGKILL)
+        wait_gone(supervisor, KILL_PATIENCE_S)
+    return int(supervisor is not None)
 
 
-def _sweep_session(record: Record) -> bool:
-    """Kill what is left of a keeper's session. A session's number is in use for as long as a member lives, so it can
-    only be a stranger's once all of it is gone; the scratch folder in the environment finds those that left it."""
+def _end_keepers(home: Path, records: Sequence[Record]) -> int:
+    living = [record for record in records if record.keeper.lives()]
+    for record in living:
+        _tell_term(record.keeper)
     began_s = time.monotonic()
-    swept = False
-    segments = mapped_segments(_of_session(record))
-    while members := _of_session(record):
-        swept = True
-        waited_s = time.monotonic() - began_s
-        if waited_s > SWEEP_PATIENCE_S:
-            break
-        cull(members, trackers_too=waited_s > TRACKER_PATIENCE_S)
-        time.sleep(PAUSE_S)
-    remove_segments(segments, since_s=0.0)
-    return swept
+    for record in living:
+        patience_s = max(KEEPER_PATIENCE_S, record.grace_s + MARGIN_S) - (time.monotonic() - began_s)
+        if not wait_gone(record.keeper, max(0.0, patience_s)):
+            record.keeper.tell(signal.SIGKILL)
+            wait_gone(record.keeper, KILL_PATIENCE_S)
+    left = [bury(home, record) for record in records]
+    return sum(record in living or swept for record, swept in zip(records, left, strict=True))
 
 
-def _of_session(record: Record) -> set[int]:
-    leader = ProcessId.of(record.keeper.pid)
-    same_session = leader is None or leader == record.keeper
-    members = session_members(record.keeper.pid) if same_session else set()
-    return members | (marked_members(f"TMPDIR={record.scratch}") if record.scratch else set())
-
-
-def _end(process: ProcessId, patience_s: float) -> bool:
+def _tell_term(process: ProcessId) -> None:
+    """TERM, and go on if somebody has stopped it."""
     process.tell(signal.SIGTERM)
-    return wait_gone(process, patience_s)
+    process.tell(signal.SIGCONT)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """While this lasts, nobody else takes this stack down or writes down that he is its supervisor. Where folders
+    cannot be locked, and beyond a limit, it goes on without."""
+    folder = os.open(home, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        deadline_s = time.monotonic() + ALONE_PATIENCE_S
+        while not _locked(folder) and time.monotonic() < deadline_s:
+            time.sleep(PAUSE_S)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _locked(folder: int) -> bool:
+    """Whether waiting for the lock is over."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def wait_gone(process: ProcessId, patience_s: float) -> bool:

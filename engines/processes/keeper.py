@@ -1,11 +1,11 @@
-"""The small process between the supervisor and one child: when either ends, nothing of the child stays.
+"""The small process between the supervisor and one child: when the child or the keeper ends, nothing of it stays.
 
 Started by `process` in a bare interpreter, standard library only, because one runs beside every engine. Its first line
 on stdin is its orders and the child's environment; after it stdin is the lifeline: the starter holds the other end, so
-its death (kill -9 included) reads as end of file here, and ends the child unless that `outlives` it. Knows nothing of
-models or requests. Why a process of its own: PR_SET_PDEATHSIG reaches only the direct child, and an engine's
-workers outlive a killed parent with the GPU memory in hand. As subreaper the keeper inherits them, whatever session
-they made, finds them by walking parents in /proc, kills them and reaps them.
+its death (kill -9 included) reads as end of file here, and ends the child, unless that `outlives` it: then
+`succession` says who is served. Knows nothing of models or requests. Why a process of its own: PR_SET_PDEATHSIG reaches
+only the direct child, and an engine's workers outlive a killed parent with the GPU memory in hand. As subreaper the
+keeper inherits them, whatever session they made, finds them by walking parents in /proc, kills them and reaps them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from engines.processes import cgroup
+from engines.processes.child import fork_child, signals_to_pipe, step_back
 from engines.processes.childlog import Log
 from engines.processes.orphans import (
     cull,
@@ -27,12 +29,12 @@ from engines.processes.orphans import (
     mapped_segments,
     remove_segments,
     remove_tree,
-    start_ticks,
+    segments,
     tell,
-    unlink,
 )
+from engines.processes.registration import OOM_END, UNKNOWN_END, Registration
+from engines.processes.succession import Succession
 
-PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 READ_BYTES = 65536
 SWEEP_PAUSE_S = 0.02
@@ -43,6 +45,7 @@ LOOK_EVERY_S = 10.0
 LAST_WORDS = 64
 # The convention of shells: 128 + n means ended by signal n.
 SIGNAL_BASE = 128
+EXIT_CODES = range(256)
 
 
 class Orders(NamedTuple):
@@ -67,101 +70,102 @@ class Orders(NamedTuple):
 
 
 class Keeper:
-    """One child's life: start it, write down what it says, stop it when told, leave nothing behind."""
+    """One child's life: start it, write down what it says, stop it when told, leave nothing behind.
 
-    def __init__(self, orders: Orders, env: dict[str, str]) -> None:
+    `starter` is the pid and the start tick of the process that it serves first.
+    """
+
+    def __init__(self, orders: Orders, env: dict[str, str], starter: tuple[int, int | None]) -> None:
         self._orders, self._env = orders, env
         self._log = Log(orders.log, orders.log_bytes, orders.log_files)
-        self._libc = ctypes.CDLL(None, use_errno=True)
         self._child = 0
         self._status: int | None = None
         self._kill_at_s: float | None = None
+        self._culled_s: float | None = None
+        self._terms = 0
         self._output = -1
         self._lifeline_open = not orders.outlives
-        self._began_s = time.time()
+        self._succession = self._succeed(starter) if orders.outlives else None
+        self._group: str | None = None
+        self._look_at_s = 0.0
+        self._ooms = cgroup.OomCount(None)
+        self._older_segments = segments()
         self._segments: set[int] = set()
-        self._known: dict[str, object] = {}
 
     def run(self) -> int:
         """Blocks until everything is over; the child's exit code, 128 + n for signal n."""
         if os.getsid(0) != os.getpid():
             os.setsid()
-        self._step_back()
-        self._libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        wake = _signals_to_pipe()
-        self._start()
-        self._write_record()
-        while self._status is None:
+        step_back(self._orders.nice)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        wake = signals_to_pipe((signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD))
+        orders = self._orders
+        self._group = cgroup.make(f"spillway-{orders.name}-{os.getpid()}")
+        self._ooms = cgroup.OomCount(self._group)
+        self._child, self._output = fork_child(orders.command, self._env, orders.scratch, self._group, orders.nice)
+        self._env = {}
+        registration = self._register()
+        while self._status is None and not self._is_hopeless():
             self._turn(wake)
-        return self._finish(self._status)
+        return self._finish(registration)
 
-    def _step_back(self) -> None:
-        """Linux shares the processors out by session: an engine that computes all the time would get as much as all
-        who wait for its tokens. Kernels without such groups have no such file, and need nothing."""
-        try:
-            with open("/proc/self/autogroup", "w") as group:
-                group.write(str(self._orders.nice))
-        except OSError:
-            return
-
-    def _start(self) -> None:
-        self._output, writer = os.pipe()
-        os.set_blocking(self._output, False)
-        keeper = os.getpid()
-        self._child = os.fork()
-        if self._child == 0:
-            self._become_child(writer, keeper)
-        os.close(writer)
-
-    def _become_child(self, writer: int, keeper: int) -> None:
-        os.setpgid(0, 0)
-        # The signal goes with the keeper's death; it could have died before the call, hence the second look.
-        self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != keeper:
-            os._exit(1)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(writer, 1)
-        os.dup2(writer, 2)
-        try:
-            os.chdir(self._orders.scratch or ".")
-            os.execvpe(self._orders.command[0], self._orders.command, self._env)
-        except OSError as error:
-            os.write(2, f"cannot start {self._orders.command[0]}: {error.strerror}\n".encode())
-        os._exit(127)
+    def _succeed(self, starter: tuple[int, int | None]) -> Succession:
+        log = os.path.join(os.path.dirname(self._orders.log), "supervisor.log")
+        folder = os.path.dirname(self._orders.record)
+        succession = Succession(folder, log, self._orders.reviver, self._log.note)
+        succession.serve(*starter)
+        return succession
 
     def _turn(self, wake: int) -> None:
         """Wait for one thing to happen and deal with it."""
+        supervisor = self._succession.fd if self._succession else -1
         poll = select.poll()
-        for fd in (wake, self._output, *([0] if self._lifeline_open else [])):
+        for fd in (wake, self._output, supervisor, *([0] if self._lifeline_open else [])):
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
-        wait_s = LOOK_EVERY_S if self._kill_at_s is None else max(0.0, self._kill_at_s - time.monotonic())
-        ready = {fd for fd, _ in poll.poll(wait_s * 1000 + 1)}
+        ready = {fd for fd, _ in poll.poll(self._wait_s() * 1000 + 1)}
         self._drain()
-        if not ready:
-            self._note_segments()
         if wake in ready:
             self._obey(os.read(wake, 256))
+        if self._status is None and time.monotonic() >= self._look_at_s:
+            self._look()
         if 0 in ready and not os.read(0, 256):
             self._lifeline_open = False
             self._stop()
+        self._heed_supervisor(supervisor in ready)
         if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
             self._cull()
+
+    def _wait_s(self) -> float:
+        due_s = [self._look_at_s]
+        if self._kill_at_s is not None:
+            due_s.append(self._kill_at_s)
+        if self._succession and self._succession.fd < 0:
+            due_s.append(self._succession.due_s)
+        return max(0.0, min(due_s) - time.monotonic())
+
+    def _look(self) -> None:
+        """What must be known from before the end: who maps which shared memory, whom the kernel has killed so far."""
+        self._look_at_s = time.monotonic() + LOOK_EVERY_S
+        self._note_segments()
+        self._ooms.look()
+
+    def _heed_supervisor(self, has_died: bool) -> None:
+        """Go on without a supervisor that died unasked; stop if its end was ordered. One that stops looks no more."""
+        if self._succession is None or self._kill_at_s is not None:
+            return
+        is_due = self._succession.fd < 0 and time.monotonic() >= self._succession.due_s
+        if (has_died or is_due) and not self._succession.look():
+            self._log.note("the supervisor has ended in order, or its folder is gone")
+            self._stop()
 
     def _obey(self, signals: bytes) -> None:
         self._reap()
         if signal.SIGTERM in signals:
+            self._terms += 1
             self._stop()
         if signal.SIGUSR1 in signals:
             self._cull()
-
-    def _cull(self) -> None:
-        """KILL to all that is below, again and again until the child is gone."""
-        self._note_segments()
-        self._kill_at_s = time.monotonic() + AGAIN_S
-        cull(descendants(os.getpid()), trackers_too=False)
 
     def _stop(self) -> None:
         """TERM to the child and a grace period; a second request ends the patience.
@@ -170,14 +174,26 @@ class Keeper:
         signal too dies first and cuts them off. What the child leaves is killed when it has ended.
         """
         self._note_segments()
-        grace_s = self._orders.grace_s if self._kill_at_s is None else 0.0
-        self._kill_at_s = time.monotonic() + grace_s
+        if self._kill_at_s is None or self._terms > 1:
+            self._kill_at_s = time.monotonic() + (self._orders.grace_s if self._kill_at_s is None else 0.0)
         if self._status is None:
             tell(self._child, signal.SIGTERM)
 
+    def _cull(self) -> None:
+        """KILL to all that is below, again and again until the child is gone."""
+        self._note_segments()
+        now_s = time.monotonic()
+        self._kill_at_s = now_s + AGAIN_S
+        self._culled_s = self._culled_s or now_s
+        cull(descendants(os.getpid()), trackers_too=False)
+
+    def _is_hopeless(self) -> bool:
+        """Whether the child has withstood every KILL: it waits in the kernel for what never comes."""
+        return self._culled_s is not None and time.monotonic() - self._culled_s > SWEEP_LIMIT_S
+
     def _note_segments(self) -> None:
         """Remember the shared memory in use, while there is still somebody who maps it."""
-        self._segments |= mapped_segments(descendants(os.getpid()))
+        self._segments |= mapped_segments(descendants(os.getpid())) - self._older_segments
 
     def _drain(self) -> bool:
         """Take one piece of what the child has said, so that it never waits for us; False when there is none."""
@@ -206,76 +222,70 @@ class Keeper:
             elif pid == 0:
                 return True
 
-    def _finish(self, status: int) -> int:
+    def _finish(self, registration: Registration) -> int:
         """The child is gone: kill and reap all that it left, then remove its scratch folder and the record."""
-        began_s = time.monotonic()
+        code = self._code()
         self._note_segments()
-        while self._reap() and time.monotonic() - began_s < SWEEP_LIMIT_S:
-            cull(descendants(os.getpid()), trackers_too=time.monotonic() - began_s > TRACKER_PATIENCE_S)
-            self._drain()
-            time.sleep(SWEEP_PAUSE_S)
+        self._sweep()
         for _ in range(LAST_WORDS):
             if not self._drain():
                 break
-        self._log.note(f"{self._orders.name} ended: {_words(status)}")
-        remove_segments(self._segments, self._began_s)
+        self._log.note(f"{self._orders.name} ended: {_words(self._status)}{_because(code)}")
+        remove_segments(self._segments)
         if self._orders.scratch:
             remove_tree(self._orders.scratch)
-        code = os.waitstatus_to_exitcode(status)
-        code = code if code >= 0 else SIGNAL_BASE - code
-        self._write(ended_path(self._orders.record), {"ended": code})
+        if self._succession and self._kill_at_s is None:
+            self._succession.leave()
+        registration.end(code)
         if left := descendants(os.getpid()):
             self._log.note(f"these processes do not die and may still hold memory: {sorted(left)}")
         else:
-            unlink(self._orders.record)
-        return code
+            registration.remove()
+        return code if code in EXIT_CODES else SIGNAL_BASE + signal.SIGKILL
 
-    def _write_record(self) -> None:
-        self._known = {
-            "name": self._orders.name,
-            "keeper": [os.getpid(), start_ticks(os.getpid())],
-            "child": [self._child, start_ticks(self._child)],
-            "command": self._orders.command,
-            "scratch": self._orders.scratch,
-            "note": self._orders.note,
-            "grace_s": self._orders.grace_s,
+    def _sweep(self) -> None:
+        began_s = time.monotonic()
+        while self._reap() and (waited_s := time.monotonic() - began_s) < SWEEP_LIMIT_S:
+            trackers_too = waited_s > TRACKER_PATIENCE_S
+            cull(descendants(os.getpid()), trackers_too)
+            if trackers_too and self._group is not None:
+                cgroup.kill(self._group)
+            self._drain()
+            time.sleep(SWEEP_PAUSE_S)
+        if self._group is not None:
+            cgroup.remove(self._group)
+
+    def _code(self) -> int:
+        """How the child ended. Of the machine's victims one may be ours only if a KILL not of our own ended it."""
+        if self._status is None:
+            return UNKNOWN_END
+        code = os.waitstatus_to_exitcode(self._status)
+        may_be_oom = code == -signal.SIGKILL or (self._ooms.is_exact and code != 0)
+        if may_be_oom and self._culled_s is None and self._ooms.has_grown():
+            return OOM_END
+        return code if code >= 0 else SIGNAL_BASE - code
+
+    def _register(self) -> Registration:
+        orders = self._orders
+        more = {
+            "name": orders.name,
+            "command": orders.command,
+            "scratch": orders.scratch,
+            "note": orders.note,
+            "grace_s": orders.grace_s,
+            "cgroup": self._group,
         }
-        self._write(self._orders.record, {})
-
-    def _write(self, path: str, more: dict[str, object]) -> None:
-        """The record, whole or not at all."""
-        partial = f"{path}.{os.getpid()}"
-        try:
-            with open(partial, "w", encoding="utf-8") as file:
-                json.dump({**self._known, **more}, file)
-            os.replace(partial, path)
-        except OSError as error:
-            self._log.note(f"no process record: {error}")
-
-
-def ended_path(record: str) -> str:
-    """Where a keeper leaves how its child ended, for a supervisor that is not its parent."""
-    return record.removesuffix(".json") + ".ended"
+        return Registration(orders.record, self._child, more, self._log.note)
 
 
 def _words(status: int | None) -> str:
     if status is None:
-        return "unknown"
+        return "it does not die"
     return f"exit code {os.WEXITSTATUS(status)}" if os.WIFEXITED(status) else f"signal {os.WTERMSIG(status)}"
 
 
-def _signals_to_pipe() -> int:
-    """Signals arrive as bytes on the returned pipe: TERM stops the child, USR1 kills all at once, CHLD says
-    that one ended."""
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1):
-        signal.signal(number, lambda *_: None)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    return reader
+def _because(code: int) -> str:
+    return ", killed by the kernel for lack of memory" if code == OOM_END else ""
 
 
 def main() -> None:
@@ -286,4 +296,4 @@ def main() -> None:
             sys.exit(1)
         said += more
     told = json.loads(said)
-    sys.exit(Keeper(Orders(**told["orders"]), told["env"]).run())
+    sys.exit(Keeper(Orders(**told["orders"]), told["env"], told["starter"]).run())

@@ -27,12 +27,16 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
+def _all_pids() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
 def descendants(root: int, skip: Iterable[int] = ()) -> set[int]:
     """Every process below `root`, zombies included, without those in `skip` and what is below them."""
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (fields := _stat(int(entry))):
-            children.setdefault(int(fields[1]), []).append(int(entry))
+    for pid in _all_pids():
+        if fields := _stat(pid):
+            children.setdefault(int(fields[1]), []).append(pid)
     found: set[int] = set()
     queue, skipped = [root], set(skip)
     while queue:
@@ -44,30 +48,29 @@ def descendants(root: int, skip: Iterable[int] = ()) -> set[int]:
 
 def session_members(session: int) -> set[int]:
     """Every living process of a session, for the rare case that keeper and supervisor were both killed."""
-    pids = {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
-    return {pid for pid in pids if (fields := _stat(pid)) and fields[0] != "Z" and int(fields[3]) == session}
+    return {pid for pid in _all_pids() if (fields := _stat(pid)) and fields[0] != "Z" and int(fields[3]) == session}
 
 
 def marked_members(mark: str) -> set[int]:
     """Every process that was started with this variable (`KEY=value`) in its environment, whatever its session."""
     found: set[int] = set()
-    for entry in os.listdir("/proc"):
+    for pid in _all_pids():
         try:
-            with open(f"/proc/{int(entry)}/environ", "rb") as file:
+            with open(f"/proc/{pid}/environ", "rb") as file:
                 if mark.encode() in file.read().split(b"\0"):
-                    found.add(int(entry))
-        except (OSError, ValueError):
+                    found.add(pid)
+        except OSError:
             continue
     return found
 
 
 def cull(pids: set[int], trackers_too: bool) -> None:
-    """SIGKILL processes; Python's resource trackers only when told to.
+    """SIGKILL processes; Python's resource trackers only when told to, or when they are stopped.
 
     A tracker ends by itself as soon as its users are gone, and removes their shared memory before it does.
     """
     for pid in pids:
-        if trackers_too or not _is_tracker(pid):
+        if trackers_too or not _is_tracker(pid) or _is_stopped(pid):
             tell(pid, signal.SIGKILL)
 
 
@@ -77,6 +80,11 @@ def tell(pid: int, number: int) -> None:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def _is_stopped(pid: int) -> bool:
+    fields = _stat(pid)
+    return fields is not None and fields[0] in "Tt"
 
 
 def _is_tracker(pid: int) -> bool:
@@ -103,17 +111,30 @@ def mapped_segments(pids: Iterable[int]) -> set[int]:
     return found
 
 
-def remove_segments(inodes: set[int], since_s: float) -> None:
-    """Remove shared memory by inode, unless it is older than `since_s` (seconds of the epoch) or another user's."""
+def segments() -> set[int]:
+    """The inodes of all shared memory that there is."""
+    return {entry.inode() for entry in _shared_memory()}
+
+
+def remove_segments(inodes: set[int]) -> None:
+    """Remove shared memory by inode, unless it is another user's or a process still has it mapped."""
     if not inodes:
         return
-    for entry in os.scandir(SHARED_MEMORY):
+    wanted = inodes - mapped_segments(_all_pids())
+    for entry in _shared_memory():
         try:
             found = entry.stat(follow_symlinks=False)
         except OSError:
             continue
-        if found.st_ino in inodes and found.st_uid == os.getuid() and found.st_ctime >= since_s:
+        if found.st_ino in wanted and found.st_uid == os.getuid():
             unlink(entry.path)
+
+
+def _shared_memory() -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(SHARED_MEMORY))
+    except OSError:
+        return []
 
 
 def unlink(path: str) -> None:

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from engines.processes.keeper import SIGNAL_BASE, Orders, ended_path
-from engines.processes.orphans import cull, descendants, mapped_segments, remove_segments, tell, unlink
+from engines.processes.keeper import SIGNAL_BASE, Orders
+from engines.processes.orphans import cull, descendants, mapped_segments, remove_segments, start_ticks, tell, unlink
 from engines.processes.record import (
     ProcessId,
     Record,
@@ -27,6 +27,7 @@ from engines.processes.record import (
     records_folder,
     take_end,
 )
+from engines.processes.registration import OOM_END, UNKNOWN_END, ended_path
 
 __all__ = ["UNKNOWN_END", "Kept", "ProcessId", "Record", "how_ended", "read_records", "records_folder", "sweep_orphans"]
 
@@ -36,8 +37,7 @@ BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from engines.processes.keep
 SWEEP_PAUSE_S = 0.05
 # More than any environment, so that telling a keeper its orders never waits for it.
 ORDERS_BYTES = 2**20
-# The end of an adopted child whose keeper could not say how it was.
-UNKNOWN_END = -999
+NO_CODES = {UNKNOWN_END: "unknown end", OOM_END: "signal SIGKILL: killed by the kernel for lack of memory"}
 
 
 class Kept:
@@ -63,7 +63,7 @@ class Kept:
             start_new_session=True,
             bufsize=0,
         )
-        _say(keeper, json.dumps({"orders": orders._asdict(), "env": dict(env)}).encode() + b"\n")
+        _say(keeper, _line(orders, env))
         return cls(orders, keeper.pid, keeper)
 
     @classmethod
@@ -123,6 +123,12 @@ class Kept:
         return self._keeper is not None and self._keeper.lives()
 
 
+def _line(orders: Orders, env: Mapping[str, str]) -> bytes:
+    own = os.getpid()
+    told = {"orders": orders._asdict(), "env": dict(env), "starter": [own, start_ticks(own)]}
+    return json.dumps(told).encode() + b"\n"
+
+
 def _say(keeper: subprocess.Popen[bytes], line: bytes) -> None:
     """Tell a keeper its orders. One that is dead already is found out by waiting for it."""
     if keeper.stdin is None:
@@ -164,7 +170,7 @@ async def sweep_orphans(keepers: set[int]) -> None:
         cull(orphans, trackers_too=next(patience, None) is None)
         _reap(orphans)
         await asyncio.sleep(SWEEP_PAUSE_S)
-    remove_segments(segments, since_s=0.0)
+    remove_segments(segments)
 
 
 def _reap(pids: set[int]) -> None:
@@ -177,8 +183,8 @@ def _reap(pids: set[int]) -> None:
 
 def how_ended(code: int) -> str:
     """An exit code of `Kept.wait` in words."""
-    if code == UNKNOWN_END:
-        return "unknown end"
+    if code in NO_CODES:
+        return NO_CODES[code]
     number = -code if code < 0 else code - SIGNAL_BASE
     if number <= 0:
         return f"exit code {code}"
