@@ -22,9 +22,10 @@ from engines.memory.kv import bytes_per_token
 from engines.models.files import model_folder
 from engines.models.lock import model_view
 from engines.models.ollama import TAG
+from engines.placement.partners import with_turn_ways
 from engines.placement.place import Kept, Placed, Placement
 from engines.placement.remedies import explained
-from engines.placement.turns import on_cpu, on_gpus, take_turns, with_turn_ways
+from engines.placement.turns import on_cpu, on_gpus, take_turns
 from engines.placement.want import Rules, Want
 from engines.plan import CPU, GIB, EnginePlan, ExternalPlan, Plan, PlanError, RouterPlan, Runtime, Source, Sum
 from engines.stack import Stack
@@ -58,7 +59,7 @@ def planned(stack: Stack, router: RouterPlan, at: Path, without: tuple[str, ...]
     host_bytes = read_host().total_bytes
     if gpus.seen and wants:
         fit = _fit(gpus, without)
-        sleep_bytes = int(host_bytes * SLEEP_SHARE)
+        sleep_bytes = 0 if stack.is_declared else int(host_bytes * SLEEP_SHARE)
         found = explained(take_turns(wants, on_gpus(fit, rules), _kept(at), sleep_bytes), wants, fit, rules)
     else:
         machine = on_cpu(usable_cores(), host_bytes, rules)

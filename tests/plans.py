@@ -74,6 +74,18 @@ def printed(shown: PlanView, width: int = 120, **terminal: Any) -> str:
     return file.getvalue()
 
 
+def in_turn(*, may_sleep: bool = False, kinds: str = "vllm") -> PlanView:
+    """One card that a kept model has with one of two others, which take turns."""
+    gpus = cards()
+    loose: dict[str, Any] = {"keep": False, "may_sleep": may_sleep, "kind": kinds}
+    engines = [
+        engine("kept", gpus, 10.0, 5.0),
+        engine("coder", gpus, 30.0, 20.0, **loose),
+        engine("writer", gpus, 40.0, 15.0, is_alternate=True, **loose),
+    ]
+    return view(gpus, engines)
+
+
 def busy(gpus: Sequence[Gpu] | None = None) -> PlanView:
     """Four cards: two hold one model together, one holds two, one holds nothing; and one model has no place."""
     gpus = gpus or cards(4, links=())

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from engines.gpus.gpu import Gpu
 from engines.memory.asleep import sleeping_bytes
+from engines.placement.partners import with_turn_ways
 from engines.placement.place import Placed, Placement, place
 from engines.placement.remedies import explained
 from engines.placement.room import rooms
-from engines.placement.turns import on_cpu, on_gpus, take_turns, with_turn_ways
+from engines.placement.turns import on_cpu, on_gpus, take_turns
 from engines.placement.want import Want
 from tests.wants import GIB, RULES, gpu, gpus, want
 
@@ -84,6 +85,13 @@ def test_what_is_kept_leaves_room_for_the_largest_alternate() -> None:
     assert fits(found, wants, cards)
     large = by_name(found)["large"]
     assert large.kv_bytes >= large.footprint.kv.bytes_for(1)
+
+
+def test_what_is_kept_small_for_a_large_alternate_leaves_the_rest_to_the_first() -> None:
+    wants, cards = [want("kept", 15.0), loose("small", 5.0), loose("large", 50.0, concurrent_requests=4)], gpus(1)
+    found = by_name(turned(wants, cards, NO_HOST))
+    taken = found["kept"].gpu_bytes + found["small"].gpu_bytes
+    assert taken > 0.98 * rooms(cards, RULES)[0].free_bytes
 
 
 def test_an_alternate_that_is_alone_has_the_whole_gpu() -> None:

@@ -64,7 +64,9 @@ def ranges(numbers: Sequence[int]) -> str:
 def _cards(cards: Sequence[Card], models: Mapping[str, str], letters: Letters) -> RenderableType:
     """Cards of one kind. Those that hold the same follow each other and share their figures."""
     parts: list[RenderableType] = [_heading(cards)]
-    for _, alike in groupby(cards, lambda card: (_contents(card, models), card.notes)):
+    for _, alike in groupby(
+        cards, lambda card: (_contents(card.parts, models), _contents(card.turns, models), card.notes)
+    ):
         run = tuple(alike)
         grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(justify="right", width=INDENT - 1, no_wrap=True)
@@ -74,14 +76,15 @@ def _cards(cards: Sequence[Card], models: Mapping[str, str], letters: Letters) -
             short = "declared" if card.is_declared else card.uuid[:UUID_SHOWN]
             grid.add_row(str(card.number), short, Bar(card.parts, letters))
         below = [*_figures([card.parts for card in run], models, letters), _rest(run[0].parts, run[0].over_bytes)]
+        below += _turns([card.turns for card in run], models, letters)
         below += [Text(note, "bold red") for note in run[0].notes]
         parts += [grid, *(Padding(each, (0, 0, 0, INDENT), expand=False) for each in below)]
     return Group(*parts)
 
 
-def _contents(card: Card, models: Mapping[str, str]) -> tuple[tuple[PartKind, int, str | None], ...]:
+def _contents(parts: Sequence[Part], models: Mapping[str, str]) -> tuple[tuple[PartKind, int, str | None], ...]:
     """What makes two cards look alike: bytes and models, whichever replica it is."""
-    return tuple((part.kind, part.bytes, models.get(part.engine or "")) for part in card.parts)
+    return tuple((part.kind, part.bytes, models.get(part.engine or "")) for part in parts)
 
 
 def _heading(cards: Sequence[Card]) -> Text:
@@ -119,6 +122,13 @@ def _figures(run: Sequence[Sequence[Part]], models: Mapping[str, str], letters: 
         yield grid
 
 
+def _turns(run: Sequence[Sequence[Part]], models: Mapping[str, str], letters: Letters) -> Iterator[RenderableType]:
+    """What starts asleep there, and is in no bar."""
+    if run[0]:
+        yield Text("in place of others, when it is wanted:", "dim")
+        yield from _figures(run, models, letters)
+
+
 def _engines_of(parts: Sequence[Part]) -> list[str]:
     return list(dict.fromkeys(part.engine for part in parts if part.engine is not None))
 
@@ -138,4 +148,5 @@ def _host(host: Host, models: Mapping[str, str], letters: Letters) -> Renderable
     heading = Text(f"RAM {gib(host.total_bytes)} GiB, {'core' if len(host.cores) == 1 else 'cores'} ")
     heading.append(ranges(host.cores))
     below = [Bar(host.parts, letters), *_figures([host.parts], models, letters), _rest(host.parts, host.over_bytes)]
+    below += _turns([host.turns], models, letters)
     return Group(heading, *(Padding(each, (0, 0, 0, INDENT), expand=False) for each in below))

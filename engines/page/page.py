@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engines.page.cards import INDENT, gib, ranges, render_hardware
-from engines.page.view import EngineLine, PlanView, Source, Term, Unfit
+from engines.page.view import Elsewhere, EngineLine, PlanView, Source, Term, Unfit
 
 # From this width on the sum of an engine stands beside its facts.
 BESIDE = 110
@@ -36,6 +36,8 @@ def render_plan(view: PlanView) -> RenderableType:
     for number, engine in enumerate(view.engines):
         same = next((each.name for each in view.engines[:number] if _figures(each) == _figures(engine)), None)
         parts.append(_engine(engine, letters, same))
+    if view.elsewhere:
+        parts.append(_elsewhere(view.elsewhere))
     if view.unplaced:
         parts.append(Text("DOES NOT FIT", "bold red"))
     parts += [_unfit(tuple(alike)) for _, alike in groupby(view.unplaced, lambda each: replace(each, name=""))]
@@ -65,6 +67,8 @@ def _head(view: PlanView) -> RenderableType:
     used = len({number for engine in view.engines for number in engine.gpus})
     where = f" on {used} of {_count(len(view.gpus), 'GPU')}" if view.gpus else ""
     text = Text(_count(len(view.engines), "engine") + where, "bold")
+    if turns := sum(engine.is_alternate for engine in view.engines):
+        text.append(f", {turns} of them in turn with others", "not bold")
     if view.unplaced:
         text.append(f"; {len(view.unplaced)} more {'has' if len(view.unplaced) == 1 else 'have'} no place", "bold red")
     facts = Text(f"profile {view.profile}   endpoint {view.endpoint}")
@@ -124,7 +128,20 @@ def _facts(engine: EngineLine) -> Table:
     grid.add_row(
         "limits", f"{engine.max_num_seqs:,} sequences, {engine.max_num_batched_tokens:,} tokens a step{waiting}"
     )
+    if engine.turns_with:
+        grid.add_row("in turn", _turns(engine))
+    if engine.headroom_bytes:
+        free = f"wants {gib(engine.total_bytes + engine.headroom_bytes)} GiB free: Ollama fills four fifths of a GPU"
+        grid.add_row("at start", free)
     return grid
+
+
+def _turns(engine: EngineLine) -> str:
+    """With whom, who is first, and what becomes of it while it rests."""
+    first = "starts asleep" if engine.is_alternate else "starts awake"
+    unloaded = "unloads its model" if engine.kind == "ollama" else "its weights go to host memory"
+    rests = unloaded if engine.may_sleep else "its process ends"
+    return f"with {', '.join(engine.turns_with)}; {first}; to rest {rests}"
 
 
 def _at_once(engine: EngineLine) -> Text:
@@ -209,6 +226,13 @@ def wrapped(groups: Sequence[str], width: int | None) -> list[str]:
         else:
             lines.append(group if not lines else f"  {group}")
     return [*(f"{line} \\" for line in lines[:-1]), *lines[-1:]]
+
+
+def _elsewhere(servers: Sequence[Elsewhere]) -> RenderableType:
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    for each in servers:
+        grid.add_row(Text(each.name, "bold"), Text(each.url), Text(", ".join(each.models) or "all that it lists"))
+    return Group(Text("RUN BY OTHERS", "bold"), Padding(grid, (0, 0, 0, INDENT), expand=False))
 
 
 def _unfit(alike: Sequence[Unfit]) -> RenderableType:

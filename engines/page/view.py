@@ -10,6 +10,7 @@
     gpus        one object a GPU (Card); its `parts` less its `over_bytes` are its `total_bytes`
     engines     one object an engine (EngineLine); its `terms` are what it takes of each of its GPUs, or in each worker
     unplaced    one object an engine without a place (Unfit): name, model, needs (a sentence), ways (words)
+    elsewhere   one object a server that others run (Elsewhere): name, url, models (none: all that it lists)
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Part:
 class Card:
     """One GPU (or MIG instance), numbered in PCI order from 0. `island` counts groups that NVLink joins, from 0; None
     where it joins nothing. `over_bytes`: how much more is on it than it has. `notes` are short sentences on its health.
+    `turns` are pieces of the engines that start asleep and are here in place of others, so they are no `parts`.
     """
 
     number: int
@@ -70,16 +72,18 @@ class Card:
     parts: tuple[Part, ...]
     over_bytes: int
     notes: tuple[str, ...]
+    turns: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The machine's own memory, for engines that compute on the CPU. `parts` and `over_bytes` as of a Card."""
+    """The machine's own memory, for engines that compute on the CPU. `parts`, `over_bytes` and `turns` as of a Card."""
 
     total_bytes: int
     cores: tuple[int, ...]
     parts: tuple[Part, ...]
     over_bytes: int
+    turns: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,9 @@ class Term:
 class EngineLine:
     """One engine. `gpus` are numbers of cards. `environment` holds only the variables that say where it runs and how
     much it may take. `utilization` is a fraction of `utilization_of_bytes`, both None where no such flag exists.
-    `promised_requests` is None where nothing was promised; a promise in tokens is divided by the context.
+    `promised_requests` is None where nothing was promised; a promise in tokens is divided by the context. It takes
+    turns with the engines in `turns_with`; `is_alternate`: one of them is first; `may_sleep`: it stays while it rests.
+    `headroom_bytes` more than its sum must be free on its GPU when it starts.
     """
 
     name: str
@@ -122,6 +128,11 @@ class EngineLine:
     max_num_seqs: int
     max_num_batched_tokens: int
     max_num_queued_reqs: int | None
+    keep: bool = True
+    turns_with: tuple[str, ...] = ()
+    is_alternate: bool = False
+    may_sleep: bool = False
+    headroom_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -140,6 +151,15 @@ class Unfit:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A server that somebody else runs; nothing of it is planned. `models`: under the names used here."""
+
+    name: str
+    url: str
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PlanView:
     """The whole page. `why_no_gpu` is None exactly when there are GPUs; `host` is None as long as nothing computes on
     the CPU, or where the size of its memory is not known."""
@@ -154,6 +174,7 @@ class PlanView:
     gpus: tuple[Card, ...]
     engines: tuple[EngineLine, ...]
     unplaced: tuple[Unfit, ...]
+    elsewhere: tuple[Elsewhere, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from engines.gpus.gpu import Gpu, Gpus, Health, Path
 from engines.gpus.islands import islands
 from engines.kinds import vllm
-from engines.page.view import SCHEMA, Card, EngineLine, Host, Part, PartKind, PlanView, Source, Term, Unfit
+from engines.kinds.registry import kind_of
+from engines.page.view import SCHEMA, Card, Elsewhere, EngineLine, Host, Part, PartKind, PlanView, Source, Term, Unfit
 from engines.placement.place import Unplaced
 from engines.placement.room import foreign_bytes, margin_bytes
 from engines.placement.want import Rules, Want
-from engines.plan import EnginePlan, Plan
+from engines.plan import CPU, EnginePlan, Plan
 
 HOT_C = 85
+# Of an engine's environment: where it runs, and how much it may take. Ollama knows its bounds from nothing else.
+SHOWN = (
+    *("CUDA_VISIBLE_DEVICES", "VLLM_CPU_", "VLLM_SERVER_DEV_MODE", "LLAMA_ARG_FIT_TARGET", "OLLAMA_HOST"),
+    *("OLLAMA_CONTEXT_LENGTH", "OLLAMA_NUM_PARALLEL", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_SCHED_SPREAD"),
+)
 
 
 def view_of(
@@ -26,7 +32,10 @@ def view_of(
 ) -> PlanView:
     """All that is shown of a plan: `wants` say what was promised, `rules` what is kept free and who else is there."""
     promised = {want.name: promised_requests(want) for want in wants}
-    engines = tuple(_engine(engine, gpus.seen, promised.get(engine.model)) for engine in plan.engines)
+    engines = tuple(
+        _engine(engine, gpus.seen, promised.get(engine.model), partners(engine, plan.engines))
+        for engine in plan.engines
+    )
     joined = _islands(gpus.seen)
     return PlanView(
         schema=SCHEMA,
@@ -39,6 +48,9 @@ def view_of(
         gpus=tuple(_card(number, gpu, joined.get(gpu.uuid), engines, rules) for number, gpu in enumerate(gpus.seen)),
         engines=engines,
         unplaced=tuple(Unfit(each.name, each.want, each.needs, each.ways) for each in unplaced),
+        elsewhere=tuple(
+            Elsewhere(each.name, each.url, tuple(ours for ours, _ in each.models)) for each in plan.externals
+        ),
     )
 
 
@@ -57,12 +69,13 @@ def _islands(gpus: Sequence[Gpu]) -> dict[str, int]:
 
 
 def _card(number: int, gpu: Gpu, island: int | None, engines: Sequence[EngineLine], rules: Rules) -> Card:
-    mine = [part for engine in engines if number in engine.gpus for part in _parts(engine)]
+    mine = [engine for engine in engines if number in engine.gpus]
     others = [
         Part(PartKind.FOREIGN, foreign_bytes(gpu, rules)),
         Part(PartKind.DRIVER, gpu.reserved_bytes or 0),
     ]
-    parts, over_bytes = _filled([*mine, *others], rules.reserve_bytes + margin_bytes(gpu), gpu.total_bytes)
+    taken = [part for engine in mine if not engine.is_alternate for part in _parts(engine)]
+    parts, over_bytes = _filled([*taken, *others], rules.reserve_bytes + margin_bytes(gpu), gpu.total_bytes)
     return Card(
         number=number,
         uuid=gpu.uuid,
@@ -75,6 +88,7 @@ def _card(number: int, gpu: Gpu, island: int | None, engines: Sequence[EngineLin
         parts=parts,
         over_bytes=over_bytes,
         notes=tuple(_notes(gpu.health)),
+        turns=tuple(part for engine in mine if engine.is_alternate for part in _parts(engine)),
     )
 
 
@@ -82,10 +96,13 @@ def _host(total_bytes: int, engines: Sequence[EngineLine]) -> Host | None:
     here = [engine for engine in engines if engine.cores]
     if not here:
         return None
-    parts, over_bytes = _filled(
-        [part for engine in here for part in _parts(engine, engine.tensor_parallel)], 0, total_bytes
+    taken, turns = (
+        [part for engine in here if engine.is_alternate is last for part in _parts(engine, engine.tensor_parallel)]
+        for last in (False, True)
     )
-    return Host(total_bytes, tuple(sorted({core for engine in here for core in engine.cores})), parts, over_bytes)
+    parts, over_bytes = _filled(taken, 0, total_bytes)
+    cores = tuple(sorted({core for engine in here for core in engine.cores}))
+    return Host(total_bytes, cores, parts, over_bytes, tuple(turns))
 
 
 def _parts(engine: EngineLine, workers: int = 1) -> list[Part]:
@@ -119,7 +136,19 @@ def _notes(health: Health) -> list[str]:
     return said
 
 
-def _engine(engine: EnginePlan, gpus: Sequence[Gpu], promised: float | None) -> EngineLine:
+def partners(engine: EnginePlan, engines: Sequence[EnginePlan]) -> tuple[str, ...]:
+    """The names of those that it takes turns with: they are on its devices, and not all of them fit at once."""
+    return tuple(
+        other.name
+        for other in engines
+        if other.name != engine.name
+        and not (engine.keep or other.keep)
+        and (engine.is_alternate or other.is_alternate)
+        and set(engine.gpu_uuids or (CPU,)) & set(other.gpu_uuids or (CPU,))
+    )
+
+
+def _engine(engine: EnginePlan, gpus: Sequence[Gpu], promised: float | None, turns_with: tuple[str, ...]) -> EngineLine:
     mine = [number for number, gpu in enumerate(gpus) if gpu.uuid in engine.gpu_uuids]
     of_bytes = min((gpus[number].cuda_bytes for number in mine), default=None)
     return EngineLine(
@@ -144,20 +173,17 @@ def _engine(engine: EnginePlan, gpus: Sequence[Gpu], promised: float | None) -> 
         max_num_seqs=engine.shape.max_num_seqs,
         max_num_batched_tokens=engine.shape.max_num_batched_tokens,
         max_num_queued_reqs=engine.max_num_queued_reqs,
+        keep=engine.keep,
+        turns_with=turns_with,
+        is_alternate=engine.is_alternate,
+        may_sleep=engine.may_sleep,
+        headroom_bytes=engine.sum.headroom_bytes,
     )
 
 
 def _environment(engine: EnginePlan) -> dict[str, str]:
-    """Only what says where the engine runs and how much it may take; Ollama knows its bounds from nothing else."""
-    if engine.kind == "vllm":
-        ours = vllm.environment(engine, {}, "")
-        return {name: value for name, value in ours.items() if name.startswith(("CUDA_VISIBLE", "VLLM_CPU_"))}
-    return {
-        "CUDA_VISIBLE_DEVICES": ",".join(engine.gpu_uuids),
-        "OLLAMA_HOST": f"127.0.0.1:{engine.port}",
-        "OLLAMA_CONTEXT_LENGTH": str(engine.shape.context_tokens),
-        "OLLAMA_NUM_PARALLEL": str(engine.shape.max_num_seqs),
-    }
+    ours = kind_of(engine).environment(engine, {}, "", engine.port)
+    return {name: ours[name] for shown in SHOWN for name in ours if name.startswith(shown)}
 
 
 def _command(engine: EnginePlan) -> Sequence[str]:

@@ -16,5 +16,6 @@ case         a want without a place, and the proof that a change would help it
 four_bit     what a 4-bit checkpoint of a model would be
 remedies     the changes that would make a want fit, least invasive first
 cpu          the same without a GPU: cores instead of cards
+partners     which models would have to take turns so that all have a place
 turns        models that need not be kept, one after the other on the same memory
 """

@@ -21,10 +21,11 @@ from engines.placement.needs import (
     roomiest,
     together_words,
 )
+from engines.placement.partners import turn_words
 from engines.placement.place import Placement, Unplaced
 from engines.placement.room import rooms
 from engines.placement.shapes import OLLAMA
-from engines.placement.turns import on_gpus, turn_words
+from engines.placement.turns import on_gpus
 from engines.placement.want import Rules, Want
 
 MOST_WAYS = 5

@@ -21,8 +21,6 @@ from engines.placement.want import Rules, Want
 VLLM = "vllm"
 # Other places for those that are kept, tried where an alternate has none beside them.
 MOST_ARRANGEMENTS = 3
-# Models that are tried as partners of one that does not fit, those wanted last first.
-MOST_PARTNERS = 4
 # Until what sleepers hold is counted right; it mostly is at the second look.
 MOST_ROUNDS = 4
 
@@ -104,16 +102,15 @@ def take_turns(wants: Sequence[Want], placed: Place, kept: Sequence[Kept] = (), 
     if not whole.unplaced or len(always) == len(wants) or placed(always, {}, kept).unplaced:
         return whole
     found = _best(wants, placed, kept)
-    sleepers = _sleepers(found, wants, sleep_bytes)
-    asleep = _with_room_for(sleepers, found, placed)
-    engines = _settled(asleep or found)
+    names = _sleepers(found, wants, sleep_bytes)
+    found, sleepers = _with_room_for(names, found, placed)
+    engines = _settled(found, sleepers, placed)
     unplaced = (
         _unplaced(unit, always, placed)
         for unit, turn in zip(found.choice.rest, found.turns, strict=True)
         if turn is None
     )
-    may = sleepers if asleep else ()
-    return Placement(tuple(replace(each, may_sleep=each.name in may) for each in engines), tuple(unplaced))
+    return Placement(tuple(replace(each, may_sleep=each.name in sleepers) for each in engines), tuple(unplaced))
 
 
 def _best(wants: Sequence[Want], placed: Place, kept: Sequence[Kept]) -> _Arranged:
@@ -157,8 +154,8 @@ def _arranged(choice: _Choice, placed: Place, kept: Sequence[Kept], sleepers: Sl
     return _Arranged(choice, base, tuple(turns))
 
 
-def _with_room_for(names: Collection[str], found: _Arranged, placed: Place) -> _Arranged | None:
-    """The same with room for what these engines hold while they sleep; None where none of them sleeps, or somebody
+def _with_room_for(names: Collection[str], found: _Arranged, placed: Place) -> tuple[_Arranged, Sleepers]:
+    """The same with room for what these engines hold while they sleep, and that; as it is, and nothing, where somebody
     would have to move for it. What they hold depends on their batches, and so on the room that they have."""
     pins = _pins(found.every())
     counted: Sleepers = {}
@@ -166,12 +163,12 @@ def _with_room_for(names: Collection[str], found: _Arranged, placed: Place) -> _
     for _ in range(MOST_ROUNDS if names else 0):
         needed = {each.name: _asleep(each) for each in again.every() if each.name in names}
         if counted and all(each.bytes <= counted[name].bytes for name, each in needed.items()):
-            return again
+            return again, counted
         counted = {name: max(each, counted.get(name, each), key=lambda one: one.bytes) for name, each in needed.items()}
         again = _arranged(found.choice, placed, pins, counted)
         if again.base.unplaced or again.where() != found.where():
-            return None
-    return None
+            break
+    return found, {}
 
 
 def _sleepers(found: _Arranged, wants: Sequence[Want], sleep_bytes: int) -> frozenset[str]:
@@ -199,15 +196,49 @@ def _held(sleepers: Sleepers, awake: Iterable[str]) -> Counter[str]:
     return held
 
 
-def _settled(found: _Arranged) -> tuple[Placed, ...]:
-    """Every engine once: those that are kept with the least that any of the placements gives them."""
+def _settled(found: _Arranged, sleepers: Sleepers, placed: Place) -> tuple[Placed, ...]:
+    """Every engine once: those that are kept with the least that any of the placements gives them, the others with what
+    that leaves of the GPUs."""
+    least = _least(found)
+    loose = tuple((each.name, each) for each in found.base.placed if each.name not in least)
+    wants = [want for want in found.choice.at_once if not want.keep]
+    base = least | _grown(wants, loose, least, sleepers, placed)
+    turns: dict[str, Placed] = {}
+    for (name, want), turn in zip(found.choice.rest, found.turns, strict=True):
+        if turn is not None:
+            turns |= _grown([want], [(name, _named(turn, want.name))], least, sleepers, placed)
+    alternates = (replace(each, name=name, is_alternate=True) for name, each in turns.items())
+    return (*(base[each.name] for each in found.base.placed), *alternates)
+
+
+def _least(found: _Arranged) -> dict[str, Placed]:
     every = [found.base, *(turn for turn in found.turns if turn is not None)]
     always = {want.name for want in found.choice.kept}
-    least = {
+    return {
         name: min((_named(each, name) for each in every), key=lambda placed: placed.gpu_bytes)
         for name in (each.name for each in found.base.placed if each.want in always)
     }
-    return (*(least.get(each.name, each) for each in found.base.placed), *found.alternates())
+
+
+def _grown(
+    wants: Sequence[Want],
+    now: Sequence[tuple[str, Placed]],
+    least: Mapping[str, Placed],
+    sleepers: Sleepers,
+    placed: Place,
+) -> dict[str, Placed]:
+    """These engines (each by its name), where they are `now`, beside no more than the least of those that are kept. One
+    that would then hold more while it sleeps than was counted stays as it is."""
+    held = _held(sleepers, (*least, *(name for name, _ in now)))
+    for each in least.values():
+        held.update(dict.fromkeys(each.gpu_uuids, each.gpu_bytes + each.headroom_bytes))
+    pins = _pins(each for _, each in now)
+    alone = placed(wants, held, pins)
+    if alone.unplaced or not _stay(pins, alone):
+        return dict(now)
+    larger = {name: _named(alone, each.name) for name, each in now}
+    counts = {name: name not in sleepers or _asleep(larger[name]).bytes <= sleepers[name].bytes for name, _ in now}
+    return larger if all(counts.values()) else dict(now)
 
 
 def _unplaced(unit: tuple[str, Want], always: Sequence[Want], placed: Place) -> Unplaced:
@@ -215,32 +246,6 @@ def _unplaced(unit: tuple[str, Want], always: Sequence[Want], placed: Place) -> 
     found = (each for each in placed((*always, want), {}, ()).unplaced if each.want == want.name)
     said = next(found, Unplaced(name, want.name, "", ()))
     return replace(said, name=name)
-
-
-def turn_words(
-    wants: Sequence[Want], name: str, lost: Iterable[str], placed: Place
-) -> tuple[str, tuple[Want, ...]] | None:
-    """Which models need not be kept so that this one has a place: in words, and as wants that fit so. `lost` have none
-    already. None where taking turns does not help it."""
-    known = set(lost)
-    others = [want.name for want in reversed(wants) if want.name != name and want.keep]
-    for partners in (*([each] for each in others[:MOST_PARTNERS]), others[1:] and others):
-        changed = tuple(replace(want, keep=want.keep and want.name not in (name, *partners)) for want in wants)
-        unplaced = take_turns(changed, placed).unplaced if partners else ()
-        if partners and all(each.want != name and each.name in known for each in unplaced):
-            mine = [want.name for want in wants if want.keep and want.name in (name, *partners)]
-            return f"keep = false on {_listed(mine)}: they take turns", changed
-    return None
-
-
-def with_turn_ways(found: Placement, wants: Sequence[Want], placed: Place) -> Placement:
-    """The same with taking turns among the ways of what has no place, where it helps."""
-    lost = {each.name for each in found.unplaced}
-    ways = {each.want: turn_words(wants, each.want, lost, placed) for each in found.unplaced}
-    unplaced = (
-        replace(each, ways=(*each.ways, way[0])) if (way := ways[each.want]) else each for each in found.unplaced
-    )
-    return replace(found, unplaced=tuple(unplaced))
 
 
 def _names(wants: Iterable[Want]) -> tuple[str, ...]:
@@ -261,7 +266,3 @@ def _named(found: Placement, name: str) -> Placed:
 
 def _of(found: Placement, want: str) -> Placed:
     return next(each for each in found.placed if each.want == want)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
