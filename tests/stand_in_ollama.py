@@ -218,7 +218,7 @@ def binary(state: Path) -> Path:
     root = Path(__file__).parents[1]
     path.write_text(
         f'#!/bin/sh\nexec env PYTHONPATH="{root}" STAND_IN_OLLAMA="{state}" '
-        f'"{sys.executable}" -m tests.stand_in_ollama "$@"\n'
+        f'"{sys.executable}" -S -m tests.stand_in_ollama "$@"\n'
     )
     path.chmod(0o755)
     return path

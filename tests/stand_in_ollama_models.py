@@ -101,7 +101,8 @@ class Models:
         return True
 
     def pull(self, name: Name, insecure: bool, cut_bytes: int | None) -> Iterator[dict[str, Any]]:
-        """The lines of a pull. After `cut_bytes` of a blob the connection breaks; what came is kept."""
+        """The lines of a pull. After `cut_bytes` of a blob the connection breaks once; what came is
+        kept."""
         yield {"status": "pulling manifest"}
         base = f"{'http' if insecure else 'https'}://{name.host}/v2/{name.namespace}/{name.model}"
         try:
@@ -132,13 +133,15 @@ class Models:
         partial = blob.with_name(f"{blob.name}-partial")
         if not blob.exists():
             done = partial.stat().st_size if partial.exists() else 0
+            left = cut_bytes - done if cut_bytes is not None and done < cut_bytes else None
             asked = urllib.request.Request(url, headers={"Range": f"bytes={done}-"})
             with urllib.request.urlopen(asked, timeout=ANSWER_S) as answer, partial.open("ab") as file:
-                while piece := answer.read(PIECE_BYTES if cut_bytes is None else min(PIECE_BYTES, cut_bytes)):
+                while piece := answer.read(PIECE_BYTES if left is None else min(PIECE_BYTES, left)):
                     file.write(piece)
                     done += len(piece)
                     yield {**says, "completed": done}
-                    if cut_bytes is not None and done >= cut_bytes:
+                    left = None if left is None else left - len(piece)
+                    if left == 0:
                         raise OSError("unexpected EOF")
             partial.rename(blob)
         yield {**says, "completed": total}

@@ -135,7 +135,7 @@ class Scheduler:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
-        command = [sys.executable, "-m", "tests.stand_in_llama_server", "--model", str(model.weights)]
+        command = [sys.executable, "-S", "-m", "tests.stand_in_llama_server", "--model", str(model.weights)]
         command += ["--port", str(port), "--host", "127.0.0.1", "-np", str(self._parallel)]
         command += ["-c", str(options["num_ctx"] * self._parallel), "-b", str(options["num_batch"])]
         print(f'level=INFO msg="starting llama-server" cmd="{" ".join(command)}"', file=sys.stderr, flush=True)

@@ -1,0 +1,315 @@
+"""Ollama from its pull to its end: the real pulse and the real keeper with the stand-in as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from engines.kinds.http import EngineSilentError
+from engines.kinds.kind import NotServableError
+from engines.kinds.ollama_pull import LOCK_NAME
+from engines.life.lifecycle import Event
+from engines.models.ollama import REGISTRY_ENV
+from engines.snapshot import EngineUse
+from tests.running_ollama import NAME, Running, add_model, ollama_plan, program, running_ollama, until
+from tests.stand_in_ollama import switch
+from tests.stand_in_registry import StandInRegistry, standing_in_registry
+
+GPU = "GPU-a"
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandInRegistry]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("SPILLWAY_OLLAMA_MODELS", str(tmp_path / "models"))
+    with standing_in_registry() as registry:
+        monkeypatch.setenv(REGISTRY_ENV, registry.url)
+        yield registry
+
+
+async def test_a_model_is_pulled_loaded_and_serves(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+        assert next(event for _, event in ollama.said if event) is Event.FETCH
+        assert ollama.said[-1] == (f"loading {plan.served_name}", Event.LOAD)
+        assert any("of 0.0 GiB" in words for words, _ in ollama.said)
+        assert await ollama.pulse.is_ours()
+        assert await ollama.pulse.completes(10.0)
+        assert (await ollama.ask())["usage"]["completion_tokens"] == 3
+        assert [model["name"] for model in await ollama.ps()] == [plan.served_name]
+        assert ollama.pulse.fault is None
+
+
+async def test_what_is_there_already_is_not_pulled_again(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+    registry.status = 500
+    async with running_ollama(tmp_path, plan, "run-2") as ollama:
+        await ollama.prepare()
+        assert [event for _, event in ollama.said] == [Event.LOAD]
+        assert len(ollama.asked("/api/pull")) == 1
+
+
+async def test_a_pull_that_is_cut_off_goes_on_where_it_was(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        switch(ollama.state, cut_bytes=10_000)
+        await ollama.prepare()
+        assert any("cut off (unexpected EOF)" in words for words, _ in ollama.said)
+        ranges = [each.range for each in registry.asked if each.range]
+        assert "bytes=10000-" in ranges
+
+
+async def test_a_tag_that_has_moved_is_refused_for_good(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    add_model(registry, b"other weights")
+    async with running_ollama(tmp_path, plan) as ollama:
+        with pytest.raises(NotServableError, match=r"the tag has moved\. Run `spillway lock`") as refused:
+            await ollama.prepare()
+        assert refused.value.is_permanent
+        assert await ollama.ps() == []
+
+
+async def test_a_tag_that_moves_changes_nothing_for_one_that_runs(tmp_path: Path, registry: StandInRegistry) -> None:
+    first = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, first) as old:
+        await old.prepare()
+        second = ollama_plan(program(tmp_path), add_model(registry, b"other weights"))
+        async with running_ollama(tmp_path, second, "run-2") as new:
+            await new.prepare()
+            assert await old.pulse.completes(10.0)
+            assert [model["digest"] for model in await old.ps()] == [first.revision]
+            assert [model["digest"] for model in await new.ps()] == [second.revision]
+
+
+async def test_two_servers_of_one_directory_pull_one_after_the_other(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    (tmp_path / "models").mkdir()
+    with FileLock(tmp_path / "models" / LOCK_NAME):
+        async with running_ollama(tmp_path, plan) as ollama:
+            preparing = asyncio.create_task(ollama.prepare())
+            await until(lambda: any("waiting for another pull" in words for words, _ in ollama.said))
+            assert ollama.asked("/api/pull") == []
+            preparing.cancel()
+
+
+async def test_a_model_that_the_registry_does_not_have_is_refused_for_good(
+    tmp_path: Path, registry: StandInRegistry
+) -> None:
+    plan = ollama_plan(program(tmp_path), "0" * 64)
+    async with running_ollama(tmp_path, plan) as ollama:
+        with pytest.raises(NotServableError, match=f"{NAME} cannot be fetched: .*file does not exist") as refused:
+            await ollama.prepare()
+        assert refused.value.is_permanent
+
+
+async def test_files_that_are_gone_are_fetched_anew(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+    for blob in (tmp_path / "models" / "blobs").iterdir():
+        blob.unlink()
+    async with running_ollama(tmp_path, plan, "run-2") as ollama:
+        await ollama.prepare()
+        assert await ollama.pulse.completes(10.0)
+
+
+async def test_a_model_half_on_the_cpu_is_a_fault_that_is_shown(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry, b"w" * 2**20), gpu_uuids=(GPU,))
+    async with running_ollama(tmp_path, plan) as ollama:
+        switch(ollama.state, on_gpu=0.75)
+        await ollama.prepare()
+        assert await ollama.pulse.completes(10.0)
+        assert "GiB of llama3.2:3b-" in (ollama.pulse.fault or "")
+        assert "on the CPU. It is slow." in (ollama.pulse.fault or "")
+        loads = len(ollama.asked("/api/generate"))
+        await ollama.pulse.listen()
+        assert len(ollama.asked("/api/generate")) == loads
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.25, "Others hold the GPU's memory"), (0.0, "It sees no GPU")])
+async def test_a_model_mostly_on_the_cpu_is_refused(
+    tmp_path: Path, registry: StandInRegistry, share: float, words: str
+) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry), gpu_uuids=(GPU,))
+    async with running_ollama(tmp_path, plan) as ollama:
+        switch(ollama.state, on_gpu=share)
+        with pytest.raises(NotServableError, match=words) as refused:
+            await ollama.prepare()
+        assert not refused.value.is_permanent
+
+
+async def test_a_context_other_than_the_planned_is_refused(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry, parameters={"num_ctx": 2048}))
+    async with running_ollama(tmp_path, plan) as ollama:
+        with pytest.raises(NotServableError, match="Write context_tokens = 2048") as refused:
+            await ollama.prepare()
+        assert refused.value.is_permanent
+
+
+async def test_a_load_that_fails_says_why(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        switch(ollama.state, load_error="cudaMalloc failed: out of memory")
+        with pytest.raises(NotServableError, match=r"exit status 1: cudaMalloc failed: out of memory$") as refused:
+            await ollama.prepare()
+        assert not refused.value.is_permanent
+
+
+async def test_no_request_of_the_router_makes_it_load_anew(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+        runner = ollama.runner()
+        assert ollama.asked("/api/generate")[-1]["options"] == {"num_batch": 512}
+        await ollama.ask()
+        assert await ollama.pulse.completes(10.0)
+        await ollama.prepare()
+        assert ollama.runner() == runner
+
+
+async def test_a_client_that_makes_it_load_anew_is_undone(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+        stranger = {"model": plan.served_name, "prompt": "", "options": {"num_ctx": 8192}}
+        await ollama.http.post(f"{ollama.pulse.url}/api/generate", stranger, 30.0)
+        await ollama.pulse.listen()
+        assert "loaded with a context of 8192 tokens" in (ollama.pulse.fault or "")
+        await _mended(ollama)
+        assert [model["context_length"] for model in await ollama.ps()] == [4096]
+
+
+async def test_a_model_that_somebody_unloads_is_loaded_again(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+        body = {"model": plan.served_name, "prompt": "", "keep_alive": 0}
+        await ollama.http.post(f"{ollama.pulse.url}/api/generate", body, 30.0)
+        async with asyncio.timeout(30.0):
+            while not ollama.pulse.fault:
+                await ollama.pulse.listen()
+        assert "has unloaded" in ollama.pulse.fault
+        await _mended(ollama)
+        assert await ollama.pulse.completes(10.0)
+
+
+async def test_a_llama_server_that_dies_is_replaced(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+        await ollama.pulse.listen()
+        runner = ollama.runner()
+        os.kill(runner, signal.SIGKILL)
+        async with asyncio.timeout(30.0):
+            while not ollama.pulse.fault:
+                await ollama.pulse.listen()
+        assert "has died" in ollama.pulse.fault
+        await _mended(ollama)
+        assert ollama.runner() != runner
+        assert await ollama.pulse.completes(10.0)
+
+
+async def _mended(ollama: Running) -> None:
+    async with asyncio.timeout(30.0):
+        while ollama.pulse.fault:
+            await ollama.pulse.listen()
+
+
+async def test_its_steps_stand_still_when_it_hangs_and_the_canary_fails(
+    tmp_path: Path, registry: StandInRegistry
+) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+        await ollama.pulse.listen()
+        idle = ollama.pulse.steps()
+        assert idle is not None
+        await ollama.ask()
+        await ollama.pulse.listen()
+        after = ollama.pulse.steps()
+        assert after is not None
+        assert after > idle
+        os.kill(ollama.runner(), signal.SIGSTOP)
+        await ollama.pulse.listen()
+        assert ollama.pulse.steps() == after
+        assert await ollama.pulse.is_healthy()
+        assert not await ollama.pulse.completes(0.5)
+
+
+async def test_its_load_is_what_routers_have_there(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        assert ollama.pulse.load(0.0, EngineUse()) is None
+        await ollama.prepare()
+        await ollama.pulse.listen()
+        heard_s = ollama.pulse.heard_s()
+        assert heard_s is not None
+        load = ollama.pulse.load(heard_s + 1.5, EngineUse(in_flight=3))
+        assert load
+        assert (load.running, load.waiting, load.kv_used_fraction) == (2, 1, 1.0)
+        assert (load.kv_capacity_tokens, load.age_s) == (8192, 1.5)
+
+
+async def test_it_sleeps_without_its_model_and_wakes_with_it(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+        gate = tmp_path / "gate"
+        os.mkfifo(gate)
+        switch(ollama.state, unload_gate=str(gate))
+        sleeping = asyncio.create_task(ollama.pulse.sleep())
+        await until(lambda: len(ollama.asked("/api/generate")) == 2)
+        assert len(await ollama.ps()) == 1
+        await asyncio.to_thread(gate.write_text, "pass")
+        await sleeping
+        assert await ollama.ps() == []
+        await ollama.pulse.listen()
+        assert (ollama.pulse.fault, ollama.pulse.steps()) == (None, None)
+        assert await ollama.pulse.is_ours()
+        await ollama.pulse.wake()
+        assert await ollama.pulse.completes(10.0)
+
+
+async def test_a_stranger_at_its_port_is_not_it(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan, "run-2") as stranger:
+        await stranger.prepare()
+        async with running_ollama(tmp_path, plan, "run-1") as ours:
+            assert await ours.pulse.is_healthy()
+            assert not await ours.pulse.is_ours()
+
+
+async def test_a_killed_server_leaves_no_llama_server(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+        assert len(ollama.processes()) == 2
+        os.kill(ollama.serve(), signal.SIGKILL)
+        assert await ollama.kept.wait() == 128 + signal.SIGKILL
+        assert ollama.processes() == set()
+        assert not (tmp_path / "scratch-run-1").exists()
+
+
+async def test_it_ends_at_once_when_it_is_told_to(tmp_path: Path, registry: StandInRegistry) -> None:
+    plan = ollama_plan(program(tmp_path), add_model(registry))
+    async with running_ollama(tmp_path, plan) as ollama:
+        await ollama.prepare()
+        gate = tmp_path / "gate"
+        os.mkfifo(gate)
+        switch(ollama.state, reply_gate=str(gate))
+        asking = asyncio.create_task(ollama.ask())
+        await until(lambda: len(ollama.asked("/v1/completions")) == 1)
+        ollama.kept.terminate()
+        assert await ollama.kept.wait() == 0
+        with pytest.raises(EngineSilentError):
+            await asking
+        assert ollama.processes() == set()
