@@ -275,8 +275,10 @@ async def test_it_sleeps_without_its_model_and_wakes_with_it(tmp_path: Path, reg
         await ollama.pulse.listen()
         assert (ollama.pulse.fault, ollama.pulse.steps()) == (None, None)
         assert await ollama.pulse.is_ours()
+        assert await ollama.pulse.is_asleep()
         await ollama.pulse.wake()
         assert await ollama.pulse.completes(10.0)
+        assert not await ollama.pulse.is_asleep()
 
 
 async def test_a_stranger_at_its_port_is_not_it(tmp_path: Path, registry: StandInRegistry) -> None:

@@ -235,8 +235,11 @@ class OllamaPulse:
         return self._told_at_s
 
     async def is_asleep(self) -> bool:
-        """Never by plan: an Ollama that is to rest is ended."""
-        return False
+        """Whether its model is not loaded: that is all that its sleep is."""
+        try:
+            return await self._seen() is None
+        except (EngineSilentError, OllamaAnswerError):
+            return False
 
     async def sleep(self) -> None:
         """Unload. The answer comes before it has happened, so it is over only when /api/ps lists it no more."""
