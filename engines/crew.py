@@ -85,9 +85,12 @@ class Crew:
             self._dismiss(member)
 
     def want(self, plans: Sequence[EnginePlan], again: bool = False) -> None:
-        """From now on these. What was rejected is tried anew if it is wanted differently, or `again`."""
+        """From now on these. What was rejected is tried anew if it is wanted differently, or, like what has given up,
+        if it is wanted `again`."""
         self._wanted = tuple(plans)
         self._proven.ask(plans, again)
+        for member in self._members() if again else ():
+            member.try_again()
         found = [
             name
             for name, place in self._places.items()

@@ -147,6 +147,11 @@ class Member:
             self._engine.mend()
         self._quarantine = why
 
+    def try_again(self) -> None:
+        """One that has given up may be lucky now."""
+        if self.state is EngineState.QUARANTINED and not self._quarantine and self._engine:
+            self._engine.mend()
+
     @property
     def is_quarantined(self) -> bool:
         """Whether it is for the sake of a GPU that it does not run."""

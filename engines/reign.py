@@ -21,9 +21,8 @@ from typing import Self
 from engines.home import SUPERVISOR, lock_path, plan_path, write_own_record
 from engines.plan import Plan, PlanError, from_json
 from engines.processes.keeper import PR_SET_CHILD_SUBREAPER
-from engines.processes.process import ProcessId, Record, read_records
-from engines.processes.record import read_record, record_path
-from engines.processes.succession import REVIVED_VARIABLE
+from engines.processes.record import ProcessId, Record, read_records, record_path
+from engines.processes.remains import bury
 from engines.routerlife import code_digest
 from engines.snapshot import state_home
 
@@ -44,18 +43,15 @@ class Reign:
 
     home: Path
     plan: Plan
-    record: Path
     is_succession: bool
+    has_record: bool = True
     reviver: tuple[str, ...] = (sys.executable, "-m", "engines.supervisor")
 
     @classmethod
     def begin(cls) -> Self:
         """Raises Refused where another supervisor runs, or the end was ordered, or there is no plan."""
         home = state_home()
-        is_revival = os.environ.pop(REVIVED_VARIABLE, None) is not None
         _take_lock(home)
-        if is_revival and not record_path(home, SUPERVISOR).exists():
-            raise Refused(f"the stack in {home} was stopped")
         try:
             plan = from_json(plan_path(home).read_text(encoding="utf-8"))
         except (OSError, PlanError) as error:
@@ -64,22 +60,31 @@ class Reign:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         # Whatever a killed keeper leaves becomes a child of ours, and ours only.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        is_succession = any(_lives_on(record) for record in read_records(home))
-        record = write_own_record(home)
-        _sign(record)
-        return cls(home, plan, record, is_succession)
+        has_record = _write_record(home)
+        _sign(home)
+        found = [each for each in read_records(home) if each.name != SUPERVISOR]
+        for each in found:
+            if not each.keeper.lives():
+                # Its child is dead then; what that may have left is nobody's any more.
+                bury(home, each)
+        is_succession = any(each.keeper.lives() for each in found)
+        return cls(home, plan, is_succession, has_record)
 
     def living(self) -> tuple[Record, ...]:
         """The records of what an earlier supervisor started and still runs."""
-        return tuple(record for record in read_records(self.home) if _lives_on(record))
+        found = read_records(self.home)
+        return tuple(each for each in found if each.name != SUPERVISOR and each.keeper.lives())
 
     def abdicate(self) -> None:
         """Nobody shall follow."""
-        self.record.unlink(missing_ok=True)
+        record_path(self.home, SUPERVISOR).unlink(missing_ok=True)
 
-
-def _lives_on(record: Record) -> bool:
-    return record.name != SUPERVISOR and record.keeper.lives()
+    def keep_record(self) -> bool:
+        """Write down who rules where a full disk has kept us from it. False where the end was ordered meanwhile."""
+        if not record_path(self.home, SUPERVISOR).exists():
+            return False
+        self.has_record = _write_record(self.home)
+        return True
 
 
 def _take_lock(home: Path) -> None:
@@ -109,15 +114,28 @@ def _to_be_replaced() -> ProcessId | None:
     return ProcessId(int(words[1]), int(words[2])) if words[:1] == [TAKE_OVER] else None
 
 
-def _sign(record: Path) -> None:
+def _write_record(home: Path) -> bool:
+    """Whether it is written. Where there is the record of the one before, that one keeps the place for us until the
+    disk has room. Raises Refused where there is none."""
+    try:
+        write_own_record(home)
+    except OSError as error:
+        if not record_path(home, SUPERVISOR).exists():
+            raise Refused(f"no record of the supervisor can be written: {error}") from error
+        return False
+    return True
+
+
+def _sign(home: Path) -> None:
     """Write down which version rules. On a full disk it is unknown, and the next `spillway up` replaces it."""
     try:
-        told = json.loads(record.read_text(encoding="utf-8"))
-        partial = record.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps({**told, "note": version()}), encoding="utf-8")
-        partial.replace(record)
-    except (OSError, ValueError):
+        _version_path(home).write_text(json.dumps([os.getpid(), version()]), encoding="utf-8")
+    except OSError:
         return
+
+
+def _version_path(home: Path) -> Path:
+    return home / "supervisor.version"
 
 
 def version() -> str:
@@ -125,10 +143,12 @@ def version() -> str:
     return f"{code_digest('engines')[:32]}-{code_digest('router')[:32]}"
 
 
-def is_of_this_version(home: Path) -> bool:
+def is_of_this_version(home: Path, running: ProcessId) -> bool:
     """Whether the supervisor of this home runs the code that is here."""
-    record = read_record(record_path(home, SUPERVISOR))
-    return record is not None and record.note == version()
+    try:
+        return bool(json.loads(_version_path(home).read_text(encoding="utf-8")) == [running.pid, version()])
+    except (OSError, ValueError):
+        return False
 
 
 def supervisor_command(replaced: ProcessId | None) -> list[str]:

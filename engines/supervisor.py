@@ -130,6 +130,8 @@ class Supervisor:
 
     def _step(self, now_s: float) -> None:
         """Everything that is decided at a tick."""
+        if not self._reign.has_record and not self._reign.keep_record():
+            self._stop()
         if self._has_news:
             self._has_news = False
             self._read_plan(again=True)

@@ -1,127 +1,189 @@
-"""`spillway up`: check everything, install what is missing, start the supervisor, wait until all of it truly serves.
+"""`spillway up`: check everything, install what is missing, have a supervisor run the plan, wait until it truly serves.
 
-Whatever it started it ends again when it fails or is interrupted. Never a silent minute.
+Beside a running supervisor it changes only what is different; when that fails, what ran before goes on. What it started
+from nothing it ends again when it fails or is interrupted. Never a silent minute.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
+import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from engines import door, home
 from engines import runtime as runtimes
+from engines.awaiting import UpError, wait_until_served
 from engines.feed import FeedError, follow
 from engines.fetching import ensure_files
 from engines.foreign import foreign_bytes, wait_given_back
 from engines.gpus.nvml import read_gpus
-from engines.logtail import LogTail, last_lines
+from engines.life.change import changes
 from engines.pip import Progress
 from engines.plan import Plan
 from engines.planning import startable
+from engines.processes.process import ProcessId, read_records
 from engines.progress import Show
-from engines.snapshot import EngineState, EngineView, Snapshot
+from engines.reign import environment, is_of_this_version, supervisor_command
+from engines.replanning import only_planner, write_plan
+from engines.routerlife import has_environment, named_variables
+from engines.snapshot import GpuState, Snapshot
 from engines.stack import Asked, Stack, check_router, read_stack
+from engines.tables import read_toml
 
 FEED_WAIT_S = 20.0
 FEED_PAUSE_S = 0.05
-ROUTER_WAIT_S = 60.0
-LOG_LINES = 15
-FAILED_STARTS = 3
-
-
-class UpError(Exception):
-    """The stack does not come up. `log` is the file that tells more, if there is one."""
-
-    def __init__(self, message: str, log: Path | None = None) -> None:
-        super().__init__(message)
-        self.log = log
-
-    def words(self) -> str:
-        lines = last_lines(self.log, LOG_LINES) if self.log else []
-        return "\n".join([str(self), *(["", f"Last lines of {self.log}:", *lines] if lines else [])])
+# A Snapshot so many numbers after the one that was heard before a HUP shows what that has brought about.
+HEED_SNAPSHOTS = 3
 
 
 def bring_up(asked: Asked, at: Path, show: Show) -> tuple[Plan, Snapshot]:
-    """The plan that runs and a Snapshot in which every engine is ready and the router answers.
+    """The plan that runs and a Snapshot in which every engine serves, or sleeps as planned, and the router answers.
 
-    Raises TableError, StackError, PlanError, PortTakenError, RuntimeInstallError or UpError; then nothing that was
-    started here is left.
+    Raises TableError, StackError, PlanError, PortTakenError, RuntimeInstallError or UpError; then what ran before still
+    runs, and nothing else that was started here.
     """
     show.say("reading stack.toml and models.lock")
     stack = read_stack(asked)
     home.make_home(at)
-    with (at / "up.lock").open("w") as one_at_a_time:
-        show.say("waiting for another `spillway up` to end")
-        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
-        running = home.running_supervisor(at)
-        plan = home.last_plan(at) if running else None
-        if plan and plan.fingerprint == stack.fingerprint and not _has_given_up(at, show):
-            return plan, _wait_for_running(plan, at, show)
-        return _start_anew(stack, at, show, is_running=running is not None)
+    show.say("waiting for another `spillway up` to end")
+    with only_planner(at, limit_s=None):
+        if not any(record.keeper.lives() for record in read_records(at)):
+            return _start_anew(stack, at, show)
+        running, plan = home.running_supervisor(at), home.last_plan(at)
+        is_same = plan is not None and plan.fingerprint == stack.fingerprint
+        if plan and is_same and running and _is_current(running, stack, at) and not _stands_still(at, show):
+            return plan, _wait_for_running(running, plan, at, show)
+        return _change(stack, at, show)
 
 
-def _has_given_up(at: Path, show: Show) -> bool:
-    """Whether an engine of the stack that runs will never be tried again, so that waiting for it is in vain."""
-    try:
-        final = [engine for engine in next(iter(follow(at))).engines if engine.is_final]
-    except FeedError:
+def _is_current(running: ProcessId, stack: Stack, at: Path) -> bool:
+    """Whether the supervisor runs the code that is here, with the keys that are here."""
+    names = set(named_variables(read_toml(stack.asked.config)))
+    return is_of_this_version(at, running) and has_environment(running, names)
+
+
+def _stands_still(at: Path, show: Show) -> bool:
+    """Whether something of the stack that runs will not be tried again, so that waiting for it is in vain."""
+    snapshot = _snapshot(at)
+    if snapshot is None:
         return False
-    for engine in final:
-        show.note(f"engine {engine.name} had given up: {engine.last_error}")
-    return bool(final)
+    for engine in snapshot.engines:
+        if engine.is_final:
+            show.note(f"engine {engine.name} had given up: {engine.last_error}")
+    return bool(snapshot.refused) or any(engine.is_final for engine in snapshot.engines)
 
 
-def _wait_for_running(plan: Plan, at: Path, show: Show) -> Snapshot:
+def _snapshot(at: Path) -> Snapshot | None:
     try:
-        return wait_until_served(plan, at, show)
+        return next(iter(follow(at)))
+    except FeedError:
+        return None
+
+
+def _wait_for_running(running: ProcessId, plan: Plan, at: Path, show: Show) -> Snapshot:
+    try:
+        return wait_until_served(plan, at, show, _tell(running, at))
     except UpError as error:
         hint = "It was started earlier and goes on trying; `spillway down` ends that."
         raise UpError(f"{error} {hint}", error.log) from error
 
 
-def _start_anew(stack: Stack, at: Path, show: Show, is_running: bool) -> tuple[Plan, Snapshot]:
+def _start_anew(stack: Stack, at: Path, show: Show) -> tuple[Plan, Snapshot]:
+    """With nothing of ours running."""
     show.say("checking the router's tables")
     router = check_router(stack.asked.config)
     show.say("planning")
     startable(stack, router, at)
     ensure_files(stack.locked(), show)
-    if is_running:
-        show.note("restarting everything: stack.toml, models.lock, a key or the profile changed, or an engine gave up.")
-    show.say("stopping what ran before" if is_running else "looking for leftovers")
-    before = home.last_plan(at) if is_running else None
+    show.say("looking for leftovers")
     others = foreign_bytes(read_gpus().seen, at) if stack.gpus.seen else {}
     home.end_all(at)
     try:
         wait_given_back(others, show.say)
         door.require_free(router.host, router.port)
         install(stack.runtime, show)
-        # Planned again: only now is the memory of the stack that ran before free.
+        # Planned again: only now is the memory of what was left free.
         plan = startable(stack, router, at)
-        home.plan_path(at).write_text(plan.to_json(), encoding="utf-8")
-        _start_supervisor(at)
+        write_plan(at, plan.to_json())
+        _start_supervisor(at, None)
         return plan, wait_until_served(plan, at, show)
     except BaseException:
         show.say("stopping what was started")
         home.end_all(at)
-        if before is not None:
-            _start_again(before, at, show)
         raise
 
 
-def _start_again(before: Plan, at: Path, show: Show) -> None:
-    """What could not be replaced runs on: with the plan it had, and without waiting for it. If even that fails it is
-    only noted, because the reason why we are here is what the user must know."""
+def _change(stack: Stack, at: Path, show: Show) -> tuple[Plan, Snapshot]:
+    """Beside what runs."""
+    show.say("checking the router's tables")
+    router = check_router(stack.asked.config)
+    before = home.last_plan(at)
+    if before is None or (before.router.host, before.router.port) != (router.host, router.port):
+        door.require_free(router.host, router.port)
+    install(stack.runtime, show)
+    ensure_files(stack.locked(), show)
+    show.say("planning")
+    plan = startable(stack, router, at, _closed_gpus(at))
+    show.note(change_words(before, plan))
     try:
-        home.plan_path(at).write_text(before.to_json(), encoding="utf-8")
-        _start_supervisor(at)
-    except (OSError, UpError) as error:
-        show.note(f"The stack from before cannot be started again either: {error}")
+        write_plan(at, plan.to_json())
+        after = _hand_on(stack, at, show)
+        return plan, wait_until_served(plan, at, show, after)
+    except BaseException:
+        _take_back(before, at, show)
+        raise
+
+
+def change_words(before: Plan | None, plan: Plan) -> str:
+    """What a change means for the engines, in a line."""
+    found = changes(before.engines if before else (), plan.engines)
+    verbs = (("starts", found.start), ("replaces", found.replace), ("ends", found.stop), ("leaves alone", found.keep))
+    words = "; ".join(f"{verb} {', '.join(names)}" for verb, names in verbs if names)
+    return f"the change {words or 'starts no engine'}."
+
+
+def _closed_gpus(at: Path) -> tuple[str, ...]:
+    snapshot = _snapshot(at)
+    gpus = snapshot.gpus if snapshot else ()
+    return tuple(gpu.uuid for gpu in gpus if gpu.state is GpuState.QUARANTINED)
+
+
+def _hand_on(stack: Stack, at: Path, show: Show) -> int:
+    """The plan to the supervisor that runs, or to one that takes its place without the engines noticing. The number of
+    the first Snapshot that counts."""
+    running = home.running_supervisor(at)
+    if running and _is_current(running, stack, at):
+        return _tell(running, at)
+    if running:
+        show.note("another supervisor takes over, because Spillway or a key changed; what did not change goes on.")
+    _start_supervisor(at, running)
+    return 0
+
+
+def _tell(running: ProcessId, at: Path) -> int:
+    """Have plan.json read again. The number of the first Snapshot that counts."""
+    running.tell(signal.SIGHUP)
+    snapshot = _snapshot(at)
+    return snapshot.sequence + HEED_SNAPSHOTS if snapshot else 0
+
+
+def _take_back(before: Plan | None, at: Path, show: Show) -> None:
+    """What could not be changed goes on as it was. If even that fails it is only noted, because the reason why we are
+    here is what the user must know."""
+    if before is None:
         return
-    show.note("The change cannot run; the stack from before it is being started again (`spillway status`).")
+    try:
+        write_plan(at, before.to_json())
+        if running := home.running_supervisor(at):
+            running.tell(signal.SIGHUP)
+        else:
+            _start_supervisor(at, None)
+    except (OSError, UpError) as error:
+        show.note(f"What ran before cannot be told to go on: {error}")
+        return
+    show.note("The change cannot run; what ran before goes on (`spillway status`).")
 
 
 def install(runtime: runtimes.Runtime, show: Show) -> None:
@@ -139,13 +201,14 @@ def install_words(progress: Progress) -> str:
     return f"{progress.phase}{counted} {progress.package}".rstrip()
 
 
-def _start_supervisor(at: Path) -> None:
-    """Detached, in a session of its own. Raises UpError if it ends before it publishes."""
+def _start_supervisor(at: Path, replaced: ProcessId | None) -> None:
+    """Detached, in a session of its own; it takes over what an earlier one left, and the place of the one that is to be
+    `replaced`. Raises UpError if it ends before it publishes."""
     log = home.logs_folder(at) / "supervisor.log"
     with log.open("ab") as said:
         started = subprocess.Popen(
-            [sys.executable, "-m", "engines.supervisor"],
-            env={**os.environ, "SPILLWAY_HOME": str(at)},
+            supervisor_command(replaced),
+            env=environment(os.environ, at),
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
@@ -154,75 +217,14 @@ def _start_supervisor(at: Path) -> None:
     deadline_s = time.monotonic() + FEED_WAIT_S
     while time.monotonic() < deadline_s:
         if started.poll() is not None:
+            # A keeper may have been faster: then its supervisor is as good.
+            if (running := home.running_supervisor(at)) and _snapshot(at):
+                running.tell(signal.SIGHUP)
+                return
             raise UpError(f"the supervisor ended with exit code {started.returncode}.", log)
-        try:
-            next(iter(follow(at)))
-        except FeedError:
-            time.sleep(FEED_PAUSE_S)
-        else:
+        if (snapshot := _snapshot(at)) and snapshot.supervisor_pid == started.pid:
             # It outlives this process on purpose, so Python need not warn that nobody waits for it.
             started.returncode = 0
             return
+        time.sleep(FEED_PAUSE_S)
     raise UpError(f"the supervisor does not publish within {FEED_WAIT_S:.0f} s.", log)
-
-
-def wait_until_served(plan: Plan, at: Path, show: Show) -> Snapshot:
-    """Follow the feed until every engine has made a token and the router answers. Raises UpError with the cause."""
-    began_s = time.monotonic()
-    supervisor_log = LogTail(home.logs_folder(at) / "supervisor.log")
-    # Engines may take long to load; only then does the router's own time begin.
-    ready_since_s: float | None = None
-    try:
-        for snapshot in follow(at):
-            _raise_failure(snapshot, at)
-            _raise_router_end(supervisor_log, at)
-            engines_ready = all(engine.state is EngineState.READY for engine in snapshot.engines)
-            if engines_ready and _router_sees(plan):
-                return snapshot
-            now_s = time.monotonic()
-            _say_progress(snapshot, now_s - began_s, show)
-            ready_since_s = (ready_since_s or now_s) if engines_ready else None
-            if ready_since_s is not None and now_s - ready_since_s > ROUTER_WAIT_S:
-                raise UpError("the engines are ready but the router does not answer.", _log_of(at, "router"))
-    except FeedError as error:
-        raise UpError(f"{error}.", _log_of(at, "supervisor")) from error
-    raise UpError("the supervisor has ended.", _log_of(at, "supervisor"))
-
-
-def _router_sees(plan: Plan) -> bool:
-    """Whether the router answers and knows that every engine is ready, so that the next request will be served."""
-    status = door.read_status(plan.router.host, plan.router.port, plan.router.keys_env) or {}
-    seen = {engine["name"] for engine in status.get("engines", []) if engine["state"] == EngineState.READY}
-    return seen >= {engine.name for engine in plan.engines}
-
-
-def _raise_failure(snapshot: Snapshot, at: Path) -> None:
-    """An engine whose next start is changed, or may find its port or its memory free, is waited for; one that no start
-    can mend, or that fails alike again and again, is not."""
-    for engine in snapshot.engines:
-        is_hopeless = engine.is_final or engine.failed_starts >= FAILED_STARTS
-        if engine.is_final or (engine.state is EngineState.FAILED and is_hopeless):
-            raise UpError(f"engine {engine.name} failed: {engine.last_error}", _log_of(at, engine.name))
-
-
-def _raise_router_end(log: LogTail, at: Path) -> None:
-    for line in log.new_lines():
-        if line.endswith(" stopping"):
-            raise UpError("it was told to stop, by `spillway down` or by a signal.", _log_of(at, "supervisor"))
-        if " router ended: " in line or " router cannot be started: " in line:
-            raise UpError(f"the router does not stay up: {line.partition('router ')[2]}.", _log_of(at, "router"))
-
-
-def _log_of(at: Path, name: str) -> Path:
-    return home.logs_folder(at) / f"{name}.log"
-
-
-def _say_progress(snapshot: Snapshot, elapsed_s: float, show: Show) -> None:
-    waiting = [engine for engine in snapshot.engines if engine.state is not EngineState.READY]
-    show.say("; ".join(_words(engine) for engine in waiting) or "waiting for the router", elapsed_s)
-
-
-def _words(engine: EngineView) -> str:
-    return f"{engine.name} on {engine.device[:12]}: {engine.state}" + (
-        f", {engine.progress}" if engine.progress else ""
-    )
