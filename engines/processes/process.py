@@ -12,11 +12,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from engines.processes.keeper import SIGNAL_BASE, Orders
+from engines.processes.keeper import SIGNAL_BASE, SWEEP_LIMIT_S, Orders
 from engines.processes.orphans import cull, descendants, mapped_segments, remove_segments, start_ticks, tell, unlink
 from engines.processes.record import (
     ProcessId,
@@ -28,6 +29,7 @@ from engines.processes.record import (
     take_end,
 )
 from engines.processes.registration import OOM_END, UNKNOWN_END, ended_path
+from engines.processes.remains import bury
 
 __all__ = ["UNKNOWN_END", "Kept", "ProcessId", "Record", "how_ended", "read_records", "records_folder", "sweep_orphans"]
 
@@ -35,6 +37,10 @@ __all__ = ["UNKNOWN_END", "Kept", "ProcessId", "Record", "how_ended", "read_reco
 # for those who read the list of processes.
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from engines.processes.keeper import main; main()"
 SWEEP_PAUSE_S = 0.05
+# How often a wait looks whether a keeper was told to end and does not.
+LOOK_S = 1.0
+# Beyond the child's grace and the keeper's own sweeping. A KILL needs no grace.
+MARGIN_S, KILL_LIMIT_S = 10.0, 10.0
 # More than any environment, so that telling a keeper its orders never waits for it.
 ORDERS_BYTES = 2**20
 NO_CODES = {UNKNOWN_END: "unknown end", OOM_END: "signal SIGKILL: killed by the kernel for lack of memory"}
@@ -49,6 +55,7 @@ class Kept:
         self._own = own
         self._keeper = ProcessId.of(keeper_pid)
         self._child: ProcessId | None = None
+        self._limit_s: float | None = None
 
     @classmethod
     def start(cls, orders: Orders, env: Mapping[str, str]) -> Self:
@@ -93,26 +100,46 @@ class Kept:
 
     async def wait(self) -> int:
         """Blocks until keeper and child are gone; the child's exit code, 128 + n for signal n, negative if the
-        keeper itself was killed, UNKNOWN_END if nobody knows."""
-        if self._lives():
-            await _ended(self.keeper_pid)
+        keeper itself was killed, UNKNOWN_END if nobody knows, OOM_END if the kernel killed it for lack of memory.
+
+        A keeper that was told to end and does not, whatever holds it, is killed and what it leaves is swept.
+        """
+        while self._lives():
+            await _ended(self.keeper_pid, LOOK_S)
+            if self._limit_s is not None and time.monotonic() > self._limit_s:
+                self._signal(signal.SIGKILL)
         told = take_end(Path(ended_path(self.orders.record)))
-        if self._own is None:
-            return told.ended if told and told.ended is not None and told.keeper == self._keeper else UNKNOWN_END
-        code = self._own.wait()
-        if self._own.stdin:
+        known = told.ended if told and told.keeper == self._keeper else None
+        code = UNKNOWN_END if self._own is None else self._own.wait()
+        if self._own and self._own.stdin:
             self._own.stdin.close()
-        return code
+        if known is None:
+            await self._bury()
+        return code if known is None else known
+
+    async def _bury(self) -> None:
+        """A keeper that told no end was killed: what it left is found by its record."""
+        path = Path(self.orders.record)
+        record = read_record(path)
+        if record and record.keeper == self._keeper:
+            await asyncio.to_thread(bury, path.parents[1], record)
 
     def terminate(self) -> None:
         """TERM to the child, KILL after the grace of its orders. A second call ends the grace."""
-        self._tell(signal.SIGTERM)
+        self._tell(signal.SIGTERM, self.orders.grace_s + SWEEP_LIMIT_S + MARGIN_S)
 
     def kill(self) -> None:
         """KILL to all that the keeper has, at once; it stays to reap them."""
-        self._tell(signal.SIGUSR1)
+        self._tell(signal.SIGUSR1, KILL_LIMIT_S)
 
-    def _tell(self, number: int) -> None:
+    def _tell(self, number: int, limit_s: float) -> None:
+        """The keeper has so long to see to it. One that somebody has stopped goes on first."""
+        limit_s += time.monotonic()
+        self._limit_s = limit_s if self._limit_s is None else min(self._limit_s, limit_s)
+        self._signal(number)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
         if self._lives():
             tell(self.keeper_pid, number)
 
@@ -142,8 +169,8 @@ def _say(keeper: subprocess.Popen[bytes], line: bytes) -> None:
         return
 
 
-async def _ended(pid: int) -> None:
-    """Waits until a process ends, without a thread and without polling. The pid must be a child or known to live."""
+async def _ended(pid: int, limit_s: float) -> None:
+    """Waits until a process ends, without a thread, or for so long. The pid must be a child or known to live."""
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
     try:
@@ -152,7 +179,7 @@ async def _ended(pid: int) -> None:
         return
     try:
         loop.add_reader(fd, lambda: None if over.done() else over.set_result(None))
-        await over
+        await asyncio.wait({over}, timeout=limit_s)
     finally:
         loop.remove_reader(fd)
         os.close(fd)
