@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from fcntl import ioctl
 from pathlib import Path
 from select import select
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -187,6 +187,14 @@ class Terminal:
         os.close(slave)
         self.said = ""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
     def shows(self, words: str) -> bool:
         """Whether they have come since this was asked last."""
         while select([self._master], [], [], 0.02)[0]:
@@ -200,29 +208,26 @@ class Terminal:
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(timeout=30)
-        self.shows("interrupted.")
-        os.close(self._master)
-        return code
+        return self.process.wait(timeout=30)
 
 
 def test_watching_goes_on_without_the_supervisor_and_with_the_next_one(home: Path) -> None:
-    with _engine_process(home):
-        with _running(PUBLISHES, str(home)):
-            terminal = Terminal(home)
-            until(lambda: terminal.shows("local/one"))
-            # The log of a watched engine is short, so that it pushes nothing else off the screen.
-            until(lambda: terminal.shows("the last 8 lines of bad:"))
-        until(lambda: terminal.shows("the supervisor is dead"))
-        until(lambda: terminal.shows("What was heard of it last"))
-        assert terminal.process.poll() is None
-        with _running(PUBLISHES, str(home)):
-            until(lambda: terminal.shows("(the router does not answer)"))
-            terminal.said = ""
-            until(lambda: terminal.shows("local/one"))
-            assert "is dead" not in terminal.said
-    until(lambda: terminal.shows(f"nothing runs in {home}"))
-    assert terminal.interrupt() == 130
+    with Terminal(home) as terminal:
+        until(lambda: terminal.shows(f"nothing runs in {home}"))
+        with _engine_process(home):
+            with _running(PUBLISHES, str(home)):
+                until(lambda: terminal.shows("local/one"))
+                # The log of a watched engine is short, so that it pushes nothing else off the screen.
+                until(lambda: terminal.shows("the last 8 lines of bad:"))
+            until(lambda: terminal.shows("the supervisor is dead"))
+            until(lambda: terminal.shows("What was heard of it last"))
+            with _running(PUBLISHES, str(home)):
+                until(lambda: terminal.shows("(the router does not answer)"))
+                terminal.said = ""
+                until(lambda: terminal.shows("local/one"))
+                assert "is dead" not in terminal.said
+        until(lambda: terminal.shows(f"nothing runs in {home}"))
+        assert terminal.interrupt() == 130
 
 
 def test_watching_for_a_program_is_a_line_of_json_each_time_until_nobody_reads(home: Path) -> None:
