@@ -243,6 +243,25 @@ async def test_shared_memory_goes_with_the_child(tmp_path: Path, fifo: Path) -> 
     assert not segment.exists()
 
 
+async def test_shared_memory_from_before_stays_whoever_mapped_it(tmp_path: Path, fifo: Path) -> None:
+    script = (
+        "import mmap, os, sys, signal\n"
+        "memory = mmap.mmap(os.open(sys.argv[2], os.O_RDWR), 4096)\n"
+        "open(sys.argv[1], 'w').write(str(os.getpid()))\n"
+        "signal.pause()\n"
+    )
+    segment = Path(f"/dev/shm/spillway-test-{os.getpid()}")
+    segment.write_bytes(bytes(4096))
+    try:
+        kept = start(orders_for(tmp_path, script, str(fifo), str(segment)))
+        await heard(fifo)
+        kept.terminate()
+        await kept.wait()
+        assert segment.exists()
+    finally:
+        segment.unlink()
+
+
 async def test_a_keeper_is_small(tmp_path: Path, fifo: Path) -> None:
     kept = start(orders_for(tmp_path, SAYS_ITS_PID, str(fifo)))
     await heard(fifo)

@@ -99,8 +99,8 @@ def has_reigned(home: Path, times: int) -> bool:
 
 
 def all_serve(home: Path, pid: int) -> bool:
-    logs = [(home / "logs" / f"{record.name}.log").read_text() for record in children(home)]
-    return all(f"supervisor {pid} has taken over" in log for log in logs)
+    logs = [home / "logs" / f"{record.name}.log" for record in children(home)]
+    return all(log.exists() and f"supervisor {pid} has taken over" in log.read_text() for log in logs)
 
 
 def test_when_the_supervisor_is_killed_one_keeper_starts_the_next_and_the_children_live_on(
