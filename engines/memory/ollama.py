@@ -13,6 +13,8 @@ from engines.models.architecture import Architecture
 from engines.models.lock import LockedModel
 
 MIB = 2**20
+# The types of keys and values that OLLAMA_KV_CACHE_TYPE may name (docs/faq.mdx).
+KV_CACHE_TYPES = ("f16", "q8_0", "q4_0")
 # Ollama's prediction takes keys and values as f16, whatever OLLAMA_KV_CACHE_TYPE says.
 F16_BYTES = 2
 # A model goes onto one GPU if the prediction is at most this share of what is free there.
@@ -52,7 +54,8 @@ def predicted_bytes(model: LockedModel, context_tokens: int, parallel: int) -> i
 
 
 def fits_one(predicted: int, free_bytes: int) -> bool:
-    """Whether Ollama uses a single GPU with so much free; else it spreads over all GPUs alike."""
+    """Whether Ollama, which sees several GPUs, uses a single one with so much free; else it spreads over all alike. One
+    that sees a single GPU takes that in any case (server/sched.go, selectLlamaServerPlacement)."""
     return predicted <= ONE_GPU_SHARE * free_bytes
 
 
