@@ -8,7 +8,7 @@ The plan               planning -> plan (values that travel); page (what of it i
 Engine environments    runtime (which and where), pip (how they are made)
 One engine             life (from its plan to its end), kinds (vLLM, Ollama: what differs), starting (until it serves,
                        and what its end tells), pause
-Processes              processes (keepers, records, orphans)
+Processes              processes (keepers, records, orphans), running (which engines run, by their records)
 The one writer         supervisor; feed publishes what it knows as a snapshot, the contract with the router
 The command line       cli, up, home (what lies under SPILLWAY_HOME), door (the router, seen from outside),
                        progress, table, logs, logtail

@@ -9,19 +9,22 @@ from pathlib import Path
 
 from engines.gpus.gpu import Gpu, Gpus
 from engines.gpus.nvml import read_gpus
-from engines.home import last_plan
+from engines.life.residency import rooms_of
+from engines.plan import EnginePlan
 from engines.processes.orphans import descendants
-from engines.processes.process import Record, read_records
+from engines.processes.record import Record
+from engines.running import living_records, running_engines
 from engines.starting.settle import GIVE_BACK_S, STIR_BYTES
 
 PAUSE_S = 0.25
 
 
 def foreign_bytes(gpus: Sequence[Gpu], home: Path) -> dict[str, int]:
-    """By UUID; never less than nothing. Where the driver does not tell what our processes hold (in a container it knows
-    them by other pids), those that run hold what the plan has set aside for them."""
-    living = [record for record in read_records(home) if record.keeper.lives()]
-    own, booked = _own_pids(living), _booked(living, home)
+    """By UUID; never less than nothing. What runs on after its supervisor is ours as before. Where the driver does not
+    tell what our processes hold (in a container it knows them by other pids), those that run hold what the plan has set
+    aside for them."""
+    living = living_records(home)
+    own, booked = _own_pids(living), _booked(running_engines(home, living))
     return {gpu.uuid: max(0, gpu.used_bytes - _own_bytes(gpu, own, booked)) for gpu in gpus}
 
 
@@ -47,14 +50,12 @@ def _own_pids(living: Sequence[Record]) -> frozenset[int]:
     return frozenset(keepers.union(*(descendants(pid) for pid in keepers)))
 
 
-def _booked(living: Sequence[Record], home: Path) -> Mapping[str, int]:
-    """What the running engines may take of each GPU, by the plan that they run under."""
+def _booked(engines: Sequence[EnginePlan]) -> Mapping[str, int]:
+    """What the running engines may take of each GPU together. Of those that take turns no more than fit are awake."""
     booked: Counter[str] = Counter()
-    running = {record.name for record in living}
-    plan = last_plan(home)
-    for engine in (each for each in (plan.engines if plan else ()) if each.name in running):
+    for engine in engines:
         booked.update(dict.fromkeys(engine.gpu_uuids, engine.sum.total_bytes))
-    return booked
+    return booked if all(engine.keep for engine in engines) else booked & Counter(rooms_of(engines))
 
 
 def _own_bytes(gpu: Gpu, own: Collection[int], booked: Mapping[str, int]) -> int:

@@ -1,5 +1,6 @@
 """Whose memory it is: ours by its processes, or by the plan where the driver does not tell; and when ours is back."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,13 +8,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.double.nvml_double import GIB, Double, DoubleGpu, Foreign
-from engines.foreign import wait_given_back
+from engines.foreign import foreign_bytes, wait_given_back
 from engines.gpus.gpu import Gpus
-from engines.plan import Sum
+from engines.life.note import Note
+from engines.plan import EnginePlan, Sum
+from engines.processes.record import ProcessId, record_path, records_folder
 from engines.snapshot import EngineState
 from tests.supervised import Supervised, engine_plan
 from tests.wants import gpu
@@ -61,6 +65,45 @@ def test_in_a_container_our_engines_hold_what_was_set_aside_for_them(double: Dou
     assert foreign_gib(double, stack.home) == 4
     stack.end()
     assert foreign_gib(double, stack.home) == 5
+
+
+def test_what_runs_on_after_its_supervisor_is_not_foreign(double: Double, stack: Supervised) -> None:
+    stack.process.kill()
+    stack.process.wait()
+    assert stack.record("one").keeper.lives()
+    assert foreign_gib(double, stack.home) == 5
+
+
+def noted(home: Path, *plans: EnginePlan) -> None:
+    """Records of engines that run, each under the keeper that this very process is."""
+    records_folder(home).mkdir()
+    keeper = ProcessId.of(os.getpid())
+    assert keeper
+    for number, plan in enumerate(plans, 1):
+        name = plan.name if number == 1 else f"{plan.name}~{number}"
+        note = Note(name, 1, "", plan).to_json()
+        written = {
+            "name": name,
+            "keeper": [keeper.pid, keeper.ticks],
+            "child": [0, None],
+            "scratch": None,
+            "note": note,
+        }
+        record_path(home, name).write_text(json.dumps(written))
+
+
+def planned(name: str, gib: int, **changes: Any) -> EnginePlan:
+    return replace(engine_plan(name, gpu_uuids=("GPU-0",)), sum=Sum(weights_bytes=gib * GIB), **changes)
+
+
+def test_in_a_container_an_engine_and_the_one_that_takes_over_from_it_both_count(tmp_path: Path) -> None:
+    noted(tmp_path, planned("one", 20), planned("one", 30))
+    assert foreign_bytes([gpu(0, used_gib=55)], tmp_path) == {"GPU-0": 5 * GIB}
+
+
+def test_in_a_container_those_that_take_turns_count_no_more_than_may_be_awake(tmp_path: Path) -> None:
+    noted(tmp_path, planned("one", 50, keep=False), planned("two", 40, keep=False, is_alternate=True))
+    assert foreign_bytes([gpu(0, used_gib=55)], tmp_path) == {"GPU-0": 5 * GIB}
 
 
 def test_a_plan_waits_until_what_ended_has_given_its_memory_back() -> None:
