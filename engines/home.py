@@ -66,29 +66,33 @@ def make_home(home: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def write_own_record(home: Path, is_revival: bool = False) -> Path:
+def write_own_record(home: Path) -> Path:
     """The calling process's record as supervisor; whoever stops in order removes it first, so that no keeper starts the
-    next one. What keepers left that were killed while nobody was there is ended first.
-
-    Raises SystemExit if a keeper started this process (`is_revival`) and the stack was taken down meanwhile.
-    """
+    next one. Raises SystemExit if a keeper started this process and the stack was taken down meanwhile, OSError if the
+    disk is full."""
     path = record_path(home, SUPERVISOR)
     pid = os.getpid()
     own = ProcessId.of(pid)
     ids = [pid, own.ticks if own else 0]
     with _alone(home):
-        if (os.environ.pop(REVIVED_VARIABLE, None) or is_revival) and not path.exists():
+        if os.environ.pop(REVIVED_VARIABLE, None) and not path.exists():
             raise SystemExit(f"the stack in {home} was taken down while a keeper started its next supervisor")
-        for record in read_records(home):
-            if record.name != SUPERVISOR and not record.keeper.lives():
-                bury(home, record)
         # Who stops has no record any more, but can be found as the holder of the lock.
         lock_path(home).write_text(json.dumps(ids), encoding="utf-8")
-        partial = path.with_suffix(f".{pid}")
         told = {"name": SUPERVISOR, "keeper": ids, "child": ids, "command": [], "scratch": None}
-        partial.write_text(json.dumps(told), encoding="utf-8")
-        partial.replace(path)
+        _replace(path, json.dumps(told))
     return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """The whole text, or what was there before."""
+    partial = path.with_suffix(f".{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        unlink(str(partial))
+        raise
 
 
 def running_supervisor(home: Path) -> ProcessId | None:

@@ -70,13 +70,18 @@ def test_a_torn_word_of_an_end_is_removed(home: Path) -> None:
     assert not torn.exists()
 
 
-def test_a_full_disk_leaves_no_half_record(home: Path) -> None:
+def test_a_full_disk_leaves_no_half_record_and_is_tried_again(home: Path) -> None:
     said: list[str] = []
     record_path(home, "one").mkdir()
-    Registration(str(record_path(home, "one")), os.getpid(), {"name": "one"}, said.append)
+    registration = Registration(
+        str(record_path(home, "one")), os.getpid(), {"name": "one", "scratch": None}, said.append
+    )
     assert [path.name for path in records_folder(home).iterdir()] == ["one.json"]
     assert len(said) == 1
     assert said[0].startswith("no process record: ")
+    record_path(home, "one").rmdir()
+    registration.retry()
+    assert [(record.name, record.keeper.pid) for record in read_records(home)] == [("one", os.getpid())]
 
 
 def test_ends_that_no_code_tells_have_words() -> None:

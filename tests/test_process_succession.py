@@ -18,6 +18,7 @@ from engines.processes.keeper import Orders
 from engines.processes.orphans import descendants, start_ticks
 from engines.processes.process import Kept
 from engines.processes.record import ProcessId, Record, read_records, record_path, records_folder, take_ended
+from engines.processes.remains import bury
 from tests.routers import until
 
 LIMIT_S = 30.0
@@ -203,25 +204,26 @@ def test_a_stack_with_a_stopped_process_is_taken_down(home: Path, first: Start, 
     assert list(records_folder(home).iterdir()) == []
 
 
-def test_the_next_supervisor_ends_what_a_killed_keeper_left(home: Path, first: Start, tmp_path: Path) -> None:
+def test_what_killed_keepers_left_while_nobody_was_there_is_found_by_their_records(
+    home: Path, first: Start, tmp_path: Path
+) -> None:
     left = tmp_path / "left"
     script = (
         "import os, signal\n"
-        f"if os.fork() == 0:\n open({str(left)!r}, 'w').write(str(os.getpid()))\n signal.pause()\n"
+        f"if os.fork() == 0:\n open({str(left)!r}, 'a').write(f'{{os.getpid()}}\\n')\n signal.pause()\n"
         "signal.pause()\n"
     )
     supervisor = first("one", "two", script=script)
-    until(lambda: bool(pids_in(left)))
+    until(lambda: len(pids_in(left)) == 2)
     victims = children(home)
     supervisor.kill()
     for record in victims:
         record.keeper.tell(signal.SIGKILL)
-    assert [start_ticks(pid) for pid in pids_in(left)] != [None]
-    with subprocess.Popen([sys.executable, "-c", REVIVED, str(home)]) as following:
-        until(lambda: has_reigned(home, 1))
-        assert [start_ticks(pid) for pid in pids_in(left)] == [None]
-        assert children(home) == []
-        following.kill()
+    supervisor.wait()
+    assert None not in [start_ticks(pid) for pid in pids_in(left)]
+    assert [bury(home, record) for record in victims] == [True, True]
+    assert [start_ticks(pid) for pid in pids_in(left)] == [None, None]
+    assert children(home) == []
 
 
 async def test_a_keeper_that_does_not_obey_is_killed_and_what_it_leaves_is_swept(

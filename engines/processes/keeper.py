@@ -45,6 +45,7 @@ LOOK_EVERY_S = 10.0
 LAST_WORDS = 64
 # The convention of shells: 128 + n means ended by signal n.
 SIGNAL_BASE = 128
+WHY = {OOM_END: ", killed by the kernel for lack of memory"}
 EXIT_CODES = range(256)
 
 
@@ -89,6 +90,7 @@ class Keeper:
         self._group: str | None = None
         self._look_at_s = 0.0
         self._ooms = cgroup.OomCount(None)
+        self._registration: Registration | None = None
         self._older_segments = segments()
         self._segments: set[int] = set()
 
@@ -104,10 +106,10 @@ class Keeper:
         self._ooms = cgroup.OomCount(self._group)
         self._child, self._output = fork_child(orders.command, self._env, orders.scratch, self._group, orders.nice)
         self._env = {}
-        registration = self._register()
+        self._registration = self._register()
         while self._status is None and not self._is_hopeless():
             self._turn(wake)
-        return self._finish(registration)
+        return self._finish(self._registration)
 
     def _succeed(self, starter: tuple[int, int | None]) -> Succession:
         log = os.path.join(os.path.dirname(self._orders.log), "supervisor.log")
@@ -149,6 +151,8 @@ class Keeper:
         self._look_at_s = time.monotonic() + LOOK_EVERY_S
         self._note_segments()
         self._ooms.look()
+        if self._registration:
+            self._registration.retry()
 
     def _heed_supervisor(self, has_died: bool) -> None:
         """Go on without a supervisor that died unasked; stop if its end was ordered. One that stops looks no more."""
@@ -230,7 +234,7 @@ class Keeper:
         for _ in range(LAST_WORDS):
             if not self._drain():
                 break
-        self._log.note(f"{self._orders.name} ended: {_words(self._status)}{_because(code)}")
+        self._log.note(f"{self._orders.name} ended: {_words(self._status)}{WHY.get(code, '')}")
         remove_segments(self._segments)
         if self._orders.scratch:
             remove_tree(self._orders.scratch)
@@ -282,10 +286,6 @@ def _words(status: int | None) -> str:
     if status is None:
         return "it does not die"
     return f"exit code {os.WEXITSTATUS(status)}" if os.WIFEXITED(status) else f"signal {os.WTERMSIG(status)}"
-
-
-def _because(code: int) -> str:
-    return ", killed by the kernel for lack of memory" if code == OOM_END else ""
 
 
 def main() -> None:

@@ -22,7 +22,12 @@ class Registration:
         self._path, self._say = path, say
         own = os.getpid()
         self._known = {"keeper": [own, start_ticks(own)], "child": [pid, start_ticks(pid)], **more}
-        self._write(path, self._known)
+        self._is_written = self._write(path, self._known)
+
+    def retry(self) -> None:
+        """Write down what a full disk has kept us from: without it no later supervisor finds the child."""
+        if not self._is_written:
+            self._is_written = self._write(self._path, self._known)
 
     def end(self, code: int) -> None:
         """Leave word of the end, for a supervisor that is not the keeper's parent."""
@@ -32,8 +37,8 @@ class Registration:
         """Nothing is left that the record could lead to."""
         unlink(self._path)
 
-    def _write(self, path: str, told: Mapping[str, object]) -> None:
-        """Whole or not at all."""
+    def _write(self, path: str, told: Mapping[str, object]) -> bool:
+        """Whole or not at all; whether it was possible."""
         partial = f"{path}.{os.getpid()}"
         try:
             with open(partial, "w", encoding="utf-8") as file:
@@ -42,6 +47,8 @@ class Registration:
         except OSError as error:
             unlink(partial)
             self._say(f"no process record: {error}")
+            return False
+        return True
 
 
 def ended_path(record: str) -> str:
