@@ -251,4 +251,4 @@ def test_what_we_ended_ourselves_says_so() -> None:
         "hangs while loading weights: nothing in its log and no work for 300 s"
         in failure.hang("loading weights", 300).words()
     )
-    assert "did not answer /health for 60 s" in failure.silent(60).words()
+    assert "it hung and was stopped: no step for 60 s" in failure.hung("no step for 60 s").words()

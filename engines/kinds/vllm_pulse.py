@@ -12,8 +12,9 @@ from engines.kinds.vllm_metrics import MetricsError, read_load, read_steps
 from engines.snapshot import EngineUse, Load
 
 # Both answer within milliseconds; a hang has to be found within seconds.
-HEALTH_S = 2.0
+HEALTH_S = 1.0
 METRICS_S = 1.0
+MODELS_S = 5.0
 SLEEP_S = 120.0
 
 
@@ -36,7 +37,7 @@ class VllmPulse:
         if not self._mark:
             return True
         try:
-            page = json.loads(await self._http.get(f"{self.url}/v1/models", HEALTH_S))
+            page = json.loads(await self._http.get(f"{self.url}/v1/models", MODELS_S))
             return any(model["id"] == self._mark for model in page["data"])
         except (EngineSilentError, ValueError, KeyError, TypeError):
             return False
@@ -83,7 +84,7 @@ class VllmPulse:
     async def is_asleep(self) -> bool:
         """A route of the development mode: without it there is no sleep."""
         try:
-            page = json.loads(await self._http.get(f"{self.url}/is_sleeping", HEALTH_S))
+            page = json.loads(await self._http.get(f"{self.url}/is_sleeping", MODELS_S))
             return page["is_sleeping"] is True
         except (EngineSilentError, ValueError, KeyError, TypeError):
             return False

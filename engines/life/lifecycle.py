@@ -167,6 +167,17 @@ def is_step(state: EngineState, event: Event) -> bool:
     return event in STEPS[state]
 
 
+def way(state: EngineState, last: Event) -> tuple[Event, ...]:
+    """The steps by which an engine without a process comes to where `last` leads it: an EXIT to its end, SLEEP, or
+    GIVE_UP."""
+    goal = STEPS[EngineState.DRAINING][last]
+    if state is goal:
+        return ()
+    if state is EngineState.DRAINING or (last is not Event.EXIT and is_step(state, last)):
+        return (last,)
+    return (Event.STOP,) if step(state, Event.STOP) is goal else (Event.STOP, last)
+
+
 def wait_s(failures: int) -> float:
     """How long to wait after the nth failure in a row: 1, 2, 4 ... 60 seconds."""
     if failures < 1:

@@ -34,11 +34,12 @@ class Effort:
 
 def effort(root: int) -> Effort:
     """The effort of `root` and its descendants; processes that end meanwhile take theirs along."""
-    done = [_of_process(pid) for pid in {root, *descendants(root)}]
+    done = [own_effort(pid) for pid in {root, *descendants(root)}]
     return Effort(sum(each.cpu_s for each in done), sum(each.read_bytes for each in done))
 
 
-def _of_process(pid: int) -> Effort:
+def own_effort(pid: int) -> Effort:
+    """The effort of one process alone; none if there is no such."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engines.gpus.watch import GpuWatch, Reading
 from engines.pause import pause
 from engines.plan import EnginePlan
 from engines.processes.orphans import descendants
-from engines.starting.settle import GO, Settled, Verdict, Waiting, settled, unexplained_bytes
+from engines.starting.settle import GO, Settled, Verdict, Waiting, is_lost, settled, unexplained_bytes
 
 PAUSE_S = 0.25
 # A healthy driver answers within milliseconds, one that sets up its cards within a second or two.
 READ_LIMIT_S = 5.0
 LOOK_S = 0.02
+RETURN_LOOK_S = 2.0
 
 
 class Device:
@@ -32,6 +34,12 @@ class Device:
         self.lock = asyncio.Lock()
         self._ended_at_s: float | None = None
         self._usual_bytes: int | None = None
+        self._returning: asyncio.Task[None] | None = None
+
+    def when_returned(self, watch: GpuWatch, tell: Callable[[], None]) -> None:
+        """Look at its memory, which it has not given back, until it has; then `tell`, once."""
+        if self._returning is None or self._returning.done():
+            self._returning = asyncio.create_task(_returned(self, watch, tell))
 
     def note_end(self) -> None:
         """An engine on it has ended: its memory may still be on its way back."""
@@ -50,6 +58,16 @@ class Device:
     @property
     def usual_bytes(self) -> int:
         return self._usual_bytes or 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known beside the devices: the watch of the GPUs, None where there are none; the keepers of our processes;
+    what the engine holds of its GPUs already, if it only wakes up."""
+
+    watch: GpuWatch | None
+    keepers: Collection[int] = ()
+    held_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -90,18 +108,20 @@ async def _taken(lock: asyncio.Lock, stopping: asyncio.Event) -> bool:
 async def wait_for_memory(
     plan: EnginePlan,
     devices: Sequence[Device],
-    watch: GpuWatch | None,
+    outlook: Outlook,
     stopping: asyncio.Event,
     say: Callable[[str], None],
 ) -> tuple[Settled, Reading | None]:
     """Until the GPUs of `plan` can take it, cannot, or a stop is asked for; with the last reading."""
+    watch = outlook.watch
     began_s = time.monotonic()
     found: list[Reading] = []
     verdict = GO
     while watch and plan.gpu_uuids and not stopping.is_set():
         reading = await fresh(watch)
         found += [reading] if reading else []
-        verdict = settled(plan, found, _waiting(devices, found, time.monotonic() - began_s))
+        waiting = _waiting(devices, found, time.monotonic() - began_s, outlook)
+        verdict = settled(plan, found, waiting)
         if verdict.verdict is not Verdict.WAIT:
             break
         say(verdict.why)
@@ -123,9 +143,24 @@ async def fresh(watch: GpuWatch) -> Reading | None:
     return None
 
 
-def _waiting(devices: Sequence[Device], found: Sequence[Reading], waited_s: float) -> Waiting:
+async def _returned(device: Device, watch: GpuWatch, tell: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(RETURN_LOOK_S)
+        reading = watch.latest()
+        waiting = _waiting([device], [reading], 0.0, Outlook(watch))
+        # A stranger's memory explains itself, so what is not explained any more is back.
+        waiting = replace(waiting, ours={process.pid for card in reading.gpus.seen for process in card.processes or ()})
+        if any(card.uuid == device.name and not is_lost(card, waiting) for card in reading.gpus.seen):
+            tell()
+            return
+
+
+def _waiting(devices: Sequence[Device], found: Sequence[Reading], waited_s: float, outlook: Outlook) -> Waiting:
     ended = [device.ended_s for device in devices if device.ended_s is not None]
     ours = descendants(os.getpid())
+    # What an earlier supervisor started does not descend from this one.
+    for keeper in outlook.keepers:
+        ours |= {keeper, *descendants(keeper)} if keeper not in ours else set()
     cards = found[-1].gpus.seen if found else ()
     strangers = {process.pid for card in cards for process in card.processes or ()} - ours
     return Waiting(
@@ -134,6 +169,7 @@ def _waiting(devices: Sequence[Device], found: Sequence[Reading], waited_s: floa
         usual_bytes={device.name: device.usual_bytes for device in devices},
         ours=ours,
         names={pid: name for pid in strangers if (name := _name(pid))},
+        held_bytes=outlook.held_bytes,
     )
 
 

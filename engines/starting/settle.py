@@ -38,13 +38,15 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """One wait for memory. `ended_s`: how long ago something of ours ended on these GPUs (None: never). `usual_bytes`:
-    what no process held before anything of ours ran, by UUID. `ours`: pids of our own processes; `names` of others."""
+    what no process held before anything of ours ran, by UUID. `ours`: pids of our own processes; `names` of others.
+    `held_bytes`: what the engine itself holds already, by UUID, if it only wakes up."""
 
     waited_s: float = 0.0
     ended_s: float | None = None
     usual_bytes: Mapping[str, int] = field(default_factory=dict)
     ours: Collection[int] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    held_bytes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_returning(self) -> bool:
@@ -58,10 +60,12 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The verdict, and why in words for the user (what is waited for, what is missing and who holds it)."""
+    """The verdict, and why in words for the user (what is waited for, what is missing and who holds it). `unreturned`:
+    GPUs that do not give back what an engine of ours had, each with words that begin with a verb."""
 
     verdict: Verdict
     why: str = ""
+    unreturned: Mapping[str, str] = field(default_factory=dict)
 
 
 GO = Settled(Verdict.GO)
@@ -77,14 +81,32 @@ def settled(plan: EnginePlan, readings: Sequence[Reading], waiting: Waiting) -> 
         why = f"{', '.join(missing)} cannot be used: {_fault(last, missing)}"
         return Settled(Verdict.WAIT if waiting.is_patient else Verdict.REFUSE, why)
     cards = [gpus[uuid] for uuid in plan.gpu_uuids]
-    short = [card for card in cards if card.free_bytes < need_bytes(plan, card)]
+    short = [card for card in cards if _missing_bytes(plan, card, waiting) > 0]
     if not short:
         is_settled = _is_steady(plan, readings) and not (waiting.is_returning and _is_returning(cards, waiting))
         return GO if is_settled or not waiting.is_patient else Settled(Verdict.WAIT, "waiting for GPU memory to settle")
     if waiting.is_patient:
-        missing_bytes = need_bytes(plan, short[0]) - short[0].free_bytes
+        missing_bytes = _missing_bytes(plan, short[0], waiting)
         return Settled(Verdict.WAIT, f"waiting for {_size(missing_bytes)} of GPU memory to be given back")
-    return Settled(Verdict.REFUSE, "; ".join(_refusal(plan, card, waiting) for card in short))
+    lost = {card.uuid: _lost(card, waiting) for card in short if waiting.ended_s is not None and is_lost(card, waiting)}
+    return Settled(Verdict.REFUSE, "; ".join(_refusal(plan, card, waiting) for card in short), lost)
+
+
+def is_lost(card: Gpu, waiting: Waiting) -> bool:
+    """Whether memory of the dead is still in use, as far as the driver can tell that: it says how much every process
+    holds, and none of these is a stranger's."""
+    if any(process.used_bytes is None or process.pid not in waiting.ours for process in card.processes or ()):
+        return False
+    return unexplained_bytes(card) > waiting.usual_bytes.get(card.uuid, 0) + UNEXPLAINED_BYTES
+
+
+def _lost(card: Gpu, waiting: Waiting) -> str:
+    size = _size(unexplained_bytes(card) - waiting.usual_bytes.get(card.uuid, 0))
+    return f"has not given back {size}, {waiting.ended_s or 0.0:.0f} s after an engine there ended"
+
+
+def _missing_bytes(plan: EnginePlan, card: Gpu, waiting: Waiting) -> int:
+    return need_bytes(plan, card) - waiting.held_bytes.get(card.uuid, 0) - card.free_bytes
 
 
 def unexplained_bytes(card: Gpu) -> int:
