@@ -22,13 +22,15 @@ class Aims:
     """What must hold; None: nothing is promised of that. Always: no request that may spill is lost before its first
     token, none is answered wrong, nothing is left over, and all is back as planned in `back_s`.
 
-    `found_s` from the fault until the supervisor says so; `away_s` until the cloud's first answer is seen.
+    `found_s` from the fault until the supervisor says so; `away_s` until the cloud's first answer is seen. With
+    `reading_tokens_per_s` what waits at the engine may rightly take so long to be read, on top of `found_s`.
     `is_quiet`: nothing is to happen at all, and no stream is to break either. `may_lose`: the router itself dies, so
     whoever comes while there is none is lost. `keeps`: engines (by name) that must be the same process afterwards.
     """
 
     back_s: float = 60.0
     found_s: float | None = 2.0
+    reading_tokens_per_s: float | None = None
     away_s: float | None = None
     is_quiet: bool = False
     keeps_streams: bool = False

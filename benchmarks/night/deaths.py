@@ -16,8 +16,9 @@ FAKE = {Engines.FAKE: Scenery(Engines.FAKE)}
 DEATH = Aims(found_s=2.0, away_s=1.0, back_s=60.0)
 # vLLM's server notices by itself that what computes for it is gone, and takes its time to end.
 INNER_DEATH = Aims(found_s=10.0, away_s=1.0, back_s=60.0)
-# Ten seconds, and what the longest prompt under way may take: those of the load are of a few tokens.
-HANG = Aims(found_s=11.0, away_s=12.0, back_s=80.0)
+# Ten seconds, and what the prompts that wait may rightly take: 25 tokens a second is what every processor is trusted
+# with, until a longer prompt has shown how fast it is.
+HANG = Aims(found_s=10.0, reading_tokens_per_s=25.0, away_s=5.0, back_s=80.0)
 
 
 async def kill_server(night: Night) -> None:
@@ -77,7 +78,8 @@ def _inner_death(name: str, what: str, strike: Strike, scenery: Scenery = REAL) 
 
 
 def _hang(name: str, what: str, strike: Strike, scenery: Scenery = REAL) -> Case:
-    return Case(name, what, strike, HANG, scenery, disturbed, as_before, other=FAKE if scenery is REAL else {})
+    other = FAKE if scenery is REAL else {}
+    return Case(name, what, strike, HANG, scenery, disturbed, as_before, other=other, rate=4.0)
 
 
 _REVIVED = both(another_supervisor, as_before)

@@ -14,7 +14,8 @@ class Evidence:
     the engine at home has answered a request that came after that.
 
     `unanswered` requests had no end when all was over. `changed`: engines that are not the process from before.
-    `restless`: what moved that was to keep quiet, in words. `failure`: why the trial itself could not be done.
+    `restless`: what moved that was to keep quiet, in words. `course`: what the supervisor said and when.
+    `failure`: why the trial itself could not be done.
     """
 
     visits: Sequence[Visit]
@@ -26,5 +27,6 @@ class Evidence:
     strays: tuple[str, ...]
     changed: tuple[str, ...]
     restless: tuple[str, ...] = ()
+    course: tuple[str, ...] = ()
     failure: str = ""
     seconds: float = 0.0

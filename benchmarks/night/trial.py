@@ -9,8 +9,11 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
+from benchmarks.cases.stack import settled
 from benchmarks.night.case import Case
+from benchmarks.night.course import course
 from benchmarks.night.evidence import Evidence
 from benchmarks.night.night import Night
 from benchmarks.night.signs import all_ready, by_name, is_disturbed
@@ -38,6 +41,8 @@ async def tried(case: Case, stage: Stage, known: Mapping[int, str]) -> Evidence:
         ready_s = await witness.until(lambda now: all_ready(now, now), began_s, READY_S)
         if ready_s is None:
             return _nothing(f"the stack was not ready for it after {READY_S:g} s", began_s)
+        # A router that the fault before has ended is there, but has not loaded all that it needs for the cloud.
+        await asyncio.to_thread(settled, stage.url)
         before = witness.latest()
         stage.kin.look()
         with night.afterwards:
@@ -77,6 +82,7 @@ async def _struck(case: Case, night: Night, before: Snapshot, began_s: float) ->
         strays=await _strays(night.stage),
         changed=tuple(changed),
         restless=_restless(night, before),
+        course=course(night.witness.sights, night.struck_s),
         failure=failure,
         seconds=time.monotonic() - began_s,
     )
@@ -139,4 +145,5 @@ async def _strays(stage: Stage) -> tuple[str, ...]:
 
 
 def _nothing(failure: str, began_s: float) -> Evidence:
-    return Evidence((), began_s, None, None, None, 0, (), (), (), failure, time.monotonic() - began_s)
+    nothing = Evidence((), began_s, None, None, None, 0, (), ())
+    return replace(nothing, failure=failure, seconds=time.monotonic() - began_s)
