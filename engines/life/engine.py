@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from engines.kinds.http import EngineSilentError
 from engines.life import note as notes
@@ -34,7 +33,6 @@ from engines.snapshot import EngineState, EngineView
 from engines.starting import failure
 from engines.starting.failure import Failure
 from engines.starting.gate import Device, held, held_if_free
-from engines.starting.launch import log_path
 
 # Between looks whether there is room to wake up.
 AGAIN_S = 1.0
@@ -79,10 +77,6 @@ class Engine:
     def url(self) -> str:
         """Without `/v1`; "" while it has no process."""
         return self._run.pulse.url if self._run else ""
-
-    @property
-    def log_path(self) -> Path:
-        return log_path(self._site.home, self.instance)
 
     def view(self) -> EngineView:
         """What is known now. Ages are counted up to this moment."""
