@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,14 @@ from engines.kinds.ollama_api import (
     sets_batch,
     steps_in,
 )
+from engines.kinds.ollama_files import manifest_path, remove_damaged
 from engines.kinds.ollama_pull import place
 from engines.life.lifecycle import Event
 from engines.memory.ollama import slots_of
+from engines.models.lock import LockedFile
+from engines.models.verified import Verified
 from engines.plan import EnginePlan
-from tests.locked import LLAMA_8B
+from tests.locked import LLAMA_8B, locked
 from tests.running_ollama import NAME, ollama_plan
 
 DIGEST = "0123456789abcdef" * 4
@@ -229,3 +233,31 @@ def test_a_llama_server_counts_its_steps() -> None:
 def test_some_families_have_one_slot_whatever_is_wanted() -> None:
     assert slots_of(replace(LLAMA_8B, name="llama"), 4) == 4
     assert slots_of(replace(LLAMA_8B, name="qwen3next"), 4) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("llama3.2:3b", "registry.ollama.ai/library/llama3.2/3b"),
+        ("llama3.2", "registry.ollama.ai/library/llama3.2/latest"),
+        ("me/model:q4", "registry.ollama.ai/me/model/q4"),
+        ("127.0.0.1:5000/library/model:q4", "127.0.0.1:5000/library/model/q4"),
+    ],
+)
+def test_a_manifest_lies_where_ollama_keeps_it(name: str, place: str) -> None:
+    assert manifest_path(Path("/models"), name) == Path("/models/manifests") / place
+
+
+def test_files_with_other_bytes_are_removed_before_they_are_fetched_again(tmp_path: Path) -> None:
+    contents = {"whole": b"as it should be", "other": b"as it was", "short": b"as it was too"}
+    files = tuple(
+        LockedFile(f"blobs/sha256-{name}", hashlib.sha256(content).hexdigest(), len(content))
+        for name, content in (*contents.items(), ("gone", b"never there"))
+    )
+    (tmp_path / "blobs").mkdir()
+    for name, content in {**contents, "other": b"as it isn", "short": b"as"}.items():
+        (tmp_path / "blobs" / f"sha256-{name}").write_bytes(content)
+    model = replace(locked(), files=files, source=f"ollama:{NAME}", revision=DIGEST)
+    removed = remove_damaged("llama", model, tmp_path, Verified(tmp_path / "verified.json"))
+    assert removed == ["blobs/sha256-other", "blobs/sha256-short"]
+    assert [path.name for path in (tmp_path / "blobs").iterdir()] == ["sha256-whole"]

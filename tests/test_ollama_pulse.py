@@ -111,12 +111,15 @@ async def test_a_model_that_the_registry_does_not_have_is_refused_for_good(
         assert refused.value.is_permanent
 
 
-async def test_files_that_are_gone_are_fetched_anew(tmp_path: Path, registry: StandInRegistry) -> None:
+@pytest.mark.parametrize("what", ["gone", "cut short"])
+async def test_files_that_are_not_whole_are_fetched_anew(tmp_path: Path, registry: StandInRegistry, what: str) -> None:
     plan = ollama_plan(program(tmp_path), add_model(registry))
     async with running_ollama(tmp_path, plan) as ollama:
         await ollama.prepare()
     for blob in (tmp_path / "models" / "blobs").iterdir():
-        blob.unlink()
+        blob.write_bytes(b"")
+        if what == "gone":
+            blob.unlink()
     async with running_ollama(tmp_path, plan, "run-2") as ollama:
         await ollama.prepare()
         assert await ollama.pulse.completes(10.0)

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from engines.kinds.http import EngineHttp
 from engines.kinds.kind import NotServableError, Say
 from engines.kinds.ollama_api import Pulled, after, digest_in, is_permanent
+from engines.kinds.ollama_files import broken
 from engines.life.lifecycle import Event
 from engines.models.ollama import REGISTRY_ENV
 
@@ -41,18 +42,28 @@ class OllamaStore:
         return digest_in(await self._http.get(f"{self._url}/api/tags", ANSWER_S), name)
 
     async def ensure(self, say: Say, anew: bool = False) -> None:
-        """See to it that the locked model is there by its served name; pull it in any case if `anew`, which replaces
-        files that are missing. Raises NotServableError, EngineSilentError, OllamaAnswerError."""
-        if not anew and await self.digest(self._served) == self._digest:
+        """See to it that the locked model is there by its served name, with all its files; pull it in any case if
+        `anew`. Raises NotServableError, EngineSilentError, OllamaAnswerError."""
+        if not anew and await self._is_there():
             return
         say(f"fetching {self._name}", Event.FETCH)
         lock = await self._locked(say)
         try:
             # Whoever had the lock may have brought it.
-            if anew or await self.digest(self._served) != self._digest:
-                await self._bring(say, anew)
+            if anew or not await self._is_there():
+                await self._bring(say, anew or self._remove_broken())
         finally:
             lock.release()
+
+    async def _is_there(self) -> bool:
+        return await self.digest(self._served) == self._digest and not broken(self._folder, self._served)
+
+    def _remove_broken(self) -> bool:
+        """Whether there was anything of the locked model that cannot stay."""
+        found = broken(self._folder, self._served)
+        for path in found:
+            path.unlink(missing_ok=True)
+        return bool(found)
 
     async def _locked(self, say: Say) -> FileLock:
         try:

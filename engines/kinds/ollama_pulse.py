@@ -88,11 +88,19 @@ class OllamaPulse:
     async def _load(self, limit_s: float = LOAD_S) -> None:
         """An empty request loads (docs/api.md, Load a model). It names no option that later requests do not have, for
         that would load it anew; but the batch, which Ollama would choose by the memory that happens to be free."""
-        show = await self._http.post(f"{self.url}/api/show", {"model": self._name}, HEALTH_S)
-        options = {} if sets_batch(show) else {"num_batch": BATCH_TOKENS}
+        options = {} if await self._sets_batch() else {"num_batch": BATCH_TOKENS}
         began_s = time.monotonic()
         await self._generate({"keep_alive": FOREVER, "options": options}, limit_s)
         self._load_s = max(self._load_s, time.monotonic() - began_s)
+
+    async def _sets_batch(self) -> bool:
+        try:
+            return sets_batch(await self._http.post(f"{self.url}/api/show", {"model": self._name}, HEALTH_S))
+        except EngineSilentError as error:
+            # What is wrong with the model, its load tells better.
+            if error.status is None:
+                raise
+            return False
 
     async def _generate(self, more: dict[str, Any], limit_s: float) -> None:
         body = {"model": self._name, "prompt": "", "stream": False, **more}
