@@ -117,7 +117,7 @@ def _endpoint(status: Mapping[str, Any] | None, host: str, port: int) -> Rendera
 
 def _last(name: str, lines: Sequence[str]) -> RenderableType:
     said = Text("\n".join(lines), style="dim", overflow="fold")
-    return Group(_line(f"the last {len(lines)} lines of {name}:"), Padding(said, (0, 0, 0, 2)))
+    return Group(_line(f"the last {len(lines)} lines of {name}:"), Padding(said, (0, 0, 0, 2), expand=False))
 
 
 def _line(text: str, style: str = "") -> Text:

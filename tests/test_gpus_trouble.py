@@ -68,6 +68,16 @@ def test_a_lost_gpu_is_closed_until_it_has_answered_for_a_while() -> None:
     assert course.tell(_gpu()) == Trouble(OK, "", course.now_s, _gpu(), course.now_s)
 
 
+def test_a_lost_gpu_is_told_with_the_error_that_came_before() -> None:
+    course = Course()
+    course.tell(_gpu())
+    found = course.tell(lost=_lost(), xids=(79,))
+    assert found.why == "has fallen off the bus: power-cycle the machine (it had Xid 79 (the GPU fell off the bus))"
+    # Its return is a reset: nothing is left of the error.
+    assert course.states(HOLD_S - 1, _gpu()) == {QUARANTINED}
+    assert (course.tell(_gpu()).state, course.troubles["GPU-0"].mark) == (OK, None)
+
+
 def test_a_gpu_of_the_plan_that_the_driver_does_not_show_is_closed() -> None:
     course = Course(troubles=expected(["GPU-0"], 1000))
     assert course.judge(Reading(NOT_YET, 1000)).state is OK
@@ -96,10 +106,12 @@ def test_an_error_of_a_program_closes_nothing(xid: int) -> None:
 
 def test_after_an_error_a_gpu_whose_driver_asks_for_nothing_is_used_again_when_it_has_rested() -> None:
     course = Course()
-    course.tell(_gpu(), xids=(119,))
+    found = course.tell(_gpu(), xids=(119,))
+    assert "without one it is used again 10 min after its last error" in found.why
     assert course.states(XID_REST_S / 2, _gpu()) == {QUARANTINED}
     # Another one, and its rest begins anew.
-    course.tell(_gpu(), xids=(119,))
+    found = course.tell(_gpu(), xids=(119,))
+    assert "without one it is used again 10 min after its last error" in found.why
     assert course.states(XID_REST_S + HOLD_S - 2, _gpu()) == {QUARANTINED}
     assert course.states(4, _gpu()) >= {OK}
 
@@ -107,7 +119,7 @@ def test_after_an_error_a_gpu_whose_driver_asks_for_nothing_is_used_again_when_i
 def test_a_driver_that_tells_no_action_gives_no_gpu_back_but_for_a_reset() -> None:
     course = Course()
     found = course.tell(_gpu(recovery=None), xids=(48,))
-    assert "then it is used again" in found.why
+    assert "and it is used again; `spillway down`" in found.why
     assert course.states(2 * XID_REST_S, _gpu(recovery=None)) == {QUARANTINED}
     course.tell(lost=_lost("must be reset"))
     assert course.states(HOLD_S - 1, _gpu(recovery=None)) == {QUARANTINED}

@@ -121,8 +121,8 @@ def test_a_closed_engine_has_its_cause_and_the_last_30_lines_of_its_log(home: Pa
     assert said.returncode == 0, said.stdout + said.stderr
     assert "(the router does not answer)" in said.stdout
     assert "local/bad: its files are damaged" in said.stdout
-    assert "the last 30 lines of bad:\n  line 70 " in said.stdout
-    assert "  line 99 " in said.stdout
+    assert "the last 30 lines of bad:\n  line 70\n" in said.stdout
+    assert "  line 99\n" in said.stdout
     assert "line 69" not in said.stdout
     assert [engine["name"] for engine in told["snapshot"]["engines"]] == ["one", "bad"]
     assert (told["router"], told["away"], told["survivors"]) == (None, "", [])

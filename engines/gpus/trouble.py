@@ -179,7 +179,10 @@ def _stepped(case: _Case) -> Trouble:
 
 
 def _is_away(case: _Case) -> _Found | None:
-    return (GpuState.QUARANTINED, case.away) if case.gpu is None and not case.down else None
+    if case.gpu is not None or case.down:
+        return None
+    mark = case.before.mark
+    return GpuState.QUARANTINED, f"{case.away} (it had {xids.words(mark.event)})" if mark else case.away
 
 
 def _has_driver_down(case: _Case) -> _Found | None:
@@ -212,13 +215,9 @@ def _has_mark(case: _Case) -> _Found | None:
     if mark is None:
         return None
     tells = case.gpu is not None and case.gpu.health.recovery is not None
-    rest = (
-        f"is used again after that, or {XID_REST_S / 60:.0f} min after its last error"
-        if tells
-        else "then it is used again"
-    )
-    way = f"reset it with `nvidia-smi --gpu-reset -i {_card(case)}`, {rest}; `spillway down` and `up` use it at once"
-    return GpuState.QUARANTINED, f"had {xids.words(mark.event)}: {way}"
+    rest = f"; without one it is used again {XID_REST_S / 60:.0f} min after its last error" if tells else ""
+    way = f"reset it with `nvidia-smi --gpu-reset -i {_card(case)}`, and it is used again{rest}"
+    return GpuState.QUARANTINED, f"had {xids.words(mark.event)}: {way}; `spillway down` and `up` use it at once"
 
 
 def _keeps_memory(case: _Case) -> _Found | None:
