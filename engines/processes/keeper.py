@@ -43,6 +43,8 @@ SWEEP_LIMIT_S = 30.0
 AGAIN_S = 0.5
 LOOK_EVERY_S = 10.0
 LAST_WORDS = 64
+# Which of its orders a keeper writes into its record.
+RECORDED = ("name", "command", "scratch", "note", "grace_s")
 # The convention of shells: 128 + n means ended by signal n.
 SIGNAL_BASE = 128
 WHY = {OOM_END: ", killed by the kernel for lack of memory"}
@@ -106,7 +108,8 @@ class Keeper:
         self._ooms = cgroup.OomCount(self._group)
         self._child, self._output = fork_child(orders.command, self._env, orders.scratch, self._group, orders.nice)
         self._env = {}
-        self._registration = self._register()
+        more = {key: value for key, value in orders._asdict().items() if key in RECORDED} | {"cgroup": self._group}
+        self._registration = Registration(orders.record, self._child, more, self._log.note)
         while self._status is None and not self._is_hopeless():
             self._turn(wake)
         return self._finish(self._registration)
@@ -155,8 +158,8 @@ class Keeper:
             self._registration.retry()
 
     def _heed_supervisor(self, has_died: bool) -> None:
-        """Go on without a supervisor that died unasked; stop if its end was ordered. One that stops looks no more."""
-        if self._succession is None or self._kill_at_s is not None:
+        """Go on without a supervisor that died unasked; stop if its end was ordered."""
+        if self._succession is None:
             return
         is_due = self._succession.fd < 0 and time.monotonic() >= self._succession.due_s
         if (has_died or is_due) and not self._succession.look():
@@ -177,7 +180,7 @@ class Keeper:
         Not to its group: vLLM's server tells its engine core itself once requests are done, and a core that gets the
         signal too dies first and cuts them off. What the child leaves is killed when it has ended.
         """
-        self._note_segments()
+        self._begin_to_end()
         if self._kill_at_s is None or self._terms > 1:
             self._kill_at_s = time.monotonic() + (self._orders.grace_s if self._kill_at_s is None else 0.0)
         if self._status is None:
@@ -185,11 +188,18 @@ class Keeper:
 
     def _cull(self) -> None:
         """KILL to all that is below, again and again until the child is gone."""
-        self._note_segments()
+        self._begin_to_end()
         now_s = time.monotonic()
         self._kill_at_s = now_s + AGAIN_S
         self._culled_s = self._culled_s or now_s
         cull(descendants(os.getpid()), trackers_too=False)
+
+    def _begin_to_end(self) -> None:
+        """Whoever ends needs no supervisor any more. What maps shared memory is asked while it lives."""
+        self._note_segments()
+        if self._succession:
+            self._succession.close()
+            self._succession = None
 
     def _is_hopeless(self) -> bool:
         """Whether the child has withstood every KILL: it waits in the kernel for what never comes."""
@@ -238,7 +248,7 @@ class Keeper:
         remove_segments(self._segments)
         if self._orders.scratch:
             remove_tree(self._orders.scratch)
-        if self._succession and self._kill_at_s is None:
+        if self._succession:
             self._succession.leave()
         registration.end(code)
         if left := descendants(os.getpid()):
@@ -268,18 +278,6 @@ class Keeper:
         if may_be_oom and self._culled_s is None and self._ooms.has_grown():
             return OOM_END
         return code if code >= 0 else SIGNAL_BASE - code
-
-    def _register(self) -> Registration:
-        orders = self._orders
-        more = {
-            "name": orders.name,
-            "command": orders.command,
-            "scratch": orders.scratch,
-            "note": orders.note,
-            "grace_s": orders.grace_s,
-            "cgroup": self._group,
-        }
-        return Registration(orders.record, self._child, more, self._log.note)
 
 
 def _words(status: int | None) -> str:
