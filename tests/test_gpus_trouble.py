@@ -257,6 +257,25 @@ def test_strangers_are_named_with_what_they_hold() -> None:
     assert many.words.endswith("process (pid 9), 2 more")
 
 
+def test_a_gpu_on_which_nothing_of_ours_runs_yet_may_be_full_of_others() -> None:
+    both = [
+        replace(_gpu(), processes=(GpuProcess(1, 20 * GIB),)),
+        replace(_gpu("GPU-1"), processes=(GpuProcess(7, 20 * GIB),)),
+    ]
+    told = strangers_of(both, {1}, {"GPU-0": 20 * GIB, "GPU-1": 20 * GIB}, {7: "python3"}.get)
+    assert told == {
+        "GPU-0": Strangers(0, ""),
+        "GPU-1": Strangers(20 * GIB, "others hold 20.0 GiB of it: python3 (pid 7) 20.0 GiB"),
+    }
+    # None of ours is listed anywhere, but all that are have names here.
+    (alone,) = strangers_of(both[1:], {1}, {"GPU-1": 20 * GIB}, {7: "python3"}.get).values()
+    assert alone.held_bytes == 20 * GIB
+
+
+def test_where_the_driver_does_not_tell_what_ours_hold_the_plan_does() -> None:
+    assert _held(GpuProcess(1, None), GpuProcess(7, None)).held_bytes == 12 * GIB
+
+
 def test_where_the_driver_knows_our_processes_by_other_pids_the_plan_says_what_is_ours() -> None:
     # In a container: nothing listed is known to be ours, and nobody is accused.
     assert _held(GpuProcess(4711, 8 * GIB)) == Strangers(12 * GIB, "others hold 12.0 GiB of it")

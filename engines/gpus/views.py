@@ -30,9 +30,19 @@ def strangers_of(
     own_bytes: Mapping[str, int],
     name_of: Callable[[int], str | None],
 ) -> Mapping[str, Strangers]:
-    """By UUID. `ours` are the pids of all processes of the stack. Where the driver does not tell what they hold (in a
-    container it knows them by other pids), they hold `own_bytes`, what the plan has set aside."""
-    return {gpu.uuid: _strangers(gpu, ours, own_bytes.get(gpu.uuid, 0), name_of) for gpu in gpus}
+    """By UUID. `ours` are the pids of all processes of the stack. Where the driver does not tell what they hold, they
+    hold `own_bytes`, what the plan has set aside for those that run: in a container it knows them by other pids, or
+    lists none at all."""
+    listed = {process.pid for gpu in gpus for process in gpu.processes or ()}
+    # Pids are those of this machine where ours are among them, or all of them are somebody's here.
+    is_our_machine = bool(listed) and (not listed.isdisjoint(ours) or all(name_of(pid) for pid in listed))
+    found = {}
+    for gpu in gpus:
+        held_bytes = max(0, gpu.used_bytes - _own_bytes(gpu, ours, own_bytes.get(gpu.uuid, 0), is_our_machine))
+        # Nobody is accused by a pid of another machine.
+        others = [each for each in gpu.processes or () if each.pid not in ours] if is_our_machine else []
+        found[gpu.uuid] = Strangers(held_bytes, _words(held_bytes, others, name_of))
+    return found
 
 
 def views_of(
@@ -82,15 +92,10 @@ def _absent(uuid: str, trouble: Trouble, now_s: float) -> GpuView:
     )
 
 
-def _strangers(gpu: Gpu, ours: Collection[int], own_bytes: int, name_of: Callable[[int], str | None]) -> Strangers:
-    told = gpu.processes or ()
-    own = [process.used_bytes for process in told if process.pid in ours]
-    known = own and None not in own
-    held_bytes = max(0, gpu.used_bytes - (sum(each or 0 for each in own) if known else own_bytes))
-    # A process that is none of ours is a stranger only where the driver's pids are those of this machine, which ours
-    # prove by being listed, or by there being none.
-    others = [process for process in told if process.pid not in ours] if known or not own_bytes else []
-    return Strangers(held_bytes, _words(held_bytes, others, name_of))
+def _own_bytes(gpu: Gpu, ours: Collection[int], set_aside: int, is_our_machine: bool) -> int:
+    told = [process.used_bytes for process in gpu.processes or () if process.pid in ours]
+    known = [each for each in told if each is not None]
+    return sum(known) if is_our_machine and len(known) == len(told) else set_aside
 
 
 def _words(held_bytes: int, others: Sequence[GpuProcess], name_of: Callable[[int], str | None]) -> str:
