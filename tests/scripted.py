@@ -144,7 +144,7 @@ def resets(line: Line) -> None:
 class ScriptedEngine:
     """Each request but those for its models is answered by `script`, which a test may change at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.script: Script = polite
         self.asked: list[Question] = []
         self.lines: list[Line] = []
@@ -155,13 +155,14 @@ class ScriptedEngine:
         self.hidden = 0
         self._is_deaf = False
         self._polled = threading.Event()
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", port))
+        self.port = int(self._listening.getsockname()[1])
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def last_line(self) -> Line:
@@ -201,6 +202,9 @@ class ScriptedEngine:
             line.close()
 
     def close(self) -> None:
+        """As if its process had ended. May be said twice."""
+        if self._listening.fileno() < 0:
+            return
         # Closing alone would leave the thread that accepts where it is.
         self._listening.shutdown(socket.SHUT_RDWR)
         self._threads[0].join(PATIENCE_S)
@@ -252,8 +256,8 @@ class ScriptedEngine:
 
 
 @contextmanager
-def scripted_engine() -> Iterator[ScriptedEngine]:
-    engine = ScriptedEngine()
+def scripted_engine(port: int = 0) -> Iterator[ScriptedEngine]:
+    engine = ScriptedEngine(port)
     try:
         yield engine
     finally:
