@@ -143,9 +143,14 @@ class _Server:
             if is_due or not self._has_health:
                 self._models = read_models(await self._get("/v1/models"))
                 await self._ask_props()
-        except (EngineSilentError, ListedError) as error:
+        except EngineSilentError as error:
+            return str(error) if error.status else self._silent(error)
+        except ListedError as error:
             return str(error)
         return None
+
+    def _silent(self, error: EngineSilentError) -> str:
+        return f"nothing answers there: start it, or correct [external.{self.plan.name}] url ({error})"
 
     async def _ask_health(self) -> None:
         """Not every server has the page; whoever lists its models is healthy then."""

@@ -18,7 +18,7 @@ from engines.ages import ago
 from engines.listed import UNKNOWN_CONTEXT_TOKENS
 from engines.snapshot import EngineState, EngineView, GpuState, GpuView, Snapshot
 
-GIB = 2**30
+GIB, MIB = 2**30, 2**20
 UUID_SHOWN = 12
 PADDING = 2
 # Figures older than this are not of now: engines tell theirs every second, GPUs are read every other.
@@ -236,6 +236,8 @@ def _troubles(gpus: Sequence[GpuView]) -> list[RenderableType]:
 
 
 def _gib(count: int) -> str:
+    if 0 < count < GIB / 10:
+        return f"{max(1, round(count / MIB))} MiB"
     return f"{count / GIB:.1f} GiB"
 
 

@@ -116,6 +116,13 @@ def test_what_is_not_known_is_a_dash_and_never_a_zero() -> None:
     assert {shown[name] for name in ("OTHERS", "TEMP", "POWER")} == {"-"}
 
 
+@pytest.mark.parametrize(
+    ("held", "words"), [(0, "0.0 GiB"), (1, "1 MiB"), (30 * 2**20, "30 MiB"), (GIB // 2, "0.5 GiB")]
+)
+def test_little_memory_is_not_shown_as_none(held: int, words: str) -> None:
+    assert _row(_shown(_snapshot(_engine(memory_bytes=held))), "local/qwen")["MEMORY"] == words
+
+
 def test_a_gpu_is_shown_with_what_is_wrong_and_what_others_hold() -> None:
     sick = _gpu("GPU-22222222-bbbb", state=GpuState.QUARANTINED, why="has fallen off the bus: reboot the machine")
     shown = _shown(_snapshot(gpus=(_gpu(why="others hold 3.0 GiB of it: python3 (pid 4711)"), sick)))
