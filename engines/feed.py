@@ -6,10 +6,12 @@ Knows sockets, not what a Snapshot says. A slow reader is cut off rather than wa
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from engines.snapshot import (
@@ -62,11 +64,11 @@ class Feed:
         writer.write(self._latest)
         try:
             while line := await reader.readline():
-                report = report_from_json(line)
+                report = checked(report_from_json(line))
                 self._reports[writer] = report
                 self._wanted.update(report.wanted)
-        except (ConnectionError, ValueError):
-            # ValueError: not a Report, or a line without an end.
+        except (ConnectionError, ValueError, TypeError, OverflowError):
+            # ValueError and the like: not a Report, or a line without an end. Whoever says that is not heard any more.
             pass
         finally:
             self._drop(writer)
@@ -115,6 +117,24 @@ class Feed:
             self._server.close()
             await self._server.wait_closed()
         (self._home / FEED_NAME).unlink(missing_ok=True)
+
+
+def checked(report: Report) -> Report:
+    """The same with counts that are numbers, because drains and the search for hangs reckon with them. Raises
+    ValueError, TypeError or OverflowError for others."""
+    return replace(report, uses={str(url): _counts(use) for url, use in report.uses.items()})
+
+
+def _counts(use: EngineUse) -> EngineUse:
+    counted = EngineUse(
+        in_flight=int(use.in_flight),
+        unstarted=int(use.unstarted),
+        longest_prompt_tokens=int(use.longest_prompt_tokens),
+        oldest_wait_s=float(use.oldest_wait_s),
+    )
+    if min(counted.in_flight, counted.unstarted) < 0 or not math.isfinite(counted.oldest_wait_s):
+        raise ValueError(f"not counts of requests: {use}")
+    return counted
 
 
 def follow(home: Path, silence_s: float = 5.0) -> Iterator[Snapshot]:

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engines.feed import FeedError, follow
-from engines.home import end_all, logs_folder, make_home, plan_path, wait_gone
+from engines.home import end_all, logs_folder, make_home, plan_path, running_supervisor, wait_gone
 from engines.memory.shape import Shape
-from engines.plan import CPU, EnginePlan, Plan, RouterPlan, Runtime, Sum
+from engines.plan import CPU, EnginePlan, Plan, RouterPlan, Runtime, Sum, from_json
 from engines.processes.process import ProcessId, Record, read_records
 from engines.snapshot import EngineView, Snapshot
 from tests.ports import unused_port
@@ -81,8 +81,8 @@ class Supervised:
                     if time.monotonic() > deadline_s:
                         break
             except FeedError:
-                # Not open yet; the supervisor says so itself if it never will be.
-                if self.process.poll() is not None:
+                # Not open yet, or between two supervisors; whoever gives up says so itself.
+                if self.process.poll() is not None and not any(each.keeper.lives() for each in read_records(self.home)):
                     break
         log = (logs_folder(self.home) / "supervisor.log").read_text()
         raise AssertionError(f"never as wanted; last: {last}\n{log}")
@@ -91,6 +91,14 @@ class Supervised:
         """The engine as soon as it is as wanted."""
         snapshot = self.until(lambda seen: any(view.name == name and wanted(view) for view in seen.engines), limit_s)
         return next(view for view in snapshot.engines if view.name == name)
+
+    def change(self, *engines: EnginePlan) -> None:
+        """Have these run from now on, beside the same router."""
+        path = plan_path(self.home)
+        path.write_text(replace(from_json(path.read_text()), engines=engines).to_json())
+        supervisor = running_supervisor(self.home)
+        assert supervisor
+        supervisor.tell(signal.SIGHUP)
 
     def record(self, name: str) -> Record:
         return next(record for record in read_records(self.home) if record.name == name)

@@ -5,15 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engines.feed import Feed
-from engines.snapshot import EngineState, EngineView, HostView, Load, ModelView, Snapshot
+from engines.snapshot import (
+    FEED_NAME,
+    SCHEMA,
+    EngineState,
+    EngineUse,
+    EngineView,
+    HostView,
+    Load,
+    ModelView,
+    Report,
+    Snapshot,
+    connect_feed,
+)
 from tests.routers import TIERS, Router, asked, cloud_table, post, running_router, until
 from tests.stand_ins import StandIn
 
@@ -148,3 +161,65 @@ def test_before_the_first_snapshot_a_model_is_not_unknown_but_starting(tmp_path:
         assert (status, "retry-after" in headers) == (503, True)
         with pytest.raises(urllib.error.HTTPError, match="503"):
             router.get("/readyz")
+
+
+URL = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+async def feed(tmp_path: Path) -> AsyncIterator[Feed]:
+    made = Feed(tmp_path)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def comes_true(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+async def test_what_routers_tell_is_added_up_and_goes_with_them(feed: Feed, tmp_path: Path) -> None:
+    (_, one), (_, other) = await connect_feed(tmp_path), await connect_feed(tmp_path)
+    assert (feed.heard(9), feed.has_routers) == (True, False)
+    one.write(Report(4, {URL: EngineUse(2, 1, 100, 0.5)}, {"tiny": 2}).to_json())
+    other.write(Report(5, {URL: EngineUse(3, 0, 700, 0.0)}, {"tiny": 1}).to_json())
+    await comes_true(lambda: feed.use(URL).in_flight == 5)
+    assert feed.use(URL) == EngineUse(5, 1, 700, 0.5)
+    assert feed.use("http://127.0.0.1:2") == EngineUse()
+    assert (feed.heard(4), feed.heard(5)) == (True, False)
+    assert (dict(feed.take_wanted()), dict(feed.take_wanted())) == ({"tiny": 3}, {})
+    one.close()
+    await comes_true(lambda: feed.use(URL).in_flight == 3)
+    assert feed.heard(5)
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "use", ['{"in_flight": "many"}', '{"in_flight": -1}', '{"oldest_wait_s": NaN}', '{"in_flight": 1e400}', '{"x": 1}']
+)
+async def test_a_router_that_tells_nonsense_is_not_believed(feed: Feed, tmp_path: Path, use: str) -> None:
+    reader, writer = await connect_feed(tmp_path)
+    writer.write(f'{{"schema": {SCHEMA}, "sequence": 1, "wanted": {{}}, "uses": {{"{URL}": {use}}}}}\n'.encode())
+    with suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert (feed.use(URL), feed.has_routers) == (EngineUse(), False)
+    writer.close()
+
+
+async def test_a_feed_opened_again_keeps_those_who_listen(feed: Feed, tmp_path: Path) -> None:
+    snapshot = Snapshot(7, 1, (), (), (), HostView(1, 1))
+    old, keep = await connect_feed(tmp_path)
+    keep.write(Report(1, {}, {}).to_json())
+    await comes_true(lambda: feed.has_routers)
+    (tmp_path / FEED_NAME).unlink()
+    await feed.open()
+    new, more = await connect_feed(tmp_path)
+    more.write(Report(2, {}, {}).to_json())
+    await comes_true(lambda: not feed.heard(2) and feed.heard(1))
+    feed.publish(snapshot)
+    for reader in (old, new):
+        assert await asyncio.wait_for(reader.readline(), 10) == snapshot.to_json()
+    keep.close()
+    more.close()

@@ -1,18 +1,21 @@
 """The supervisor with stand-in engines and real faults: it publishes, restarts, and leaves nothing behind."""
 
 import os
+import shutil
 import signal
 import socket
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engines.feed import follow
-from engines.home import end_all, running_supervisor, wait_gone
+from engines.home import end_all, logs_folder, plan_path, running_supervisor
 from engines.plan import EnginePlan
-from engines.processes.orphans import session_members, start_ticks
+from engines.processes.orphans import start_ticks
 from engines.processes.process import ProcessId, read_records
 from engines.snapshot import FEED_NAME, EngineState, EngineView, feed_address
 from tests.supervised import LIMIT_S, Supervised, engine_plan, kill, run_supervisor
@@ -99,16 +102,62 @@ def test_a_killed_keeper_leaves_nothing_and_the_engine_comes_back(start: Start, 
     assert [start_ticks(pid) is None for pid in pids_in(workers)] == [True, False]
 
 
-def test_a_killed_supervisor_leaves_nothing(start: Start, home: Path, tmp_path: Path) -> None:
-    workers = tmp_path / "workers"
-    stack = start(engine_plan("one", "--worker", str(workers)))
-    stack.engine("one", is_ready)
-    keepers = [record.keeper for record in read_records(home) if record.name != "supervisor"]
-    assert len(keepers) == 2
+def test_a_killed_supervisor_is_followed_by_one_that_takes_over_what_serves(start: Start, home: Path) -> None:
+    stack = start(engine_plan("one"), engine_plan("two"))
+    before = stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
+    router = stack.record("router").child
     stack.process.kill()
-    assert all(wait_gone(keeper, LIMIT_S) for keeper in keepers)
-    assert [session_members(keeper.pid) for keeper in keepers] == [set(), set()]
-    assert [start_ticks(pid) for pid in pids_in(workers)] == [None]
+    stack.process.wait()
+    after = stack.until(lambda seen: seen.supervisor_pid != stack.process.pid and all(map(is_ready, seen.engines)))
+    assert [(view.pid, view.url) for view in after.engines] == [(view.pid, view.url) for view in before.engines]
+    assert [(view.restarts, view.is_adopted) for view in after.engines] == [(0, True)] * 2
+    assert stack.record("router").child == router
+
+
+def test_an_adopted_engine_that_dies_comes_back(start: Start) -> None:
+    stack = start(engine_plan("one"))
+    first = stack.engine("one", is_ready)
+    kill(ProcessId(stack.process.pid, start_ticks(stack.process.pid) or 0))
+    stack.engine("one", lambda view: is_ready(view) and view.is_adopted)
+    assert first.pid
+    os.kill(first.pid, signal.SIGKILL)
+    second = stack.engine("one", lambda view: is_ready(view) and view.restarts == 1)
+    assert (second.is_adopted, "SIGKILL" in (second.last_error or "")) == (False, True)
+
+
+def test_a_new_plan_changes_the_engines_concerned_and_no_other(start: Start) -> None:
+    one, two = engine_plan("one"), engine_plan("two")
+    stack = start(one, two)
+    stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
+    pid, router = stack.engine("one", is_ready).pid, stack.record("router").child
+    stack.change(one, replace(two, revision="2" * 40), engine_plan("three"))
+    stack.until(lambda seen: any(view.name == "two~2" for view in seen.engines))
+    after = stack.until(lambda seen: not seen.busy and len(seen.engines) == 3 and all(map(is_ready, seen.engines)))
+    assert [view.name for view in after.engines] == ["one", "two", "three"]
+    assert (stack.engine("one", is_ready).pid, stack.record("router").child) == (pid, router)
+    stack.change(one)
+    assert [view.name for view in stack.until(lambda seen: len(seen.engines) == 1).engines] == ["one"]
+
+
+def test_a_change_that_does_not_start_leaves_the_old_engine_and_says_so(start: Start, tmp_path: Path) -> None:
+    good = engine_plan("one")
+    stack = start(good)
+    before = stack.engine("one", is_ready)
+    stack.change(replace(good, extra_args=("--end-with", "3")))
+    after = stack.until(lambda seen: bool(seen.refused))
+    assert after.refused.startswith("engine one does not start as it is wanted now")
+    assert stack.engine("one", is_ready).pid == before.pid
+
+
+def test_a_plan_that_cannot_be_read_changes_nothing(start: Start, home: Path) -> None:
+    stack = start(engine_plan("one"))
+    before = stack.engine("one", is_ready)
+    plan_path(home).write_text("{")
+    stack.process.send_signal(signal.SIGHUP)
+    last = stack.until(lambda _: True).sequence
+    stack.until(lambda seen: seen.sequence > last + 2)
+    assert stack.engine("one", is_ready).pid == before.pid
+    assert "plan.json cannot be read" in (logs_folder(home) / "supervisor.log").read_text()
 
 
 def test_what_a_killed_supervisor_and_killed_keepers_leave_is_found_by_its_records(
@@ -167,8 +216,8 @@ def test_engines_of_one_device_start_one_after_the_other(start: Start, tmp_path:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     stack = start(engine_plan("one", "--wait-for", str(fifo)), engine_plan("two"))
-    held = stack.until(lambda seen: seen.engines[0].state is EngineState.LOADING)
-    assert held.engines[1].state is EngineState.PLANNED
+    held = stack.until(lambda seen: seen.engines[0].state is EngineState.LOADING and bool(seen.engines[1].progress))
+    assert (held.engines[1].progress, held.engines[1].pid) == ("waiting for its turn", None)
     fifo.write_text("go")
     stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
 
@@ -206,6 +255,39 @@ def test_a_reader_that_does_not_read_hinders_nobody(start: Start, home: Path) ->
         lazy.connect(address)
         last = stack.until(lambda _: True).sequence
         stack.until(lambda seen: seen.sequence > last + 4)
+
+
+def test_a_feed_whose_socket_was_removed_is_found_again(start: Start, home: Path) -> None:
+    stack = start(engine_plan("one"))
+    before = stack.engine("one", is_ready)
+    (home / FEED_NAME).unlink()
+    assert stack.engine("one", is_ready).pid == before.pid
+
+
+def test_garbage_from_a_router_hinders_nobody(start: Start, home: Path) -> None:
+    stack = start(engine_plan("one"))
+    view = stack.engine("one", is_ready)
+    use = b'{"schema": 2, "sequence": 1, "wanted": {}, "uses": {"%s": {"in_flight": "many"}}}\n' % view.url.encode()
+    for garbage in (b"{}\n", b"\xff\n", use, b'{"schema": 2, "uses": 1}\n', b"x" * 2**20):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as router, feed_address(home) as address:
+            router.settimeout(LIMIT_S)
+            router.connect(address)
+            with suppress(ConnectionError):
+                router.sendall(garbage)
+                while router.recv(2**16):
+                    pass
+    last = stack.until(lambda _: True).sequence
+    after = stack.until(lambda seen: seen.sequence > last + 2)
+    assert [(each.pid, each.state) for each in after.engines] == [(view.pid, EngineState.READY)]
+
+
+def test_a_home_that_was_removed_takes_everything_along(start: Start, home: Path) -> None:
+    stack = start(engine_plan("one"))
+    child = stack.engine("one", is_ready).pid
+    assert child
+    shutil.rmtree(home)
+    assert stack.process.wait(LIMIT_S) == 0
+    assert start_ticks(child) is None
 
 
 def test_the_supervisor_is_small(start: Start) -> None:
