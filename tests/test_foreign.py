@@ -1,6 +1,5 @@
 """Whose memory it is: ours by its processes, or by the plan where the driver does not tell; and when ours is back."""
 
-import json
 import os
 import subprocess
 import sys
@@ -15,10 +14,9 @@ import pytest
 from benchmarks.double.nvml_double import GIB, Double, DoubleGpu, Foreign
 from engines.foreign import foreign_bytes, wait_given_back
 from engines.gpus.gpu import Gpus
-from engines.life.note import Note
 from engines.plan import EnginePlan, Sum
-from engines.processes.record import ProcessId, record_path, records_folder
 from engines.snapshot import EngineState
+from tests.noted import noted
 from tests.supervised import Supervised, engine_plan
 from tests.wants import gpu
 
@@ -72,24 +70,6 @@ def test_what_runs_on_after_its_supervisor_is_not_foreign(double: Double, stack:
     stack.process.wait()
     assert stack.record("one").keeper.lives()
     assert foreign_gib(double, stack.home) == 5
-
-
-def noted(home: Path, *plans: EnginePlan) -> None:
-    """Records of engines that run, each under the keeper that this very process is."""
-    records_folder(home).mkdir()
-    keeper = ProcessId.of(os.getpid())
-    assert keeper
-    for number, plan in enumerate(plans, 1):
-        name = plan.name if number == 1 else f"{plan.name}~{number}"
-        note = Note(name, 1, "", plan).to_json()
-        written = {
-            "name": name,
-            "keeper": [keeper.pid, keeper.ticks],
-            "child": [0, None],
-            "scratch": None,
-            "note": note,
-        }
-        record_path(home, name).write_text(json.dumps(written))
 
 
 def planned(name: str, gib: int, **changes: Any) -> EnginePlan:

@@ -13,11 +13,13 @@ from benchmarks.double.nvml_double import Double, DoubleGpu, Foreign
 from engines import planning
 from engines.config import Wanted, WantedExternal, WantedGpus, WantedModel
 from engines.gpus.gpu import Gpus
+from engines.home import plan_path
 from engines.life.residency import first_awake, rooms_of
 from engines.models.lock import Lock, LockedModel
 from engines.plan import ExternalPlan, PlanError, RouterPlan, Source
 from engines.runtime import runtime
 from engines.stack import Asked, Stack
+from tests.noted import noted
 from tests.stack_cases import Case, case
 from tests.wants import gpu, model
 
@@ -235,6 +237,22 @@ def test_models_that_need_not_be_kept_take_turns_on_the_gpu(tmp_path: Path, monk
     (room_bytes,) = rooms_of(plan.engines).values()
     assert room_bytes < 80 * GIB
     assert len({engine.port for engine in plan.engines}) == 3
+
+
+def test_an_engine_that_runs_goes_on_as_it_is_when_another_model_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Gpus((gpu(),), None)
+    monkeypatch.setattr(planning, "read_gpus", lambda: here)
+    tables, models = {name: WantedModel(context_tokens=4096) for name in "ab"}, {"a": model(10.0), "b": model(20.0)}
+    both = planning.startable(stack_of(tables, models, here), ROUTER, tmp_path)
+    alone = stack_of({"a": tables["a"]}, models, here)
+    plan_path(tmp_path).write_text(both.to_json())
+    (afresh,) = planning.startable(alone, ROUTER, tmp_path).engines
+    noted(tmp_path, *both.engines)
+    (goes_on,) = planning.startable(alone, ROUTER, tmp_path).engines
+    assert goes_on == both.engines[0]
+    assert afresh.sum.kv_bytes > goes_on.sum.kv_bytes
 
 
 def test_a_gpu_in_quarantine_is_done_without_and_named_where_that_is_too_little(

@@ -15,6 +15,7 @@ needs        what an engine without a place needs, against what is there
 case         a want without a place, and the proof that a change would help it
 four_bit     what a 4-bit checkpoint of a model would be
 remedies     the changes that would make a want fit, least invasive first
+steady       what runs goes on as it is while the rest has room beside it
 cpu          the same without a GPU: cores instead of cards
 partners     which models would have to take turns so that all have a place
 turns        models that need not be kept, one after the other on the same memory

@@ -58,7 +58,7 @@ def cuts_on(want: Want, size: int, members: Sequence[Gpu], rules: Rules) -> tupl
     shapes = [want.shape(size, *batch) for batch in batches(want, smallest, size)]
     if fault := cards.refusal(want.model, shapes[0], smallest):
         return fault
-    cuts = [_vllm_cut(want, shape, members, smallest, rules) for shape in shapes]
+    cuts = [cut_of(want, shape, members, smallest, rules) for shape in shapes]
     if want.kv_blocks is not None and (fault := _too_few_blocks(want, cuts[-1].footprint.kv)):
         return fault
     return tuple(_worth(cuts))
@@ -73,7 +73,8 @@ def _worth(cuts: Iterable[Cut]) -> Iterable[Cut]:
             yield cut
 
 
-def _vllm_cut(want: Want, shape: Shape, members: Sequence[Gpu], smallest: Gpu, rules: Rules) -> Cut:
+def cut_of(want: Want, shape: Shape, members: Sequence[Gpu], smallest: Gpu, rules: Rules) -> Cut:
+    """What vLLM takes in exactly this shape on these GPUs, of which one is the smallest."""
     key = measured.key_of(rules.engine, want.model, shape, smallest.name, want.extra_args)
     taken = footprint(want.model, shape, smallest, measured.find(rules.measured, key))
     promised = promised_bytes(want, taken.kv)
