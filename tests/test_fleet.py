@@ -150,3 +150,62 @@ def test_tokens_are_estimated_by_the_pace_of_the_target() -> None:
 
 def test_a_price_is_per_million_tokens() -> None:
     assert Price(1.0, 2.0).usd(1_000_000, 500_000) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "is_wanted", "returns"),
+    [
+        pytest.param(EngineState.READY, True, True, id="one that serves"),
+        pytest.param(EngineState.SLEEPING, True, True, id="one that sleeps"),
+        pytest.param(EngineState.LOADING, True, True, id="one that loads"),
+        pytest.param(EngineState.FAILED, True, True, id="one that is tried again"),
+        pytest.param(EngineState.DRAINING, True, True, id="one that makes room for its successor"),
+        pytest.param(EngineState.DRAINING, False, False, id="one whose model is wanted no longer"),
+        pytest.param(EngineState.QUARANTINED, True, False, id="one that is not tried again"),
+        pytest.param(EngineState.STOPPED, True, False, id="one that was stopped"),
+    ],
+)
+def test_an_engine_that_serves_again_is_known_by_its_model(state: EngineState, is_wanted: bool, returns: bool) -> None:
+    shot = snapshot(replace(ENGINE, state=state), models=(MODEL,) if is_wanted else ())
+    assert (engine_of(shot).returns_as == "smoke") is returns
+
+
+def test_an_engine_that_failed_to_start_twice_in_a_row_is_not_waited_for() -> None:
+    assert engine_of(snapshot(replace(ENGINE, state=EngineState.FAILED, failed_starts=2))).returns_as is None
+
+
+@pytest.mark.parametrize("state", [EngineState.READY, EngineState.FAILED])
+def test_nobody_promises_that_what_runs_elsewhere_returns(state: EngineState) -> None:
+    assert engine_of(snapshot(replace(ENGINE, kind="url", state=state))).returns_as is None
+
+
+def test_words_of_an_engine_that_starts_tell_how_far_it_is() -> None:
+    loading = replace(ENGINE, state=EngineState.LOADING, progress="weights 3 of 8", last_error="out of memory")
+    assert engine_of(snapshot(loading)).off == "loading (weights 3 of 8) again after: out of memory"
+
+
+def test_the_name_of_an_engine_that_is_being_replaced_is_no_models() -> None:
+    shot = snapshot(ENGINE, replace(ENGINE, name="smoke~old", state=EngineState.DRAINING))
+    assert only(merge(shot, 0.0, RULES, NOTHING), "local/smoke~old").models == {"smoke"}
+
+
+def test_an_engine_may_call_its_model_by_a_name_of_its_own() -> None:
+    assert engine_of(snapshot(replace(ENGINE, served_name="qwen3:8b"))).served_name == "qwen3:8b"
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", "a\nb", "schl\u00fcssel"])
+def test_an_engine_without_its_key_is_off_and_the_variable_is_named(value: str | None) -> None:
+    counts = Counts(environment={} if value is None else {"STUDIO_KEY": value})
+    shot = snapshot(replace(ENGINE, kind="url", key_env="STUDIO_KEY"))
+    assert "STUDIO_KEY" in (engine_of(shot, counts=counts).off or "")
+
+
+def test_an_engine_with_its_key_is_on() -> None:
+    counts = Counts(environment={"STUDIO_KEY": "sk-1"})
+    assert engine_of(snapshot(replace(ENGINE, kind="url", key_env="STUDIO_KEY")), counts=counts).off is None
+
+
+def test_one_that_runs_elsewhere_and_tells_its_load_may_be_stale() -> None:
+    silent, telling = replace(ENGINE, kind="url", load=None), replace(ENGINE, kind="url")
+    assert not engine_of(snapshot(silent), age_s=100.0).stale
+    assert engine_of(snapshot(telling), age_s=100.0).stale

@@ -156,3 +156,19 @@ def test_a_number_that_is_none_is_refused_before_an_engine_hears_it() -> None:
     with pytest.raises(ApiError) as caught:
         engine_body(body, "smoke")
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
+
+
+def test_ollama_reads_max_tokens_alone() -> None:
+    sent = orjson.loads(engine_body(read(orjson.dumps(CHAT | {"max_completion_tokens": 9})), "qwen3:8b", "ollama"))
+    assert sent == CHAT | {"model": "qwen3:8b", "max_tokens": 9}
+
+
+def test_no_field_makes_ollama_load_its_model_anew_or_let_it_go() -> None:
+    reloading = {"options": {"num_ctx": 99}, "keep_alive": 0, "truncate": True, "num_ctx": 9, "template": "x", "raw": 1}
+    sent = orjson.loads(engine_body(read(orjson.dumps(CHAT | reloading | {"temperature": 0.5})), "smoke", "ollama"))
+    assert sent == CHAT | {"temperature": 0.5}
+
+
+def test_ollama_tells_the_usage_of_every_stream() -> None:
+    sent = orjson.loads(engine_body(read(orjson.dumps(CHAT | {"stream": True})), "smoke", "ollama"))
+    assert sent == CHAT | ASKED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from engines.snapshot import EngineView, GpuState, GpuView
 from router.fleet import Fleet, InFlight
 from router.metrics import Metrics
 from router.outcome import Outcome
 from router.tally import SECONDS
-from tests.specimens import CLOUD, KEYLESS, LOCAL, busy, load, local, outcome
+from tests.specimens import CLOUD, ENGINE, KEYLESS, LOCAL, busy, load, local, outcome, snapshot
 
 NOBODY = Fleet(())
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -180,3 +182,56 @@ def test_reading_the_page_changes_no_count() -> None:
 def test_what_is_no_tally_is_said_to_be_none(raw: bytes) -> None:
     with pytest.raises(ValueError, match="tally of another worker"):
         Metrics(lambda: NOBODY, lambda: 0.0).text([raw])
+
+
+GPU = GpuView(
+    uuid="GPU-1",
+    name="H100",
+    total_bytes=80,
+    used_bytes=60,
+    free_bytes=20,
+    state=GpuState.SLOWED,
+    temperature_c=91,
+    power_w=350.5,
+    age_s=1.0,
+)
+
+
+def shown(engine: EngineView, gpu: GpuView, age_s: float) -> Series:
+    heard = dataclasses.replace(snapshot(engine), gpus=(gpu,), refused="no room")
+    return series_of(Metrics(lambda: NOBODY, lambda: 0.0, 1, lambda: (heard, age_s)).text())
+
+
+def test_engines_and_gpus_are_shown_with_the_age_of_each_figure() -> None:
+    engine = dataclasses.replace(ENGINE, restarts=3, memory_bytes=7, memory_age_s=2.0, weight=0.5)
+    series = shown(engine, GPU, 0.5)
+    assert total(series, "spillway_engine_state", engine="smoke", state="ready") == 1
+    assert total(series, "spillway_engine_state", engine="smoke") == 1
+    assert total(series, "spillway_engine_restarts_total", engine="smoke") == 3
+    assert total(series, "spillway_engine_memory_bytes", engine="smoke") == 7
+    assert total(series, "spillway_engine_memory_age_seconds", engine="smoke") == 2.5
+    assert total(series, "spillway_engine_load_age_seconds", engine="smoke") == pytest.approx(0.6)
+    assert total(series, "spillway_engine_weight", engine="smoke") == 0.5
+    assert total(series, "spillway_gpu_state", gpu="GPU-1", state="slowed") == 1
+    assert total(series, "spillway_gpu_memory_used_bytes", gpu="GPU-1") == 60
+    assert total(series, "spillway_gpu_memory_total_bytes", gpu="GPU-1") == 80
+    assert total(series, "spillway_gpu_temperature_celsius", gpu="GPU-1") == 91
+    assert total(series, "spillway_gpu_power_watts", gpu="GPU-1") == 350.5
+    assert total(series, "spillway_gpu_age_seconds", gpu="GPU-1") == 1.5
+    assert total(series, "spillway_snapshot_age_seconds") == 0.5
+    assert total(series, "spillway_change_refused") == 1
+
+
+def test_what_nobody_knows_is_not_shown_as_zero() -> None:
+    unknown = dataclasses.replace(GPU, temperature_c=None, power_w=None)
+    names = {name for name, _ in shown(dataclasses.replace(ENGINE, load=None), unknown, 0.0)}
+    assert "spillway_gpu_age_seconds" in names
+    assert names.isdisjoint(
+        {
+            "spillway_gpu_temperature_celsius",
+            "spillway_gpu_power_watts",
+            "spillway_gpu_memory_foreign_bytes",
+            "spillway_engine_memory_bytes",
+            "spillway_engine_load_age_seconds",
+        }
+    )

@@ -153,3 +153,29 @@ def test_more_work_never_makes_the_wait_shorter(target: Target, more: int) -> No
     flying = target.in_flight
     fuller = InFlight(promised_tokens=flying.promised_tokens + more, unstarted_tokens=flying.unstarted_tokens + more)
     assert forecast(replace(target, in_flight=fuller), SMALL).ttft_s >= before
+
+
+@pytest.mark.parametrize(
+    ("requests", "wait_s"), [(0, 0.0), (3, 0.0), (4, 2.0), (7, 8.0)], ids=["idle", "a free slot", "full", "a queue"]
+)
+def test_whoever_finds_no_slot_free_waits_for_those_before_it(requests: int, wait_s: float) -> None:
+    target = replace(
+        busy(requests=requests), slots=4, pace=Pace(answer_tokens=240.0, stream_tokens_per_s=30.0), load=None
+    )
+    assert forecast(target, SMALL) == Forecast(wait_s, "spill:queue" if wait_s else "spill:ttft")
+
+
+def test_an_engine_without_slots_has_no_queue_before_its_memory_is_full() -> None:
+    assert forecast(busy(requests=1000), SMALL).ttft_s == 0.0
+
+
+def test_an_engine_that_is_slowed_down_takes_longer_for_everything() -> None:
+    prompt = replace(SMALL, prompt_tokens=4000)
+    assert forecast(local(weight=0.5), prompt).ttft_s == 2 * forecast(LOCAL, prompt).ttft_s
+    held = busy(promised_tokens=12_000)
+    assert forecast(replace(held, weight=0.5), SMALL).ttft_s == pytest.approx(2 * forecast(held, SMALL).ttft_s)
+    slots = replace(busy(requests=5), slots=1)
+    assert forecast(replace(slots, weight=0.5), SMALL).ttft_s == pytest.approx(2 * forecast(slots, SMALL).ttft_s)
+    hurried = replace(SMALL, answer_tokens=60, deadline_s=3.0)
+    assert judge(LOCAL, hurried, False) is None
+    assert judge(local(weight=0.5), hurried, False) == "spill:deadline"

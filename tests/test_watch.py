@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.snapshot import EngineState
+from router.ask import Ask
 from router.fleet import Fleet, InFlight, Pace, Target
 from router.policy import Money
 from router.watch import LONGEST_REST_S, Flight, Usage, Watch
@@ -256,3 +257,23 @@ def test_the_watch_tells_what_it_sees() -> None:
     watch = watching()
     take_off(watch)
     assert repr(watch) == "<Watch engines=1 flights=1 spilling=''>"
+
+
+@pytest.mark.parametrize("asked", [ask(tier="bulk"), ask(local_only=True)], ids=["a local tier", "local-only"])
+def test_who_may_not_spill_goes_to_an_engine_of_which_nothing_was_heard_for_long(asked: Ask) -> None:
+    decision = watching().decide(asked, RICH, 30.0)
+    assert (decision.refusal, [target.name for target in decision.targets]) == (None, ["local/smoke"])
+
+
+def test_what_changes_for_those_who_wait_is_told_and_nothing_else() -> None:
+    watch, told = watching(), list[str]()
+    watch.on_change = lambda: told.append("news")
+    watch.heard(snapshot(replace(ENGINE, load=IDLE, in_state_s=9.0)), 1.0)
+    assert told == []
+    watch.heard(snapshot(replace(ENGINE, state=EngineState.LOADING, progress="1 of 8")), 1.0)
+    assert told == ["news"]
+    watch.heard(snapshot(replace(ENGINE, state=EngineState.LOADING, progress="2 of 8")), 1.0)
+    assert told == ["news"]
+    watch.cloud_off = {"cloud/nano": "no key"}
+    watch.heard(snapshot(), 1.0)
+    assert told == ["news"] * 3
