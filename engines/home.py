@@ -23,7 +23,7 @@ from engines.processes.succession import REVIVED_VARIABLE
 from engines.snapshot import FEED_NAME
 
 SUPERVISOR = "supervisor"
-# The router's and then an engine's grace, and a margin for sweeping.
+# The router's and then an engine's grace, and a margin for sweeping; more if a record tells of a longer one.
 SUPERVISOR_PATIENCE_S = 90.0
 KEEPER_PATIENCE_S = 40.0
 MARGIN_S = 10.0
@@ -137,7 +137,8 @@ def _end_supervisor(home: Path) -> int:
         # Told first: were we killed between the two, a supervisor that nobody knows would go on.
         _tell_term(supervisor)
     unlink(str(record_path(home, SUPERVISOR)))
-    if supervisor and not wait_gone(supervisor, SUPERVISOR_PATIENCE_S):
+    longest_s = max((record.grace_s for record in read_records(home)), default=0.0)
+    if supervisor and not wait_gone(supervisor, max(SUPERVISOR_PATIENCE_S, 2 * longest_s + MARGIN_S)):
         supervisor.tell(signal.SIGKILL)
         wait_gone(supervisor, KILL_PATIENCE_S)
     return int(supervisor is not None)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from engines.processes.keeper import SIGNAL_BASE, SWEEP_LIMIT_S, Orders
+from engines.processes.keeper import SIGNAL_BASE, SWEEP_LIMIT_S, TRACKER_PATIENCE_S, Orders
 from engines.processes.orphans import cull, descendants, mapped_segments, remove_segments, start_ticks, tell, unlink
 from engines.processes.record import (
     ProcessId,
@@ -188,13 +188,17 @@ async def _ended(pid: int, limit_s: float) -> None:
 async def sweep_orphans(keepers: set[int]) -> None:
     """Kill and reap what killed keepers left to this process, which must be a subreaper.
 
-    The only children this process has by intent are keepers; everything else below it is an orphan.
+    The only children this process has by intent are `keepers`; everything else below it is an orphan. One that no KILL
+    ends, because it waits in the kernel for what never comes, is not waited for any longer.
     """
-    patience = iter(range(60))
+    began_s = time.monotonic()
     segments: set[int] = set()
     while orphans := descendants(os.getpid(), skip=keepers):
+        waited_s = time.monotonic() - began_s
+        if waited_s > SWEEP_LIMIT_S:
+            break
         segments |= mapped_segments(orphans)
-        cull(orphans, trackers_too=next(patience, None) is None)
+        cull(orphans, trackers_too=waited_s > TRACKER_PATIENCE_S)
         _reap(orphans)
         await asyncio.sleep(SWEEP_PAUSE_S)
     remove_segments(segments)
