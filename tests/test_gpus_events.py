@@ -91,6 +91,18 @@ def test_a_card_that_asks_for_a_reset_is_not_held_until_it_was_reset(tmp_path: P
         _hears(process, double, 1, 43)
 
 
+def test_the_session_that_listens_has_not_looked_at_a_card_that_asks_for_a_reset(tmp_path: Path) -> None:
+    double = Double(tmp_path, [card(0, recovery=1), card(1)])
+    double.change(counts=True)
+    with Asked(LISTENS, double.env):
+        until(lambda: "nvmlEventSetWait_v2" in double.calls())
+    calls = double.calls()
+    *_, session = " ".join(calls[: calls.index("nvmlEventSetWait_v2")]).split("nvmlInitWithFlags")
+    assert session.split().count("nvmlDeviceGetHandleByIndex_v2") == 1
+    assert session.split().count("nvmlDeviceRegisterEvents") == 1
+    assert calls.count("nvmlShutdown") >= 1
+
+
 @pytest.mark.parametrize("is_deaf", ["no driver", "cards without events", "an old driver"])
 def test_listening_begins_when_there_is_something_to_hear(tmp_path: Path, is_deaf: str) -> None:
     double = Double(tmp_path, [card(0)])

@@ -77,6 +77,23 @@ def test_a_reading_can_be_had_before_its_time() -> None:
     watch.close()
 
 
+def test_told_to_let_go_it_holds_no_session_between_reads() -> None:
+    reader = Reader()
+    watch = GpuWatch(reader, every_s=0.001)
+    until(lambda: reader.reads >= 3)
+    assert not reader.closed.is_set()
+    watch.let_go(True)
+    assert reader.closed.wait(timeout=30)
+    watch.let_go(False)
+    reads = reader.reads
+    until(lambda: reader.reads > reads + 1)
+    reader.closed.clear()
+    reads = reader.reads
+    until(lambda: reader.reads > reads + 2)
+    assert not reader.closed.is_set()
+    watch.close()
+
+
 def test_closed_it_reads_no_more_and_closes_the_reader() -> None:
     reader = Reader()
     watch = GpuWatch(reader, every_s=3600)

@@ -43,14 +43,24 @@ class NvmlListener:
         """Begin to listen to every card that answers and asks for no recovery, but for those to `leave`. Whether no
         card is missed; one that tells no events is none. Raises DriverError, also where there is nothing to listen to.
         """
-        pynvml.nvmlInit()
-        self._is_open = True
+        count = self._begin()
+        fit = [number for number in range(count) if _is_fit(number, leave)]
+        if len(fit) < count:
+            # A session holds every card open that it has looked at, and one that is held cannot be reset: the next
+            # looks at none of those.
+            self.close()
+            self._begin()
         self._set = pynvml.nvmlEventSetCreate()
-        numbers = range(pynvml.nvmlDeviceGetCount())
-        is_whole = all([self._listens(number, leave) for number in numbers])
+        is_whole = all([self._listens(number) for number in fit]) and len(fit) == count
         if not self._uuids:
             raise DriverError(NOT_SUPPORTED, "no GPU tells events")
         return is_whole
+
+    def _begin(self) -> int:
+        """A session, and how many cards there are."""
+        pynvml.nvmlInit()
+        self._is_open = True
+        return int(pynvml.nvmlDeviceGetCount())
 
     @translated()
     def wait(self, limit_s: float) -> XidEvent | None:
@@ -71,23 +81,28 @@ class NvmlListener:
             told(pynvml.nvmlShutdown, gone=())
         self._set, self._is_open, self._uuids = None, False, {}
 
-    def _listens(self, number: int, leave: Collection[str]) -> bool:
-        """Listen to one card. A session holds it open, and one that is held cannot be reset: whoever asks for that is
-        left alone."""
+    def _listens(self, number: int) -> bool:
+        """Listen to one card; whether it is not missed."""
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(number)
-            uuid = pynvml.nvmlDeviceGetUUID(handle)
-            if uuid in leave or recovery_of(handle) not in (None, "none"):
-                return False
             kinds = (told(pynvml.nvmlDeviceGetSupportedEventTypes, handle) or 0) & _WANTED
             if kinds:
                 pynvml.nvmlDeviceRegisterEvents(handle, kinds, self._set)
-                self._uuids[_address(handle)] = uuid
+                self._uuids[_address(handle)] = pynvml.nvmlDeviceGetUUID(handle)
         except pynvml.NVMLError_NotSupported:
             return True
         except pynvml.NVMLError:
             return False
         return True
+
+
+def _is_fit(number: int, leave: Collection[str]) -> bool:
+    """Whether a card answers, is none of those to leave, and its driver asks for nothing to be done first."""
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(number)
+        return pynvml.nvmlDeviceGetUUID(handle) not in leave and recovery_of(handle) in (None, "none")
+    except pynvml.NVMLError:
+        return False
 
 
 def _address(handle: Any) -> int | None:

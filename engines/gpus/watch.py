@@ -73,6 +73,7 @@ class GpuWatch:
         self._asked_s: float | None = None
         self._wanted = threading.Event()
         self._is_closed = False
+        self._lets_go = False
         threading.Thread(target=self._run, name="gpu watch", daemon=True).start()
 
     def latest(self) -> Reading:
@@ -89,6 +90,10 @@ class GpuWatch:
         """Read as soon as may be; `latest` has it once its `began_s` is later than this call."""
         self._wanted.set()
 
+    def let_go(self, lets_go: bool) -> None:
+        """Whether to end the session with the driver after each read: while it lasts no GPU can be reset."""
+        self._lets_go = lets_go
+
     def close(self) -> None:
         """Read no more. A read that is under way is left to itself."""
         self._is_closed = True
@@ -100,6 +105,8 @@ class GpuWatch:
             self._asked_s = began_s
             gpus = self._reader.read()
             self._last = Reading(gpus, began_s)
+            if self._lets_go:
+                self._reader.close()
             self._asked_s = None
             self._wanted.wait(self._every_s)
             self._wanted.clear()
