@@ -75,7 +75,14 @@ def _url(text: str) -> str:
     return text.rstrip("/").removesuffix("/v1")
 
 
+def _named(models: Mapping[str, str]) -> Mapping[str, str]:
+    if not models:
+        raise ValueError("must name a model, or be left out for all that the server lists")
+    return models
+
+
 Count = Annotated[int, Strict(), Field(gt=0)]
+Truth = Annotated[bool, Strict()]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
@@ -96,12 +103,12 @@ class WantedModel:
     kv_cache_dtype: str = AUTO
     max_num_seqs: Count | None = None
     max_num_batched_tokens: Count | None = None
-    enforce_eager: bool = False
+    enforce_eager: Truth = False
     cpu_kv_cache_gib: Annotated[Count, Field(le=4096)] = 1
     kv_blocks: Annotated[int, Strict(), Field(ge=2)] | None = None
     extra_args: tuple[str, ...] = ()
     # False: it may sleep while others need its GPUs, and comes back when it is asked for.
-    keep: bool = True
+    keep: Truth = True
     min_residence_s: Seconds = 60.0
     drain_s: Seconds = 60.0
 
@@ -113,7 +120,7 @@ class WantedExternal:
 
     url: Annotated[str, AfterValidator(_url)]
     key_env: str | None = None
-    models: Mapping[str, str] | None = None
+    models: Annotated[Mapping[str, str], AfterValidator(_named)] | None = None
     context_tokens: Count | None = None
 
 
@@ -167,7 +174,7 @@ def read_config(path: Path) -> Wanted:
     _refuse_names(externals, "external", path)
     if both := sorted(models.keys() & externals.keys()):
         raise TableError(f"{path}: [models.{both[0]}] and [external.{both[0]}] have the same name. Rename one.")
-    _refuse_twice(models, path)
+    _refuse_twice(models, externals, path)
     for name, model in models.items():
         if fault := _fault(model, wanted):
             raise TableError(f"{path}: [models.{name}] {fault}")
@@ -184,12 +191,13 @@ def _refuse_names(names: Iterable[str], table: str, path: Path) -> None:
             )
 
 
-def _refuse_twice(models: Mapping[str, WantedModel], path: Path) -> None:
-    """Replicas are called `name-2`, `name-3` ...: no other model may be."""
+def _refuse_twice(models: Mapping[str, WantedModel], externals: Iterable[str], path: Path) -> None:
+    """Replicas are called `name-2`, `name-3` ...: no other model may be, and no server of others."""
+    taken = {name: f"[models.{name}]" for name in models} | {name: f"[external.{name}]" for name in externals}
     for name, model in models.items():
         for number in range(2, model.replicas + 1):
-            if (replica := f"{name}-{number}") in models:
-                raise TableError(f"{path}: [models.{replica}] has the name of a replica of [models.{name}]. Rename it.")
+            if (replica := f"{name}-{number}") in taken:
+                raise TableError(f"{path}: {taken[replica]} has the name of a replica of [models.{name}]. Rename it.")
 
 
 def _tiers(raw: Mapping[str, Any]) -> dict[str, float]:

@@ -259,7 +259,7 @@ def _engine(placed: Placed, want: Want, stack: Stack, gpus: Sequence[Gpu], port:
         served_name=ollama.pinned_name(_folder(want), want.model.identity()) if is_ollama else want.name,
         keep=asked.keep,
         min_residence_s=asked.min_residence_s,
-        may_sleep=placed.may_sleep or (is_ollama and not asked.keep),
+        may_sleep=placed.may_sleep or is_ollama,
         is_alternate=placed.is_alternate,
         drain_s=asked.drain_s,
         slots=placed.shape.max_num_seqs if is_ollama else None,

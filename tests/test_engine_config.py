@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.config import WantedModel, read_config
+from engines.config import WantedExternal, WantedModel, read_config
 from engines.stack import Asked, default_config, default_lock, read_stack
 from engines.tables import TableError
 
@@ -110,6 +110,54 @@ def test_all_mistakes_of_a_table_are_named_at_once(config: Path) -> None:
     with pytest.raises(TableError, match=r"(?s)context_tokens.*wrong") as caught:
         read_config(config)
     assert len(str(caught.value).splitlines()) == 2
+
+
+STUDIO = "[external.studio]\nurl = 'http://127.0.0.1:1234/v1'\n"
+
+
+def test_servers_of_others_are_read_and_need_no_model_beside_them(config: Path) -> None:
+    config.write_text(STUDIO + "key_env = 'STUDIO_KEY'\nmodels = { ours = 'theirs' }\ncontext_tokens = 8192")
+    wanted = read_config(config)
+    assert wanted.models == {}
+    assert wanted.externals == {
+        "studio": WantedExternal("http://127.0.0.1:1234", "STUDIO_KEY", {"ours": "theirs"}, 8192)
+    }
+
+
+def test_what_need_not_be_kept_says_for_how_long_it_stays_and_drains(config: Path) -> None:
+    config.write_text(SMALL + "keep = false\nmin_residence_s = 30\ndrain_s = 5.5")
+    (model,) = read_config(config).models.values()
+    assert (model.keep, model.min_residence_s, model.drain_s) == (False, 30.0, 5.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        pytest.param("external = 3", r"\[external\] must hold tables", id="no table"),
+        pytest.param("[external.a]", r"\[external.a\] url is missing", id="no url"),
+        pytest.param("[external.a]\nurl = 'x:1'", r"\[external.a\] url must be a URL such as", id="no web address"),
+        pytest.param(STUDIO + "model = 'x'", r"model is unknown; did you mean models\?", id="misspelt key"),
+        pytest.param(
+            STUDIO + "models = {}",
+            r"\[external.studio\] models must name a model, or be left out",
+            id="no model of its own",
+        ),
+        pytest.param(STUDIO + "[models.studio]\ncontext_tokens = 1", "have the same name", id="name of a model"),
+        pytest.param(
+            "[external.smoke-2]\nurl = 'http://a'\n" + SMALL + "replicas = 2",
+            r"\[external.smoke-2\] has the name of a replica of \[models.smoke\]",
+            id="name of a replica",
+        ),
+        pytest.param("[external.router]\nurl = 'http://a'", r"\[external.router\] is called as", id="taken name"),
+        pytest.param(SMALL + "keep = 'no'", r"\[models.smoke\] keep must be", id="no yes or no"),
+        pytest.param(SMALL + "min_residence_s = -1", "min_residence_s must be greater", id="less than no time"),
+        pytest.param(SMALL + "drain_s = 1e9", "drain_s must be less", id="more than a day"),
+    ],
+)
+def test_a_mistake_about_what_others_run_or_what_is_kept_is_named(config: Path, text: str, complaint: str) -> None:
+    config.write_text(text)
+    with pytest.raises(TableError, match=complaint):
+        read_config(config)
 
 
 def test_the_promises_of_the_tiers_and_the_models_of_the_clouds_are_read(config: Path) -> None:
