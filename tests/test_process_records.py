@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from engines.home import make_home, running_supervisor, write_own_record
 from engines.processes.process import how_ended
 from engines.processes.record import ProcessId, Record, read_records, record_path, records_folder, take_ended
 from engines.processes.registration import OOM_END, UNKNOWN_END, Registration
+from engines.processes.remains import bury
 from engines.processes.succession import REVIVED_VARIABLE
 
 OLD: dict[str, Any] = {"name": "one", "keeper": [11, 12], "child": [13, 14], "command": ["run"], "scratch": None}
@@ -80,7 +82,7 @@ def test_a_full_disk_leaves_no_half_record_and_is_tried_again(home: Path) -> Non
     assert len(said) == 1
     assert said[0].startswith("no process record: ")
     record_path(home, "one").rmdir()
-    registration.retry()
+    registration.update({})
     assert [(record.name, record.keeper.pid) for record in read_records(home)] == [("one", os.getpid())]
 
 
@@ -119,3 +121,24 @@ def test_only_a_dead_supervisors_place_is_taken_by_one_that_a_keeper_started(
     write_own_record(home)
     assert running_supervisor(home) == ProcessId.of(os.getpid())
     assert REVIVED_VARIABLE not in os.environ
+
+
+def test_shared_memory_of_which_only_the_record_knows_is_removed(home: Path) -> None:
+    mine, others = (Path(f"/dev/shm/spillway-test-{name}-{os.getpid()}") for name in ("mine", "others"))
+    try:
+        mine.touch()
+        others.touch()
+        told = {mine.name: mine.stat().st_ino, others.name: others.stat().st_ino + 1}
+        registration = Registration(
+            str(record_path(home, "one")), os.getpid(), {"name": "one", "scratch": None}, lambda _: None
+        )
+        registration.update(told)
+        (record,) = read_records(home)
+        assert record.segments == told
+        gone = ProcessId(record.keeper.pid, record.keeper.ticks + 1)
+        assert not bury(home, replace(record, keeper=gone))
+        assert (mine.exists(), others.exists()) == (False, True)
+        assert read_records(home) == ()
+    finally:
+        mine.unlink(missing_ok=True)
+        others.unlink(missing_ok=True)

@@ -27,6 +27,7 @@ from engines.processes.orphans import (
     cull,
     descendants,
     mapped_segments,
+    named_segments,
     remove_segments,
     remove_tree,
     segments,
@@ -155,7 +156,7 @@ class Keeper:
         self._note_segments()
         self._ooms.look()
         if self._registration:
-            self._registration.retry()
+            self._registration.update(named_segments(self._segments))
 
     def _heed_supervisor(self, has_died: bool) -> None:
         """Go on without a supervisor that died unasked; stop if its end was ordered."""

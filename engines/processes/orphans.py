@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 SHARED_MEMORY = "/dev/shm"
 
@@ -114,6 +114,16 @@ def mapped_segments(pids: Iterable[int]) -> set[int]:
 def segments() -> set[int]:
     """The inodes of all shared memory that there is."""
     return {entry.inode() for entry in _shared_memory()}
+
+
+def named_segments(inodes: set[int]) -> dict[str, int]:
+    """The names that these still have, with their inodes: the two together are never another's."""
+    return {entry.name: entry.inode() for entry in _shared_memory() if entry.inode() in inodes}
+
+
+def still_there(named: Mapping[str, int]) -> set[int]:
+    """The inodes of those that have not gone since."""
+    return {entry.inode() for entry in _shared_memory() if named.get(entry.name) == entry.inode()}
 
 
 def remove_segments(inodes: set[int]) -> None:

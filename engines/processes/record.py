@@ -6,7 +6,8 @@ Every process is named by its pid and the tick at which it started, so that noth
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,7 +44,8 @@ class Record:
     """One keeper and its child; the keeper's pid is the session of all that came of it.
 
     `note` is what the starter wanted remembered, `grace_s` what the child is given after TERM, `cgroup` the folder of
-    its control group. `ended` is the code with which the child has ended, None while it runs.
+    its control group. `ended` is the code with which the child has ended, None while it runs. `segments` is its shared
+    memory of late, by name, with inodes.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Record:
     grace_s: float = 0.0
     cgroup: str | None = None
     ended: int | None = None
+    segments: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 def records_folder(home: Path) -> Path:
@@ -107,6 +110,7 @@ def _parsed(raw: dict[str, Any]) -> Record:
         grace_s=float(raw.get("grace_s", 0.0)),
         cgroup=None if raw.get("cgroup") is None else str(raw["cgroup"]),
         ended=None if ended is None else int(ended),
+        segments={str(name): int(inode) for name, inode in raw.get("segments", {}).items()},
     )
 
 

@@ -21,12 +21,15 @@ class Registration:
     def __init__(self, path: str, pid: int, more: Mapping[str, object], say: Callable[[str], None]) -> None:
         self._path, self._say = path, say
         own = os.getpid()
-        self._known = {"keeper": [own, start_ticks(own)], "child": [pid, start_ticks(pid)], **more}
+        ids = {"keeper": [own, start_ticks(own)], "child": [pid, start_ticks(pid)]}
+        self._known: dict[str, object] = {**ids, **more, "segments": {}}
         self._is_written = self._write(path, self._known)
 
-    def retry(self) -> None:
-        """Write down what a full disk has kept us from: without it no later supervisor finds the child."""
-        if not self._is_written:
+    def update(self, segments: Mapping[str, int]) -> None:
+        """Write down the shared memory in use, so that it is found when keeper and child are both killed; and what a
+        full disk has kept us from: without it no later supervisor finds the child."""
+        if not self._is_written or segments != self._known["segments"]:
+            self._known["segments"] = dict(segments)
             self._is_written = self._write(self._path, self._known)
 
     def end(self, code: int) -> None:

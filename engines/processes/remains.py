@@ -17,6 +17,7 @@ from engines.processes.orphans import (
     remove_segments,
     remove_tree,
     session_members,
+    still_there,
     unlink,
 )
 from engines.processes.record import ProcessId, Record, record_path
@@ -40,7 +41,7 @@ def bury(home: Path, record: Record) -> bool:
 def _sweep(record: Record) -> bool:
     began_s = time.monotonic()
     swept = False
-    segments = mapped_segments(_members(record))
+    segments = mapped_segments(_members(record)) | still_there(record.segments)
     while members := _members(record):
         swept = True
         waited_s = time.monotonic() - began_s
