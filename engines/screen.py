@@ -7,8 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.segment import Segment
 from rich.text import Text
 
 from engines.ages import ago
@@ -19,6 +20,26 @@ from engines.table import render_router, render_stack
 FINE, AWAY, NOT_RUNNING = 0, 1, 3
 # A log must not push all else off a screen that is redrawn.
 WATCHED_LINES = 8
+
+
+class Cropped:
+    """As much as fits on the screen, and a line that says what does not."""
+
+    def __init__(self, whole: RenderableType) -> None:
+        self._whole = whole
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        most = options.height or console.height
+        lines = console.render_lines(self._whole, options.update(height=None), pad=False)
+        while lines and not any(segment.text.strip() for segment in lines[-1]):
+            lines.pop()
+        if len(lines) > most:
+            shown = most - 1
+            left = Segment(f"... {len(lines) - shown} more lines: make the terminal taller to see them")
+            lines = [*lines[:shown], [left]]
+        for line in lines:
+            yield from line
+            yield Segment.line()
 
 
 def show_status(at: Path, console: Console, as_json: bool) -> int:
@@ -61,9 +82,9 @@ def frame(status: Status, most_lines: int | None = None) -> RenderableType:
 
 
 def _redraw(watching: Watching, console: Console) -> None:
-    with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="ellipsis") as live:
+    with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(frame(watching.status(), WATCHED_LINES), refresh=True)
+            live.update(Cropped(frame(watching.status(), WATCHED_LINES)), refresh=True)
             watching.wait()
 
 

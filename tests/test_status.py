@@ -17,10 +17,13 @@ from select import select
 from typing import Any, Self
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from engines.home import logs_folder, make_home
 from engines.processes.orphans import start_ticks
 from engines.processes.process import records_folder
+from engines.screen import Cropped
 from tests.routers import until
 from tests.stacks import SPILLWAY
 
@@ -209,6 +212,19 @@ class Terminal:
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=30)
+
+
+@pytest.mark.parametrize(("height", "shown"), [(4, ["0", "1", "2"]), (7, ["0", "1", "2", "3", "4", "5"])])
+def test_a_screen_that_is_too_small_says_how_much_it_does_not_show(height: int, shown: list[str]) -> None:
+    console = Console(width=80, height=height)
+    with console.capture() as capture:
+        console.print(Cropped(Text("\n".join(map(str, range(10))))))
+    *lines, last = capture.get().splitlines()
+    assert lines == shown
+    assert last == f"... {10 - len(shown)} more lines: make the terminal taller to see them"
+    with console.capture() as capture:
+        console.print(Cropped(Text("0\n1\n2\n\n")))
+    assert capture.get().splitlines() == ["0", "1", "2"]
 
 
 def test_watching_goes_on_without_the_supervisor_and_with_the_next_one(home: Path) -> None:
