@@ -4,17 +4,21 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from benchmarks.double.nvml_double import GIB, LIB_RM_VERSION_MISMATCH, Double, DoubleGpu, Foreign
+from engines.feed import follow
 from engines.home import plan_path, running_supervisor
+from engines.processes.process import Record, read_records
 from engines.runtime import MARKER, runtime
+from engines.snapshot import EngineState, Snapshot
 from tests.stacks import SPILLWAY, Place, place_in
-from tests.supervised import STAND_IN
+from tests.supervised import LIMIT_S, STAND_IN, kill
 
 VLLM = """#!{python}
 import os, pathlib, sys
@@ -38,6 +42,18 @@ class Stack:
         assert code == 0, said
         self.check(context_tokens)
         return said
+
+    def until(self, wanted: Callable[[Snapshot], bool]) -> Snapshot:
+        """The first Snapshot that is as wanted."""
+        deadline_s = time.monotonic() + LIMIT_S
+        for snapshot in follow(self.place.home):
+            if wanted(snapshot):
+                return snapshot
+            assert time.monotonic() < deadline_s, f"never as wanted; last: {snapshot}"
+        raise AssertionError("the supervisor has ended")
+
+    def record(self, name: str) -> Record:
+        return next(record for record in read_records(self.place.home) if record.name == name)
 
     def check(self, context_tokens: int) -> None:
         (engine,) = json.loads(plan_path(self.place.home).read_text())["engines"]
@@ -77,9 +93,53 @@ def gives_back(double: Double, line: str) -> bool:
     return is_waited_for
 
 
-def test_a_changed_stack_takes_the_place_of_the_one_that_fills_the_card(stack: Stack) -> None:
+def test_a_changed_engine_takes_the_place_of_the_one_that_fills_the_card(stack: Stack) -> None:
     stack.up(4096)
-    assert "restarting everything" in stack.up(2048)
+    before, router = running_supervisor(stack.place.home), stack.record("router").child
+    engine = stack.place.engine()
+    assert "the change replaces smoke." in stack.up(2048)
+    assert running_supervisor(stack.place.home) == before
+    assert stack.record("router").child == router
+    assert stack.place.engine().pid not in (None, engine.pid)
+
+
+def test_an_edit_takes_effect_by_itself(stack: Stack) -> None:
+    stack.up(4096)
+    stack.write(2048)
+    stack.until(lambda seen: seen.engines[0].context_tokens == 2048 and seen.engines[0].state is EngineState.READY)
+    stack.check(2048)
+
+
+def test_an_edit_that_cannot_be_planned_is_refused_until_it_is_taken_back(stack: Stack) -> None:
+    stack.up(4096)
+    before = stack.place.engine()
+    stack.write(4096, "\n[gpus]\nreserve_gib = 23.5\n")
+    refused = stack.until(lambda seen: bool(seen.refused)).refused
+    assert "[models.smoke] needs" in refused
+    stack.write(4096)
+    after = stack.until(lambda seen: not seen.refused)
+    assert (after.engines[0].pid, after.engines[0].restarts) == (before.pid, 0)
+
+
+def test_a_new_key_is_brought_by_another_supervisor_that_leaves_the_engine_alone(stack: Stack) -> None:
+    stack.up(4096)
+    before, router = running_supervisor(stack.place.home), stack.record("router").child
+    engine = stack.place.engine()
+    said = stack.place.run("up", "--config", str(stack.place.config), OPENAI_API_KEY="sk-new")
+    assert (said.returncode, "another supervisor takes over" in said.stdout) == (0, True), said.stdout
+    after = stack.place.engine()
+    assert (after.pid, after.restarts, after.is_adopted) == (engine.pid, 0, True)
+    assert running_supervisor(stack.place.home) not in (None, before)
+    assert stack.record("router").child not in (None, router)
+
+
+def test_up_beside_engines_whose_supervisor_is_dead_finds_one_that_took_over(stack: Stack) -> None:
+    stack.up(4096)
+    supervisor, engine = running_supervisor(stack.place.home), stack.place.engine()
+    assert supervisor
+    kill(supervisor)
+    stack.up(4096)
+    assert (stack.place.engine().pid, stack.place.engine().restarts) == (engine.pid, 0)
 
 
 def test_in_a_container_too_which_knows_our_processes_by_other_pids(stack: Stack) -> None:
