@@ -4,7 +4,7 @@ What there is          gpus (seen or declared), foreign (what others hold of the
 What is wanted         tables -> config; stack puts it together with the lock, the hardware and the runtime
 What the models are    models (facts, files, downloads); locking and fetching show it at work
 Bytes                  memory (what an engine takes), placement (which engine runs where)
-The plan               planning -> plan (values that travel); page (what of it is shown)
+The plan               before (what ran) -> planning -> plan (values that travel); page (what of it is shown)
 Engine environments    runtime (which and where), pip (how they are made)
 One engine             life (from its plan to its end), kinds (vLLM, Ollama: what differs), starting (until it serves,
                        and what its end tells), pause

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engines import home
+from engines.before import places_before, ran_before
 from engines.config import Wanted, WantedModel
 from engines.foreign import foreign_bytes
 from engines.gpus.gpu import Gpu, Gpus
@@ -23,13 +24,12 @@ from engines.models.files import model_folder
 from engines.models.lock import model_view
 from engines.models.ollama import TAG
 from engines.placement.partners import with_turn_ways
-from engines.placement.place import Kept, Placed, Placement
+from engines.placement.place import Placed, Placement
 from engines.placement.remedies import explained
-from engines.placement.steady import Ran, steady
+from engines.placement.steady import steady
 from engines.placement.turns import on_cpu, on_gpus, take_turns
 from engines.placement.want import Rules, Want
 from engines.plan import CPU, GIB, EnginePlan, ExternalPlan, Plan, PlanError, RouterPlan, Runtime, Source, Sum
-from engines.running import living_records, running_engines
 from engines.stack import Stack
 
 # Below the range from which Linux takes ports for outgoing connections.
@@ -62,9 +62,9 @@ def planned(stack: Stack, router: RouterPlan, at: Path, without: tuple[str, ...]
     if gpus.seen and wants:
         fit = _fit(gpus, without)
         sleep_bytes = 0 if stack.is_declared else int(host_bytes * SLEEP_SHARE)
-        kept = _kept(at)
+        kept = places_before(at)
         found = explained(take_turns(wants, on_gpus(fit, rules), kept, sleep_bytes), wants, fit, rules)
-        found = steady(found, wants, fit, rules, _ran(at, wants), kept)
+        found = steady(found, wants, fit, rules, ran_before(at, wants), kept)
     else:
         machine = on_cpu(usable_cores(), host_bytes, rules)
         found = with_turn_ways(take_turns(wants, machine), wants, machine)
@@ -194,30 +194,6 @@ def _rules(stack: Stack, gpus: Sequence[Gpu], at: Path) -> Rules:
         foreign_bytes=foreign_bytes(gpus, at),
         measured=measured.read(home.measured_path(at)),
     )
-
-
-def _kept(at: Path) -> tuple[Kept, ...]:
-    """Where the engines of the plan before are, or were last."""
-    before = home.last_plan(at)
-    engines = before.engines if before else ()
-    return tuple(Kept(each.name, each.gpu_uuids, each.shape.tensor_parallel, each.sum.kv_bytes) for each in engines)
-
-
-def _ran(at: Path, wants: Sequence[Want]) -> tuple[Ran, ...]:
-    """The engines of the plan before that run now, with the same weights and arguments as they are wanted with."""
-    running = {each.name for each in running_engines(at, living_records(at))}
-    before, wanted = home.last_plan(at), {want.name: want for want in wants}
-    return tuple(
-        Ran(each.name, each.gpu_uuids, each.shape, each.gpu_memory_utilization)
-        for each in (before.engines if before else ())
-        if each.name in running and each.gpu_memory_utilization is not None and _is_alike(each, wanted.get(each.model))
-    )
-
-
-def _is_alike(before: EnginePlan, want: Want | None) -> bool:
-    if want is None:
-        return False
-    return (before.revision, before.extra_args) == (want.model.identity(), want.extra_args)
 
 
 def _ports(names: Sequence[str], at: Path) -> Mapping[str, int]:

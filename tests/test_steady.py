@@ -10,16 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.gpus.gpu import Gpu
+from engines.memory.measured import Measured, key_of
 from engines.placement.place import Kept, Placement, place
 from engines.placement.room import rooms
 from engines.placement.steady import Ran, steady
 from engines.placement.turns import on_gpus, take_turns
 from engines.placement.want import Rules, Want
-from tests.wants import GIB, RULES, gpus, want
+from tests.wants import GIB, RULES, gpus, model, want
 
 
 def running(found: Placement) -> tuple[Ran, ...]:
-    return tuple(Ran(each.name, each.gpu_uuids, each.shape, each.utilization or 0.0) for each in found.placed)
+    return tuple(
+        Ran(each.name, each.gpu_uuids, each.shape, each.utilization, each.is_alternate, each.may_sleep)
+        for each in found.placed
+    )
 
 
 def pins(found: Placement) -> tuple[Kept, ...]:
@@ -113,11 +117,33 @@ def test_engines_on_a_gpu_that_is_gone_move_and_the_others_stay() -> None:
     assert fits(found, left, RULES)
 
 
-def test_what_takes_turns_is_placed_afresh() -> None:
-    loose = [want("a", 50.0, keep=False), want("b", 50.0, keep=False)]
-    afresh = take_turns(loose, on_gpus(gpus(1), RULES))
-    ran = place([replace(loose[0], keep=True)], gpus(1), RULES)
-    assert steady(afresh, loose, gpus(1), RULES, running(ran)) is afresh
+LOOSE = [want("kept", 5.0), want("a", 40.0, keep=False), want("b", 50.0, keep=False)]
+
+
+def test_those_that_take_turns_all_go_on_while_the_same_is_wanted() -> None:
+    cards, host_bytes = gpus(1), 200 * GIB
+    ran = take_turns(LOOSE, on_gpus(cards, RULES), (), host_bytes)
+    assert any(each.may_sleep for each in ran.placed)
+    # What a start has told of one of them would place all of them otherwise.
+    first = ran.placed[0]
+    key = key_of(RULES.engine, LOOSE[0].model, first.shape, cards[0].name)
+    rules = replace(RULES, measured={key: Measured(activation_bytes=0, graph_bytes=0)})
+    afresh = take_turns(LOOSE, on_gpus(cards, rules), pins(ran), host_bytes)
+    found = steady(afresh, LOOSE, cards, rules, running(ran), pins(ran))
+    assert running(afresh) != running(ran)
+    assert running(found) == running(ran)
+
+
+def test_where_turns_change_all_who_take_them_are_placed_afresh() -> None:
+    ran = take_turns(LOOSE, on_gpus(gpus(1), RULES))
+    more = [*LOOSE, want("c", 20.0, keep=False)]
+    afresh = take_turns(more, on_gpus(gpus(1), RULES), pins(ran))
+    assert steady(afresh, more, gpus(1), RULES, running(ran), pins(ran)) is afresh
+
+
+def test_an_ollama_engine_goes_on_beside_one_that_changes() -> None:
+    small = want("small", engine="ollama", model=model(4.6, "Q4_K_M", "ollama:acme/small"))
+    assert changed([A, small], [replace(A, context_tokens=4096), small], gpus(1)) == {"a"}
 
 
 def test_where_nothing_runs_the_placement_is_the_fresh_one() -> None:
