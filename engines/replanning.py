@@ -81,8 +81,9 @@ def replan(asked: Asked, at: Path, without: Sequence[str]) -> bool:
         before = home.last_plan(at)
         if before and before.fingerprint == stack.fingerprint and set(before.without) == set(without):
             return False
+        router = check_router(asked.config)
         require_runtime(stack)
-        plan = startable(stack, check_router(asked.config), at, tuple(without))
+        plan = startable(stack, router, at, tuple(without))
         write_plan(at, plan.to_json())
         return True
 

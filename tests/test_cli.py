@@ -102,11 +102,14 @@ def test_a_change_that_does_not_start_gives_way_to_what_ran_before(running: tupl
     place, _ = running
     good = place.config.read_text()
     place.config.write_text(good.replace("tensor_parallel = 1", 'tensor_parallel = 1\nextra_args = ["--no-such-flag"]'))
+    pid = place.engine().pid
     said = place.up()
     place.config.write_text(good)
-    assert (said.returncode, "started again" in said.stdout) == (1, True)
-    assert place.up().returncode == 0
+    assert (said.returncode, "what ran before goes on" in said.stdout) == (1, True)
+    assert "--no-such-flag" in said.stdout.partition("Last lines of")[2]
     assert place.complete()["choices"]
+    assert place.up().returncode == 0
+    assert (place.engine().pid, place.engine().restarts) == (pid, 0)
 
 
 def test_a_taken_port_is_named_with_its_holder_and_nothing_starts(place: Place) -> None:
