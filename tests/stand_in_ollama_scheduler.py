@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +87,8 @@ class Scheduler:
         self._context = int(environment.get("OLLAMA_CONTEXT_LENGTH") or 4096)
         self._has_gpu = environment.get("CUDA_VISIBLE_DEVICES", "").startswith("GPU-")
         self._loading, self._lock = threading.Lock(), threading.Lock()
+        # One is being loaded, the others wait.
+        self._queue = threading.BoundedSemaphore(1 + int(environment.get("OLLAMA_MAX_QUEUE") or 512))
         self._loaded: dict[str, Runner] = {}
 
     def loaded(self) -> list[Runner]:
@@ -97,7 +100,7 @@ class Scheduler:
         wanted = self._options(model, asked)
         if (found := self._loaded.get(str(model.weights))) and found.options == wanted and found.is_well():
             return found
-        with self._loading:
+        with self._turn():
             found = self._loaded.get(str(model.weights))
             if found and found.options == wanted and found.is_well():
                 return found
@@ -106,6 +109,17 @@ class Scheduler:
             while len(self.loaded()) >= self._most:
                 self._unload(self.loaded()[0])
             return self._load(model, wanted)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Only requests that need a load wait in a queue that has an end (server/sched.go, ErrMaxQueue)."""
+        if not self._queue.acquire(blocking=False):
+            raise OllamaError(503, "server busy, please try again.  maximum pending requests exceeded")
+        try:
+            with self._loading:
+                yield
+        finally:
+            self._queue.release()
 
     def expire(self, model: Model) -> None:
         """Ask for the end of a runner; it comes some time after the answer (server/sched.go, expireRunner)."""

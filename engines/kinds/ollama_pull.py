@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -68,17 +69,19 @@ class OllamaStore:
     async def _locked(self, say: Say) -> FileLock:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._folder / LOCK_NAME)
+            lock, began_s = FileLock(self._folder / LOCK_NAME), time.monotonic()
             while True:
                 try:
                     lock.acquire(blocking=False)
                 except Timeout:
-                    say(f"waiting for another pull into {self._folder}", Event.FETCH)
+                    # Words that change, because whoever listens takes silence for a hang.
+                    waited_s = time.monotonic() - began_s
+                    say(f"waiting for another pull into {self._folder} ({waited_s:.0f} s)", Event.FETCH)
                     await asyncio.sleep(LOCK_PAUSE_S)
                 else:
                     return lock
-        except OSError as error:
-            raise NotServableError(f"{self._folder} cannot be written: {error}. Set SPILLWAY_OLLAMA_MODELS.") from error
+        except (OSError, NotImplementedError) as error:
+            raise NotServableError(f"{self._folder} cannot be locked: {error}. Set SPILLWAY_OLLAMA_MODELS.") from error
 
     async def _bring(self, say: Say, anew: bool) -> None:
         pulled, insecure = place(self._name, os.environ.get(REGISTRY_ENV))
