@@ -1,6 +1,7 @@
 """A stand-in for vLLM's server, run as a script: its flags, log lines and pages, none of its work, faults on request.
 
-Also answers as the router does, so that one script serves every supervisor test.
+Also answers as the router does, so that one script serves every supervisor test. POST /stand-in changes how it behaves
+while it runs; see `Behaviour`.
 """
 
 import argparse
@@ -8,41 +9,116 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-METRICS = """\
+BUSY = """\
 vllm:num_requests_running{engine="0"} 3.0
 vllm:num_requests_waiting{engine="0"} 2.0
+"""
+STEPS = """\
+vllm:num_requests_running{{engine="0"}} {running}
+vllm:num_requests_waiting{{engine="0"}} 0.0
+vllm:iteration_tokens_total_count{{engine="0"}} {steps}
+"""
+METRICS = """\
 vllm:kv_cache_usage_perc{engine="0"} 0.25
 vllm:prompt_tokens_total{engine="0"} 10.0
 vllm:generation_tokens_total{engine="0"} 20.0
 vllm:num_preemptions_total{engine="0"} 1.0
 vllm:cache_config_info{block_size="16",kv_cache_size_tokens="8192",num_gpu_blocks="512"} 1.0
 """
+TICK_S = 0.02
+# As with vLLM, whose tests this stands for: what runs has that long after TERM.
+SHUTDOWN_S = 10.0
+
+
+@dataclass
+class Behaviour:
+    """What it does, changed by the keys of a JSON object sent to /stand-in. `token_s`: how long each token takes;
+    `prefill_s`: how long the first one takes in addition; `is_frozen`: no token is made any more, while its pages still
+    answer; `is_sick`: /health says 503."""
+
+    token_s: float = 0.0
+    prefill_s: float = 0.0
+    is_frozen: bool = False
+    is_sick: bool = False
+    is_asleep: bool = False
+    is_ending: bool = False
+    steps: int = 0
+    running: int = 0
 
 
 OPTIONS = argparse.Namespace()
+STATE = Behaviour()
+LOCK = threading.Lock()
 
 
 class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         models = {"data": [{"id": name} for name in OPTIONS.served_model_name]}
-        pages = {"/metrics": METRICS, "/spillway/status": json.dumps({"engines": []}), "/v1/models": json.dumps(models)}
-        self._send(pages.get(self.path, "ok"))
+        load = STEPS.format(running=STATE.running, steps=STATE.steps) if OPTIONS.steps else BUSY
+        pages = {
+            "/metrics": load + METRICS,
+            "/spillway/status": json.dumps({"engines": []}),
+            "/v1/models": json.dumps(models),
+            "/is_sleeping": json.dumps({"is_sleeping": STATE.is_asleep}),
+        }
+        is_sick = STATE.is_sick and self.path == "/health"
+        self._send(pages.get(self.path, "ok"), 503 if is_sick else 200)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self._send(json.dumps({"choices": [{"text": "!"}]}))
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        route = self.path.partition("?")[0]
+        if route in ("/sleep", "/wake_up"):
+            STATE.is_asleep = route == "/sleep"
+            self._send("{}")
+        elif route == "/stand-in":
+            for key, value in json.loads(body).items():
+                setattr(STATE, key, value)
+            self._send("{}")
+        else:
+            self._complete(json.loads(body).get("max_tokens", 1))
 
-    def _send(self, text: str) -> None:
-        self.send_response(200)
-        self.send_header("content-length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text.encode())
+    def _complete(self, tokens: int) -> None:
+        """As vLLM does: one that is asked while it ends answers 200 with nothing in it."""
+        if STATE.is_ending:
+            _note("refused")
+            self._send(json.dumps({"choices": [{"text": "", "finish_reason": "abort"}]}))
+            return
+        with LOCK:
+            STATE.running += 1
+        try:
+            _wait(STATE.prefill_s)
+            for _ in range(tokens):
+                _wait(STATE.token_s)
+                with LOCK:
+                    STATE.steps += 1
+        finally:
+            with LOCK:
+                STATE.running -= 1
+        self._send(json.dumps({"choices": [{"text": "!" * tokens, "finish_reason": "length"}]}))
+
+    def _send(self, text: str, status: int = 200) -> None:
+        try:
+            self.send_response(status)
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+        except ConnectionError:
+            return
 
     def log_message(self, *_: object) -> None:
         return
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # As vLLM binds: whoever comes second to a port fails.
+    allow_reuse_port = False
 
 
 def main() -> int:
@@ -64,10 +140,41 @@ def main() -> int:
         print(options.say.read_text(), flush=True)
     if options.wait_for:
         options.wait_for.read_bytes()
-    server = ThreadingHTTPServer((options.host, options.port), Answers)
+    return _serve(options)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    server = Server((options.host, options.port), Answers)
+    if options.steps:
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=_end, args=(server,)).start())
+    if options.ignore_term:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("Application startup complete", flush=True)
-    server.serve_forever()
+    server.serve_forever(poll_interval=TICK_S)
     return 0
+
+
+def _end(server: ThreadingHTTPServer) -> None:
+    """What runs is finished or, after a while, cut off; meanwhile the server answers on."""
+    STATE.is_ending = True
+    deadline_s = time.monotonic() + SHUTDOWN_S
+    while STATE.running and time.monotonic() < deadline_s:
+        time.sleep(TICK_S)
+    for _ in range(STATE.running):
+        _note("aborted")
+    server.shutdown()
+
+
+def _wait(seconds: float) -> None:
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s or STATE.is_frozen:
+        time.sleep(TICK_S)
+
+
+def _note(word: str) -> None:
+    if OPTIONS.aborts:
+        with OPTIONS.aborts.open("a") as file:
+            file.write(f"{word}\n")
 
 
 def _options(into: argparse.Namespace) -> argparse.Namespace:
@@ -85,6 +192,9 @@ def _options(into: argparse.Namespace) -> argparse.Namespace:
     parser.add_argument("--fits", help="`max-model-len=64`: with --fail, fail only if that flag of its own is larger")
     parser.add_argument("--hold", nargs=2, help="a driver of ours and `UUID=BYTES`: take this GPU memory")
     parser.add_argument("--hang", action="store_true", help="say and do nothing more instead of serving")
+    parser.add_argument("--steps", action="store_true", help="tell what it really has, count steps, end as vLLM does")
+    parser.add_argument("--ignore-term", action="store_true", help="end only when killed")
+    parser.add_argument("--aborts", type=Path, help="a file for a line on every request that it cuts off or refuses")
     return parser.parse_known_args(namespace=into)[0]
 
 

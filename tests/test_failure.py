@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from engines.processes.process import how_ended
+from engines.processes.registration import OOM_END
 from engines.starting import failure
 from engines.starting.failure import Stage, classify, stage
 from engines.starting.symptoms.symptom import Kind, Trouble
@@ -252,3 +254,9 @@ def test_what_we_ended_ourselves_says_so() -> None:
         in failure.hang("loading weights", 300).words()
     )
     assert "it hung and was stopped: no step for 60 s" in failure.hung("no step for 60 s").words()
+
+
+def test_what_the_kernel_killed_for_its_memory_says_so_whatever_the_log_tells() -> None:
+    found = classify(["Worker proc VllmWorker-1 died unexpectedly (exit code: -9), shutting down"], how_ended(OOM_END))
+    assert (found.trouble, found.kind) == (Trouble.HOST_OOM, SAME)
+    assert "the machine ran out of memory" in found.words()

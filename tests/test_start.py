@@ -81,7 +81,7 @@ def test_engines_on_one_gpu_start_one_after_the_other(start: Start, tmp_path: Pa
     gate = fifo(tmp_path)
     stack = start(on("one", "GPU-a", words=("--wait-for", str(gate))), on("two", "GPU-a"))
     held = stack.until(lambda seen: seen.engines[0].state is EngineState.LOADING)
-    assert held.engines[1].state is EngineState.PLANNED
+    assert (held.engines[1].state, held.engines[1].pid) == (EngineState.LAUNCHING, None)
     gate.write_text("go")
     stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
 
@@ -91,7 +91,8 @@ def test_a_group_waits_for_all_of_its_gpus_and_other_gpus_for_nobody(start: Star
     slow = on("one", "GPU-b", words=("--wait-for", str(gate)))
     stack = start(slow, on("pair", "GPU-b", "GPU-a"), on("three", "GPU-b"))
     stack.engine("one", lambda view: view.state is EngineState.LOADING)
-    assert stack.engine("pair", lambda _: True).state is EngineState.PLANNED
+    held = stack.engine("pair", lambda view: view.progress == "waiting for its turn")
+    assert (held.state, held.pid) == (EngineState.LAUNCHING, None)
     gate.write_text("go")
     seen = stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
     assert [view.restarts for view in seen.engines] == [0, 0, 0]

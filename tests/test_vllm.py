@@ -9,7 +9,9 @@ import pytest
 
 from engines import runtime as runtimes
 from engines.kinds import vllm
+from engines.kinds.registry import kind_of
 from engines.life.lifecycle import Event
+from engines.life.note import fresh_mark
 from engines.memory.shape import Shape
 from engines.plan import CPU, EnginePlan, Plan, PlanError, RouterPlan, Runtime, Sum, from_json
 from engines.snapshot import ModelView, Twin
@@ -86,6 +88,26 @@ def test_the_gpu_build_serves_with_a_share_of_the_memory() -> None:
 )
 def test_each_fact_becomes_its_flag(plan: EnginePlan, flag: str, value: str) -> None:
     assert flags(vllm.command(plan, 1))[flag] == value
+
+
+def test_a_run_has_a_name_of_its_own_beside_the_one_that_is_shown() -> None:
+    words = vllm.VLLM.command(replace(ON_CPU, served_name="shown"), 1, "small@1f3a")
+    at = words.index("--served-model-name")
+    assert words[at + 1 : at + 4] == ["shown", "small@1f3a", "--host"]
+    assert fresh_mark(ON_CPU) != fresh_mark(ON_CPU)
+
+
+def test_only_one_that_may_sleep_has_the_routes_for_it() -> None:
+    sleeper = replace(ON_GPU, may_sleep=True)
+    assert "--enable-sleep-mode" in vllm.command(sleeper, 1)
+    assert vllm.environment(sleeper, {}, "/tmp/scratch")["VLLM_SERVER_DEV_MODE"] == "1"
+    assert "--enable-sleep-mode" not in vllm.command(ON_GPU, 1)
+    assert "VLLM_SERVER_DEV_MODE" not in vllm.environment(ON_GPU, {"VLLM_SERVER_DEV_MODE": "1"}, "/tmp/scratch")
+
+
+def test_each_kind_is_known_by_its_name() -> None:
+    assert kind_of(ON_CPU) is vllm.VLLM
+    assert kind_of(replace(ON_CPU, kind="ollama")).name == "ollama"
 
 
 def test_an_eager_engine_on_a_gpu_makes_no_graphs() -> None:
@@ -197,7 +219,8 @@ def test_the_installed_vllm_understands_every_flag(tmp_path: Path) -> None:
         replace(ON_CPU, kv_blocks=64),
         shaped(ON_GPU, quantization="fp8", kv_cache_dtype="fp8", enforce_eager=True),
     ]
-    lines = [" ".join(vllm.command(plan, 1)).partition("/models/small ")[2] for plan in plans]
+    plans.append(replace(ON_GPU, may_sleep=True))
+    lines = [" ".join(vllm.command(plan, 1, "small@1f3a")).partition("/models/small ")[2] for plan in plans]
     env = vllm.environment(plans[0], {}, str(tmp_path))
     said = subprocess.run(
         [installed.python, "-c", PARSE], input="\n".join(lines), env=env, capture_output=True, text=True, check=False

@@ -53,14 +53,13 @@ async def asleep(run: Run, devices: Iterable[Device]) -> bool:
 
 
 async def ended(run: Run, wishes: Wishes) -> None:
-    """TERM, and its grace, until keeper and child are gone; another stop ends the grace."""
-    patience = max(1, wishes.stops)
+    """TERM, and its grace, until keeper and child are gone; a third stop ends the grace."""
     run.kept.terminate()
     while not run.ended.done():
         wishes.changed.clear()
-        await until_said(wishes, run)
-        if wishes.stops > patience:
+        if wishes.is_out_of_patience:
             run.kept.kill()
+        await until_said(wishes, run)
 
 
 async def until_said(wishes: Wishes, run: Run, *tasks: asyncio.Future[None]) -> None:

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 # What is served on a GPU in trouble may never be finished.
 TROUBLED_DRAIN_S = 10.0
+# The first stop drains, the second ends the drain, the third kills.
+STOPS_AT_ONCE = 3
 
 
 class Wish(StrEnum):
@@ -40,6 +42,11 @@ class Wishes:
     @property
     def is_to_end(self) -> bool:
         return self.wish is Wish.END
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether it is to end at once."""
+        return self.stops >= STOPS_AT_ONCE
 
     def ask(self, wish: Wish) -> None:
         if self.wish not in (wish, Wish.END):

@@ -33,6 +33,8 @@ SECOND_HAND = (
     "1 validation error for",
 )
 MOST_WORDS = 400
+# What `processes.process.how_ended` says where the kernel told that it was so.
+KERNEL_KILL = "killed by the kernel for lack of memory"
 
 
 class Stage(StrEnum):
@@ -81,6 +83,15 @@ def classify(lines: Iterable[str], ended: str) -> Failure:
     The first symptom counts, because a failing worker is reported again by its engine core and by the server. Texts
     that may be a mere consequence (a collective that breaks because another worker died) count last.
     """
+    if KERNEL_KILL in ended:
+        return Failure(
+            Trouble.HOST_OOM,
+            Kind.RETRY_SAME,
+            "the machine ran out of memory, and the kernel killed it for that",
+            "End other programs, give the machine or the container more memory, or plan with less: on a CPU lower "
+            "cpu_kv_cache_gib or context_tokens in stack.toml.",
+            ended,
+        )
     said = list(lines)
     errors = _errors(said)
     for is_weak in (False, True):

@@ -32,6 +32,7 @@ SAME_TRIES: Mapping[Trouble, int | None] = {
     Trouble.FABRIC: 3,
     Trouble.GPU_FAULT: 3,
     Trouble.HOST_MEMORY: 3,
+    Trouble.HOST_OOM: 3,
     Trouble.OUT_OF_MEMORY_LOADING: 3,
 }
 USUAL_TRIES = 5

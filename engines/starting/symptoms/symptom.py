@@ -41,6 +41,7 @@ class Trouble(StrEnum):
     FABRIC = "fabric"
     GPU_FAULT = "gpu fault"
     KILLED = "killed"
+    HOST_OOM = "host oom"
     HANG = "hang"
     FETCH = "fetch"
     UNKNOWN = "unknown"
