@@ -132,6 +132,23 @@ def _words(pid: int) -> list[str]:
 @asynccontextmanager
 async def running_ollama(folder: Path, plan: EnginePlan, mark: str = "run-1") -> AsyncIterator[Running]:
     """From its launch to its end, whatever the block does."""
+    kept = launched(folder, plan, mark)
+    try:
+        async with asking(folder, plan, mark, kept) as ollama:
+            yield ollama
+    finally:
+        await end(kept)
+
+
+@asynccontextmanager
+async def asking(folder: Path, plan: EnginePlan, mark: str, kept: Kept) -> AsyncIterator[Running]:
+    """One that runs, with somebody who asks it."""
+    async with EngineHttp() as http:
+        yield Running(plan, folder, kept, http, OLLAMA.pulse(http, plan, plan.port, mark), mark)
+
+
+def launched(folder: Path, plan: EnginePlan, mark: str) -> Kept:
+    """Its process, under a keeper."""
     scratch = folder / f"scratch-{mark}"
     scratch.mkdir(parents=True)
     (folder / "processes").mkdir(exist_ok=True)
@@ -143,15 +160,14 @@ async def running_ollama(folder: Path, plan: EnginePlan, mark: str = "run-1") ->
         scratch=str(scratch),
         grace_s=OLLAMA.grace_s,
     )
-    kept = Kept.start(orders, OLLAMA.environment(plan, os.environ, str(scratch), plan.port))
-    try:
-        async with EngineHttp() as http:
-            yield Running(plan, folder, kept, http, OLLAMA.pulse(http, plan, plan.port, mark), mark)
-    finally:
-        for pid in descendants(kept.keeper_pid):
-            _continue(pid)
-        kept.kill()
-        await kept.wait()
+    return Kept.start(orders, OLLAMA.environment(plan, os.environ, str(scratch), plan.port))
+
+
+async def end(kept: Kept) -> None:
+    for pid in descendants(kept.keeper_pid):
+        _continue(pid)
+    kept.kill()
+    await kept.wait()
 
 
 def _continue(pid: int) -> None:
