@@ -12,8 +12,7 @@ import pytest
 from engines.home import make_home
 from engines.processes import cgroup
 from engines.processes.orphans import start_ticks
-from engines.processes.process import ProcessId
-from engines.processes.record import Record, record_path
+from engines.processes.record import ProcessId, Record, record_path
 from engines.processes.remains import bury
 from tests.routers import until
 

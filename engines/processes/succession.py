@@ -126,9 +126,13 @@ class Succession:
             return False
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(claim)
             return False
+        except OSError:
+            # Folders cannot be locked here: then the supervisors' own lock must do.
+            os.close(claim)
+            return True
         self._claim = claim
         return True
 
