@@ -36,6 +36,8 @@ async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: floa
         attempt = len(failures) + 1
         reason = _reason(failures[0]) if failures else decision.reason
         try:
+            if failures:
+                _still_there(doors, target)
             return await _try(doors, ask, target, reason, attempt, arrived_s)
         except RequestRefused as refused:
             failures.append(refused)
@@ -43,6 +45,12 @@ async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: floa
         except (TargetUnavailable, ContextExceeded) as failure:
             failures.append(failure)
     raise _none_left(ask, decision.targets, failures)
+
+
+def _still_there(doors: Doors, target: Target) -> None:
+    """The Decision is as old as the attempts before this one: an engine that drains by now must get nothing new."""
+    if target.place is Place.LOCAL and doors.watch.has_left(target):
+        raise TargetUnavailable(target.name, "off", "it takes no more requests", was_reached=False)
 
 
 def _reason(failure: Failure) -> str:

@@ -51,6 +51,9 @@ class Line:
                 if heard_last_time:
                     log.warning("supervisor not heard", home=str(home), error=str(error))
                 heard_last_time = False
+            except Exception:
+                # Whatever it says, a router that does not listen any more would be worse.
+                log.exception("what the supervisor said could not be used")
             else:
                 heard_last_time = True
             await asyncio.sleep(RETRY_S)

@@ -24,6 +24,8 @@ TEXT = frozenset({"chat", "completion"})
 # The kind of an engine that runs elsewhere and reports no load, so none can be old.
 EXTERNAL = "url"
 OLLAMA = "ollama"
+# Waits are divided by it.
+LEAST_WEIGHT = 0.01
 
 
 class Place(StrEnum):
@@ -193,7 +195,7 @@ def _local(engine: EngineView, model: ModelView | None, environment: Mapping[str
         kind=engine.kind,
         returns_as=engine.model if _returns(engine, is_wanted) else None,
         slots=engine.slots,
-        weight=engine.weight,
+        weight=max(engine.weight, LEAST_WEIGHT),
         key_env=engine.key_env,
     )
 

@@ -62,15 +62,21 @@ async def _round(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Se
 
 
 def _may_wait(course: Course, failed: Sequence[Failure]) -> bool:
-    """Whether there may yet be somebody: nobody was there, or an engine died."""
+    """Whether there may yet be somebody: nobody was there, or an engine died, or clouds could not help."""
     if not course.decision.can_wait:
         return False
+    if not failed:
+        return True
+    gone = [each for each in failed if isinstance(each, TargetUnavailable)]
+    if not any(_is_death(each) for each in gone):
+        return all(isinstance(each, TargetUnavailable) and _is_no_help(each) for each in failed)
     deaths = [each for each in course.failures if isinstance(each, TargetUnavailable) and _is_death(each)]
-    return not failed or (_has_died(failed) and sum(each.was_reached for each in deaths) < MOST_DEATHS)
+    return sum(each.was_reached for each in deaths) < MOST_DEATHS
 
 
-def _has_died(failed: Sequence[Failure]) -> bool:
-    return any(isinstance(each, TargetUnavailable) and _is_death(each) for each in failed)
+def _is_no_help(failure: TargetUnavailable) -> bool:
+    """Whether it is a cloud that failed or is full, in time."""
+    return not failure.target.startswith(HERE) and failure.cause not in LATE
 
 
 def _is_death(failure: TargetUnavailable) -> bool:

@@ -189,6 +189,11 @@ class Watch:
         account.fail(cause, retry_after_s, now_s, () if siblings is None else siblings.others(account.key))
         self._publish(account)
 
+    def has_left(self, target: Target) -> bool:
+        """Whether a target that stood in the Fleet once takes no requests any more."""
+        is_on, _ = self._there.get(target.key, (False, None))
+        return not is_on
+
     def rest_s(self, target: Target, now_s: float) -> float:
         """How much longer a target rests after its failures."""
         account, siblings = self._account(target), self._siblings

@@ -129,3 +129,12 @@ def test_a_sleeping_model_is_wanted_once_in_a_report() -> None:
     watch.want("smoke")
     assert watch.report(1.0).wanted == {"smoke": 2}
     assert watch.report(1.0).wanted == {}
+
+
+def test_whoever_drains_has_left_for_those_who_decided_before() -> None:
+    watch = watching()
+    old = target(watch)
+    assert not watch.has_left(old)
+    swapped(watch, 1.0)
+    assert watch.has_left(old)
+    assert not watch.has_left(target(watch))

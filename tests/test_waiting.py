@@ -125,6 +125,18 @@ def test_nobody_waits_for_what_will_not_come(here: Told, state: EngineState) -> 
     assert "Xid 79" in answer.json["error"]["message"]
 
 
+def test_who_was_to_spill_and_could_not_waits_for_the_engine(
+    here: Told, scripted: ScriptedEngine, fast_cloud: StandIn
+) -> None:
+    here.say(engine(NOWHERE, LOADING))
+    fast_cloud.switch("500")
+    with ThreadPoolExecutor(1) as pool:
+        answer = asking(pool, here)
+        here.say(engine(scripted.url))
+        assert where(answer.result()) == (200, "local/tiny", "fallback:500")
+    assert answer.result().one("x-spillway-attempts") == "2"
+
+
 def test_who_waits_is_told_when_it_turns_out_that_nobody_comes(here: Told) -> None:
     here.say(engine(NOWHERE, LOADING))
     with ThreadPoolExecutor(1) as pool:

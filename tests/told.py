@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from engines.feed import Feed
 from engines.snapshot import EngineState, EngineUse, EngineView, HostView, ModelView, Snapshot
@@ -25,6 +25,16 @@ def engine(url: str, state: EngineState = EngineState.READY, **more: Any) -> Eng
     """The engine `tiny` at this URL."""
     view = EngineView("tiny", "tiny", "vllm", state, url, "cpu", 512, None, 0.0, 0, None, None)
     return replace(view, **more)
+
+
+@dataclass(frozen=True, slots=True)
+class Babble:
+    """In the place of a Snapshot."""
+
+    line: bytes
+
+    def to_json(self) -> bytes:
+        return self.line
 
 
 @dataclass(slots=True)
@@ -58,6 +68,10 @@ class Teller:
             )
         )
 
+    def babble(self, line: bytes) -> None:
+        """Say what is no Snapshot, also to whoever connects from now on."""
+        self._do(self._publish(Babble(line)))
+
     def use(self, url: str) -> EngineUse:
         """What the router last said that it has there."""
         return self._do(self._used(url))
@@ -67,9 +81,9 @@ class Teller:
         self._do(self._take())
         return self.wanted[model] > 0
 
-    async def _publish(self, snapshot: Snapshot) -> None:
+    async def _publish(self, snapshot: Snapshot | Babble) -> None:
         assert self._feed is not None
-        self._feed.publish(snapshot)
+        self._feed.publish(cast(Snapshot, snapshot))
 
     async def _used(self, url: str) -> EngineUse:
         assert self._feed is not None
