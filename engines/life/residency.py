@@ -127,14 +127,22 @@ class _Turn:
             return
         is_claimed = bool(self._claimed & wanted.devices)
         self._claimed |= wanted.devices
-        if not is_claimed:
-            for each in self._fewest(wanted, short):
-                if not self._moving & each.devices:
-                    self.rest.append(each.name)
-                    self._moving |= each.devices
+        if is_claimed:
+            return
+        for each in self._fewest(wanted, short):
+            if not self._moving & each.devices:
+                self.rest.append(each.name)
+                self._moving |= each.devices
+        if not self._short(wanted, [each for each in self._residents if self._is_leaving(each)]):
+            # Its room is being made: who woke into it meanwhile would have to leave again, and so on for ever.
+            self._held.update(_risen(wanted))
 
     def _could_ever_rest(self, each: Resident) -> bool:
         return not each.keep and each.state is not Residence.ASLEEP
+
+    def _is_leaving(self, each: Resident) -> bool:
+        """Whether it may rest now, or is perhaps on its way: a move does not tell where it leads."""
+        return each.may_rest or (not each.keep and each.state is Residence.MOVING)
 
     def _short(self, wanted: Resident, resting: Iterable[Resident]) -> set[str]:
         """The devices without room for it, even were these at rest."""
