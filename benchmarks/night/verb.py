@@ -8,6 +8,7 @@ engine does under the same supervisor.
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ def main(options: argparse.Namespace) -> int:
         return 0
     if not cases:
         raise ValueError("none of these faults can be had with these engines")
+    # Whoever ends the suite must not leave a stack behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     rows = [row for act in acts(cases) for row in played(act, console.print)]
     out = Console(highlight=False, markup=False)

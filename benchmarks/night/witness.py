@@ -61,7 +61,8 @@ class Witness:
                 return None
             self._news.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._news.wait()
         return found
 
     def latest(self) -> Snapshot:
@@ -80,7 +81,12 @@ class Witness:
         """Until the feed ends. Raises what `_follow` swallows."""
         reader, writer = await connect_feed(self._home)
         try:
-            while line := await asyncio.wait_for(reader.readline(), SILENT_S):
+            # `asyncio.wait_for` of Python 3.11 may swallow the cancellation that ends this.
+            while True:
+                async with asyncio.timeout(SILENT_S):
+                    line = await reader.readline()
+                if not line:
+                    return
                 self.sights.append(Sight(time.monotonic(), from_json(line)))
                 self._news.set()
         finally:
