@@ -28,7 +28,8 @@ def scripted() -> Iterator[ScriptedEngine]:
 
 @pytest.fixture(scope="module")
 def here(fast_cloud: StandIn, scripted: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
-    with told(tmp_path_factory.mktemp("line"), engine(scripted.url), config=cloud_table(fast_cloud.url)) as running:
+    folder, config = tmp_path_factory.mktemp("line"), cloud_table(fast_cloud.url)
+    with told(folder, engine(scripted.url), config=config, environment={"STUDIO_KEY": "sk-studio"}) as running:
         yield running
 
 
@@ -92,3 +93,32 @@ def test_without_a_supervisor_who_may_spill_does_and_the_others_go_on(here: Told
     here.teller.open()
     here.say(engine(scripted.url))
     assert where(here) == (200, "local/tiny", "pinned")
+
+
+def test_an_engine_that_somebody_else_runs_gets_its_key_and_its_own_name_of_the_model(
+    here: Told, scripted: ScriptedEngine
+) -> None:
+    scripted.script = polite
+    here.say(engine(scripted.url, kind="url", served_name="studio/tiny", key_env="STUDIO_KEY"))
+    assert where(here) == (200, "local/tiny", "pinned")
+    asked_last = scripted.asked[-1]
+    assert asked_last.fields["authorization"] == "Bearer sk-studio"
+    assert json.loads(asked_last.body)["model"] == "studio/tiny"
+    here.say(engine(scripted.url, kind="url", key_env="NO_SUCH_KEY"))
+    assert where(here)[1] == "cloud/stand-in"
+    assert "NO_SUCH_KEY" in here.router.target("local/tiny")["state"]
+
+
+def test_engines_of_ours_get_no_key(here: Told, scripted: ScriptedEngine) -> None:
+    scripted.script = polite
+    here.say(engine(scripted.url))
+    assert where(here, "authorization: Bearer sk-client") == (200, "local/tiny", "pinned")
+    assert "authorization" not in scripted.asked[-1].fields
+
+
+def test_the_status_shows_all_that_the_supervisor_says(here: Told, scripted: ScriptedEngine) -> None:
+    here.say(engine(scripted.url, memory_bytes=7, memory_age_s=0.5, is_adopted=True, weight=0.5))
+    status = here.router.get("/spillway/status")
+    (shown,) = status["engines"]
+    assert (shown["memory_bytes"], shown["memory_age_s"], shown["is_adopted"], shown["weight"]) == (7, 0.5, True, 0.5)
+    assert (status["refused"], status["busy"], status["config"]["refused"]) == ("", "", "")

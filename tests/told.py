@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -130,11 +130,17 @@ def telling(home: Path) -> Iterator[Teller]:
 
 
 @contextmanager
-def told(folder: Path, *engines: EngineView, config: str = "", tiers: str = TIERS) -> Iterator[Told]:
+def told(
+    folder: Path,
+    *engines: EngineView,
+    config: str = "",
+    tiers: str = TIERS,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Told]:
     """Until the block is left. The router has heard of these engines. It may not write a traceback."""
     (folder / "home").mkdir()
     with telling(folder / "home") as teller, (folder / "router.log").open("w") as log:
-        with running_router(folder, tiers + config, {}, settle=False, errors=log) as router:
+        with running_router(folder, tiers + config, {}, environment, settle=False, errors=log) as router:
             teller.say(router, *engines)
             until(lambda: not any("starting" in each["why"] for each in router.get("/spillway/status")["clouds"]))
             yield Told(router, teller)
