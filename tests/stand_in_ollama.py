@@ -53,6 +53,7 @@ class _Answers(BaseHTTPRequestHandler):
             file.write(json.dumps({"path": self.path, **asked}) + "\n")
         try:
             self.server.route(self, asked)
+            print(f'[GIN] | 200 | {self.command} "{self.path}"', flush=True)
         except OllamaError as error:
             self.fail(error)
 

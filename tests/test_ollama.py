@@ -1,9 +1,10 @@
-"""How Ollama is started and read: its environment, its names, its answers. No process."""
+"""How Ollama is started and read: its environment, its names, its answers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from engines.life.lifecycle import Event
 from engines.memory.ollama import slots_of
 from engines.models.lock import LockedFile
 from engines.models.verified import Verified
-from engines.plan import EnginePlan
+from engines.plan import EnginePlan, Runtime
 from tests.locked import LLAMA_8B, locked
 from tests.running_ollama import NAME, ollama_plan
 
@@ -42,7 +43,10 @@ def plan() -> EnginePlan:
 
 
 def test_the_command_carries_the_mark_of_the_run(plan: EnginePlan) -> None:
-    assert OLLAMA.command(plan, 11500, "m1") == ["env", "SPILLWAY_RUN=m1", "/opt/ollama", "serve"]
+    command = OLLAMA.command(replace(plan, runtime=Runtime("ollama", "", ("printenv", "SPILLWAY_RUN"))), 11500, "m 1")
+    shown = [word.replace(">/dev/null", "") for word in command]
+    assert subprocess.run(shown, capture_output=True, text=True, check=True).stdout == "m 1\n"
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
 
 
 def test_the_environment_says_all_that_decides_its_memory(plan: EnginePlan) -> None:

@@ -39,6 +39,8 @@ async def test_a_model_is_pulled_loaded_and_serves(tmp_path: Path, registry: Sta
         assert (await ollama.ask())["usage"]["completion_tokens"] == 3
         assert [model["name"] for model in await ollama.ps()] == [plan.served_name]
         assert ollama.pulse.fault is None
+        log = (tmp_path / "run-1.log").read_text()
+        assert ("Listening on" in log, "[GIN]" in log) == (True, False)
 
 
 async def test_what_is_there_already_is_not_pulled_again(tmp_path: Path, registry: StandInRegistry) -> None:

@@ -82,8 +82,9 @@ class Ollama:
     grace_s = GRACE_S
 
     def command(self, plan: EnginePlan, port: int, mark: str) -> list[str]:
-        """`ollama serve` takes no word of ours, so `env`, which becomes it, puts the mark into its environment."""
-        return ["env", f"{RUN_ENV}={mark}", *plan.runtime.command]
+        """`ollama serve` takes no word of ours, so `env` puts the mark into its environment; shell and `env` become it.
+        On stdout it says nothing but a line for each request (server/routes.go, gin.Default), four of ours a second."""
+        return ["sh", "-c", 'exec env "$@" >/dev/null', "sh", f"{RUN_ENV}={mark}", *plan.runtime.command]
 
     def environment(self, plan: EnginePlan, user: Mapping[str, str], scratch: str, port: int) -> dict[str, str]:
         """HOME is the scratch folder: what lies in ~/.ollama (keys, settings) is of the user's own server."""
