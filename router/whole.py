@@ -47,6 +47,8 @@ def _read(reading: Reading, body: bytes) -> TargetUnavailable | None:
         answer = ANSWER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return TargetUnavailable(reading.target, "malformed", f"the answer is not an OpenAI answer: {error}")
+    if not answer.choices:
+        return TargetUnavailable(reading.target, "empty", "the answer has no choice in it")
     for choice in answer.choices:
         if choice.finish_reason == ABORTED:
             return TargetUnavailable(reading.target, ABORTED, "the engine aborted the request")

@@ -246,8 +246,9 @@ def test_a_stream_that_fails_before_its_first_token_is_no_stream(wire: Wired, ev
     assert (answer.status, answer.code) == (503, "no_target")
 
 
-def test_a_whole_answer_that_was_aborted_is_none(wire: Wired) -> None:
-    answer = ask(wire, says(answered(WHOLE.replace(b'"stop"', b'"abort"'))), stream=False)
+@pytest.mark.parametrize("whole", [WHOLE.replace(b'"stop"', b'"abort"'), b'{"choices":[]}'], ids=["aborted", "empty"])
+def test_a_whole_answer_without_a_word_of_the_model_is_none(wire: Wired, whole: bytes) -> None:
+    answer = ask(wire, says(answered(whole)), stream=False)
     assert (answer.status, answer.code) == (503, "no_target")
 
 
