@@ -163,14 +163,19 @@ def test_a_stack_that_is_taken_down_while_it_is_revived_stays_down(home: Path, f
     assert "was taken down" in (home / "logs" / "supervisor.log").read_text()
 
 
-def test_a_child_that_ends_while_nobody_is_there_leaves_word_and_still_calls_the_next(home: Path, first: Start) -> None:
+@pytest.mark.parametrize("order", ["supervisor first", "child first"])
+def test_a_child_that_dies_with_the_supervisor_leaves_word_and_its_keeper_still_starts_the_next(
+    home: Path, first: Start, order: str
+) -> None:
     supervisor = first("one")
     (record,) = children(home)
     assert record.child
-    supervisor.kill()
+    kills = [supervisor.kill, partial(record.child.tell, signal.SIGKILL)]
+    for kill in kills if order == "supervisor first" else reversed(kills):
+        kill()
     supervisor.wait()
-    record.child.tell(signal.SIGKILL)
     until(lambda: has_reigned(home, 1))
+    assert wait_gone(record.keeper, LIMIT_S)
     assert [(each.name, each.ended) for each in take_ended(home)] == [("one", 128 + signal.SIGKILL)]
     assert take_ended(home) == ()
 

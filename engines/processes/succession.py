@@ -93,8 +93,9 @@ class Succession:
         return now_s
 
     def leave(self) -> None:
-        """The keeper ends because its child did: if nobody else has begun to, it starts the next supervisor first."""
-        if self._orphaned_s is not None and not self._starts:
+        """The keeper ends because its child did: if the supervisor died too and nobody else has begun to, it starts the
+        next one first."""
+        if self.look() and self._orphaned_s is not None and not self._starts:
             self._start_at_s = 0.0
             self.look()
         self.close()
