@@ -22,9 +22,19 @@ from engines.processes.orphans import descendants
 from engines.processes.record import Record, read_record, record_path
 from engines.snapshot import EngineState, EngineUse, EngineView
 from engines.starting.gate import Device
+from tests.supervised import engine_plan
 
 LIMIT_S = 60.0
 POLL_S = 0.02
+
+
+def real(name: str, *words: str) -> EnginePlan:
+    """A stand-in that tells its steps, and ends as vLLM does."""
+    return engine_plan(name, "--steps", *words)
+
+
+def is_restarted(view: EngineView) -> bool:
+    return view.state is EngineState.READY and view.restarts == 1
 
 
 @dataclass

@@ -9,13 +9,13 @@ import pytest
 from rich.console import Console
 
 from benchmarks.double.nvml_double import GIB, Double, DoubleGpu, Foreign
+from engines.awaiting import UpError, wait_until_served
 from engines.home import last_plan, logs_folder, measured_path
 from engines.memory import measured
 from engines.plan import EnginePlan
 from engines.progress import Show
 from engines.snapshot import EngineState, EngineView
 from engines.starting.launch import free_port
-from engines.up import UpError, wait_until_served
 from tests.supervised import Supervised, engine_plan, kill
 
 SIZE = 80 * GIB
@@ -133,16 +133,17 @@ def test_a_slow_driver_delays_neither_the_snapshots_nor_for_ever_a_start(start: 
     first = stack.until(lambda _: True)
     later = stack.until(lambda seen: seen.sequence >= first.sequence + 8)
     assert later.engines[0].state is EngineState.LAUNCHING
-    assert later.gpus == ()
+    assert [gpu.name for gpu in later.gpus] == ["unknown GPU"]
     stack.engine("one", is_ready)
 
 
-def test_a_gpu_that_is_lost_fails_its_engine_with_the_drivers_words(start: Start, double: Double) -> None:
+def test_a_gpu_that_is_lost_keeps_its_engine_from_running_and_says_why(start: Start, double: Double) -> None:
     double.lose(0)
     stack = start(on("one", "GPU-a"), on("two", "GPU-b"))
-    failed = stack.engine("one", lambda view: view.state is EngineState.FAILED)
-    assert failed.last_error is not None
-    assert "GPU-a cannot be used" in failed.last_error
+    closed = stack.engine("one", lambda view: view.state is EngineState.QUARANTINED)
+    assert closed.last_error is not None
+    assert "GPU-a" in closed.last_error
+    assert closed.pid is None
     stack.engine("two", is_ready)
 
 
@@ -170,7 +171,7 @@ def test_what_no_start_can_mend_is_said_once_and_not_tried_again(start: Start, h
     )
     stack.engine("two", is_ready)
     assert stack.engine("one", lambda view: view.in_state_s > 3).restarts == 0
-    assert (logs_folder(home) / "supervisor.log").read_text().count("engine one is failed") == 1
+    assert (logs_folder(home) / "supervisor.log").read_text().count("engine one is quarantined") == 1
     two = engine_plan("two")
     assert list(measured.read(measured_path(home))) == [measured.key_of("stand-in 1", two.revision, two.shape, "")]
 
