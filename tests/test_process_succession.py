@@ -15,7 +15,7 @@ import pytest
 
 from engines.home import end_all, make_home, running_supervisor, wait_gone
 from engines.processes.keeper import Orders
-from engines.processes.orphans import descendants, start_ticks
+from engines.processes.orphans import descendants, is_dying, start_ticks
 from engines.processes.process import Kept
 from engines.processes.record import ProcessId, Record, read_records, record_path, records_folder, take_ended
 from engines.processes.remains import bury
@@ -163,21 +163,31 @@ def test_a_stack_that_is_taken_down_while_it_is_revived_stays_down(home: Path, f
     assert "was taken down" in (home / "logs" / "supervisor.log").read_text()
 
 
-@pytest.mark.parametrize("order", ["supervisor first", "child first"])
+@pytest.mark.parametrize("when", ["after it", "with it"])
 def test_a_child_that_dies_with_the_supervisor_leaves_word_and_its_keeper_still_starts_the_next(
-    home: Path, first: Start, order: str
+    home: Path, first: Start, when: str
 ) -> None:
     supervisor = first("one")
     (record,) = children(home)
     assert record.child
-    kills = [supervisor.kill, partial(record.child.tell, signal.SIGKILL)]
-    for kill in kills if order == "supervisor first" else reversed(kills):
-        kill()
+    if when == "with it":
+        record.keeper.tell(signal.SIGSTOP)
+    supervisor.kill()
     supervisor.wait()
+    record.child.tell(signal.SIGKILL)
+    record.keeper.tell(signal.SIGCONT)
     until(lambda: has_reigned(home, 1))
     assert wait_gone(record.keeper, LIMIT_S)
     assert [(each.name, each.ended) for each in take_ended(home)] == [("one", 128 + signal.SIGKILL)]
     assert take_ended(home) == ()
+
+
+def test_a_supervisor_with_a_kill_on_its_way_counts_as_dead() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as doomed:
+        assert not is_dying(doomed.pid)
+        doomed.kill()
+        until(lambda: is_dying(doomed.pid))
+    assert not is_dying(doomed.pid)
 
 
 def test_two_at_once_take_a_stack_down_together(home: Path, first: Start) -> None:

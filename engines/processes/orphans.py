@@ -10,12 +10,26 @@ import signal
 from collections.abc import Iterable, Mapping
 
 SHARED_MEMORY = "/dev/shm"
+# Linux, include/linux/sched.h
+PF_EXITING = 0x00000004
 
 
 def start_ticks(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; with the pid it names one process for good. None: no such."""
     fields = _stat(pid)
     return None if fields is None or fields[0] == "Z" else int(fields[19])
+
+
+def is_dying(pid: int) -> bool:
+    """Whether a KILL is on its way to a process, or it is being taken down already: it will do nothing any more."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            pending = [int(line.split()[1], 16) for line in file if line.startswith(("SigPnd:", "ShdPnd:"))]
+    except (OSError, ValueError, IndexError):
+        return False
+    fields = _stat(pid)
+    is_exiting = fields is not None and bool(int(fields[6]) & PF_EXITING)
+    return is_exiting or any(mask >> (signal.SIGKILL - 1) & 1 for mask in pending)
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from engines.processes.child import become
-from engines.processes.orphans import start_ticks
+from engines.processes.orphans import is_dying, start_ticks
 
 SUPERVISOR_RECORD = "supervisor.json"
 # Tells the next supervisor that nobody but a keeper wanted it: it may only take the place that the record keeps free.
@@ -54,7 +54,7 @@ class Succession:
             fd = os.pidfd_open(pid)
         except OSError:
             return False
-        if ticks is None or start_ticks(pid) != ticks:
+        if ticks is None or start_ticks(pid) != ticks or is_dying(pid):
             os.close(fd)
             return False
         if self._orphaned_s is not None:
