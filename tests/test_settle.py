@@ -1,6 +1,7 @@
 """May an engine start on its GPUs now: readings of memory over time, and the verdict."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -97,3 +98,29 @@ def test_every_gpu_of_a_group_must_have_room() -> None:
 @pytest.mark.parametrize(("waited_s", "expected"), [(1.0, Verdict.WAIT), (5.0, Verdict.GO)])
 def test_a_driver_that_does_not_answer_keeps_no_engine_down(waited_s: float, expected: Verdict) -> None:
     assert verdict([], waited_s=waited_s).verdict is expected
+
+
+def test_memory_that_is_never_given_back_is_told_of_the_card() -> None:
+    late = Waiting(waited_s=GIVE_BACK_S, ended_s=GIVE_BACK_S + 5.0, usual_bytes={"GPU-a": GIB})
+    found = settled(PLAN, after(61.0, 61.0), late)
+    assert found.verdict is Verdict.REFUSE
+    assert found.unreturned == {"GPU-a": "has not given back 60.0 GiB, 35 s after an engine there ended"}
+
+
+@pytest.mark.parametrize(
+    ("waiting", "holder"),
+    [
+        ({"ended_s": None}, ()),
+        ({"ended_s": 40.0}, (GpuProcess(7, 60 * GIB),)),
+        ({"ended_s": 40.0}, (GpuProcess(7, None),)),
+    ],
+    ids=["nothing of ours ended", "a stranger holds it", "the driver does not say who holds it"],
+)
+def test_memory_that_others_may_hold_is_not_lost(waiting: dict[str, Any], holder: tuple[GpuProcess, ...]) -> None:
+    found = verdict([at(0.0, used(61.0, *holder)), at(1.0, used(61.0, *holder))], waited_s=GIVE_BACK_S, **waiting)
+    assert (found.verdict, found.unreturned) == (Verdict.REFUSE, {})
+
+
+def test_an_engine_that_wakes_up_has_a_part_of_its_memory_already() -> None:
+    assert verdict(after(41.0, 41.0), waited_s=3.0).verdict is Verdict.REFUSE
+    assert verdict(after(41.0, 41.0), waited_s=3.0, held_bytes={"GPU-a": GIB}).verdict is Verdict.GO

@@ -1,6 +1,8 @@
 """What differs between the kinds of engine; `kind` is all that their life needs to know of one.
 
-vllm       flags, environment, log lines; asked from outside through vllm_pulse, vllm_http, vllm_metrics
+registry   which kind an engine is of
+http       the door to engines
+vllm       flags, environment, log lines; asked from outside through vllm_pulse, vllm_metrics
 ollama     environment, names, log lines; asked from outside through ollama_pulse (loaded as planned?), ollama_pull and
            ollama_files (the locked model, whole), ollama_runner (what its llama-server counts), ollama_processes,
            ollama_api (its answers, read)

@@ -34,8 +34,7 @@ def is_drained(drain: Drain, seen: Seen, now_s: float) -> bool:
     engine itself, if it tells, has nothing either; or the time is up.
 
     What the engine told before the drain began says nothing of a request that came in between. Its counts are those of
-    its last step (vLLM 0.33, v1/metrics/loggers.py), so they count only while it makes some: one that stands still with
-    a request that was cut off would be waited for in vain.
+    its last step (vLLM 0.33, v1/metrics/loggers.py), so they say nothing either once it makes none.
     """
     if now_s - drain.began_s >= drain.limit_s:
         return True

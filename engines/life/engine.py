@@ -174,7 +174,8 @@ class Engine:
         before = await self._launching.room()
         if isinstance(before, Failure):
             self._fail(before)
-        if isinstance(before, Failure) or not self._wishes.is_wanted:
+        # A wait for memory that somebody ended says nothing of the memory.
+        if isinstance(before, Failure) or self._wishes.changed.is_set():
             return
         began_s = time.monotonic()
         try:
@@ -194,8 +195,9 @@ class Engine:
         if await Arrival(run, self._course, self._site.quiet_s, lambda: self._wishes.is_wanted)():
             await run.pulse.listen()
             run.follow(self._course)
+            # With a full disk no line of its log told of this.
+            self._course.say("", Event.WARM)
             self._course.step(Event.SERVE)
-            self._course.say("")
             self._trials.served()
             return True
         if self._wishes.is_wanted or run.verdict:
@@ -267,7 +269,7 @@ class Engine:
             if isinstance(room, Failure):
                 self._course.say(room.cause)
                 await pause(self._wishes.changed, AGAIN_S)
-            elif has_turn and self._wishes.is_wanted:
+            elif has_turn and not self._wishes.changed.is_set():
                 self._course.say("taking its memory again", Event.WAKE)
                 try:
                     await run.pulse.wake()
