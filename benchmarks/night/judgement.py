@@ -74,7 +74,7 @@ def row_of(case: Case, evidence: Evidence, engines: str) -> Row:
         found_s=evidence.found_s,
         found_aim_s=_found_aim_s(case.aims, evidence),
         away_s=evidence.away_s,
-        back_s=evidence.back_s,
+        back_s=None if case.aims.is_quiet else evidence.back_s,
         leftovers=evidence.strays,
         misses=tuple(_misses(case.aims, evidence)),
         seconds=evidence.seconds,
