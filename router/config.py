@@ -105,7 +105,8 @@ class Limits(Table):
     """Bounds that hold for every request. Times, in seconds, each with an error of its own:
 
     receive_s       a client's request from its first byte to the end of its headers, and between two pieces of its body
-    max_wait_s      longest wait for local room, before 429 with retry-after
+    max_wait_s      longest wait for local room, before 429 with retry-after; and, counted by itself, for an engine that
+                    starts, sleeps or is started again, before 503
     connect_s       until an engine has accepted a connection
     first_token_s   from sending a stream's request to an engine to its first token
     silence_s       between two chunks of a stream after that

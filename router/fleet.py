@@ -203,6 +203,8 @@ def _local(engine: EngineView, model: ModelView | None, environment: Mapping[str
 # In the name of an engine that replaces another or is replaced; no model may have it in its own.
 REPLACED = "~"
 _S = EngineState
+# `spill:starting` promises an engine that comes up as it should. One that failed is none of these: who goes elsewhere
+# because of it has the reason `fallback:off`, though it is waited for alike by those who can go nowhere else.
 STARTING = frozenset({_S.PLANNED, _S.DOWNLOADING, _S.LAUNCHING, _S.LOADING, _S.WARMING, _S.SLEEPING})
 # One that failed to start as often in a row is not waited for.
 MOST_FAILED_STARTS = 2
@@ -212,8 +214,8 @@ def _returns(engine: EngineView, is_wanted: bool) -> bool:
     """Whether it serves again by itself or because it is wanted, should it not serve now. One that drains does if its
     model is wanted still: it goes to sleep, or another takes its place."""
     if engine.kind == EXTERNAL:
-        # Nobody here starts it.
-        return False
+        # Nobody here starts it; before it was asked for the first time it may well be there.
+        return engine.state in STARTING
     if engine.state is _S.FAILED:
         return engine.failed_starts < MOST_FAILED_STARTS
     if engine.state is _S.DRAINING:

@@ -174,9 +174,13 @@ def test_an_engine_that_failed_to_start_twice_in_a_row_is_not_waited_for() -> No
     assert engine_of(snapshot(replace(ENGINE, state=EngineState.FAILED, failed_starts=2))).returns_as is None
 
 
-@pytest.mark.parametrize("state", [EngineState.READY, EngineState.FAILED])
-def test_nobody_promises_that_what_runs_elsewhere_returns(state: EngineState) -> None:
-    assert engine_of(snapshot(replace(ENGINE, kind="url", state=state))).returns_as is None
+@pytest.mark.parametrize(
+    ("state", "may_come"),
+    [(EngineState.READY, False), (EngineState.FAILED, False), (EngineState.PLANNED, True)],
+    ids=["there", "gone", "not asked yet"],
+)
+def test_nobody_promises_that_what_runs_elsewhere_returns(state: EngineState, may_come: bool) -> None:
+    assert (engine_of(snapshot(replace(ENGINE, kind="url", state=state))).returns_as is not None) is may_come
 
 
 def test_words_of_an_engine_that_starts_tell_how_far_it_is() -> None:

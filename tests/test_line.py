@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from engines.snapshot import SCHEMA, EngineState, EngineUse
 from tests.callers import heard, request
-from tests.routers import asked, cloud_table, until
-from tests.scripted import HI, STREAM_HEAD, ScriptedEngine, framed, polite, scripted_engine
+from tests.routers import TIERS, asked, cloud_table, until
+from tests.scripted import HI, STREAM_HEAD, ScriptedEngine, answered, framed, polite, scripted_engine
 from tests.stand_ins import StandIn
 from tests.test_deaths import Deathbed, dies
 from tests.test_sse import ROLE
@@ -59,6 +60,25 @@ def test_the_supervisor_hears_what_is_in_flight_where(here: Told, scripted: Scri
         dies(one, silent)
         dies(other, spoken)
         here.say(engine(scripted.url))
+
+
+def test_each_worker_tells_what_it_has_in_flight(tmp_path: Path) -> None:
+    held = Deathbed(last=answered())
+    tiers = "[endpoint]\nworkers = 3\n" + TIERS
+    with (
+        scripted_engine() as one,
+        told(tmp_path, engine(one.url), tiers=tiers) as router,
+        ThreadPoolExecutor(12) as pool,
+    ):
+        one.script = held
+        answers = [pool.submit(heard, router.router.url, request(asked(), BULK)) for _ in range(12)]
+        until(lambda: len(one.asked) == 12)
+        router.say(engine(one.url))
+        until(lambda: router.teller.use(one.url).in_flight == 12)
+        held.over.set()
+        assert {each.result().status for each in answers} == {200}
+        router.say(engine(one.url))
+        until(lambda: router.teller.use(one.url).in_flight == 0)
 
 
 @pytest.mark.parametrize(
