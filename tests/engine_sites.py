@@ -53,7 +53,8 @@ class Bench:
 
     def __init__(self, home: Path, http: EngineHttp) -> None:
         make_home(home)
-        self.home, self.routers, self.device = home, Routers(), Device("cpu")
+        self.home, self.routers = home, Routers()
+        self._devices: dict[str, Device] = {}
         self.site = Site(
             home=home,
             http=http,
@@ -67,7 +68,8 @@ class Bench:
         self._tasks: dict[Engine, asyncio.Task[None]] = {}
 
     def start(self, plan: EnginePlan, found: Record | None = None, asleep: bool = False, **doors: Any) -> Engine:
-        engine = Engine(plan, replace(self.site, **doors), [self.device], plan.name, found, asleep)
+        devices = [self._devices.setdefault(name, Device(name)) for name in plan.gpu_uuids or (plan.device,)]
+        engine = Engine(plan, replace(self.site, **doors), devices, plan.name, found, asleep)
         self._tasks[engine] = asyncio.create_task(engine.run())
         return engine
 

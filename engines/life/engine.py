@@ -285,7 +285,7 @@ class Engine:
         """Nothing of it is left after this; an end that was not asked for is told at once, before all is swept."""
         has_served = run.is_adopted or self._course.life.ready_at_s is not None
         if not is_asked and self._course.state is EngineState.READY:
-            self._trials.last_error = "its process has ended"
+            self._trials.last_error = run.verdict.words() if run.verdict else "its process has ended"
             self._course.step(Event.EXIT)
         found = await run.buried(self._devices)
         self._run = self._holding = None
