@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import sys
 import tempfile
@@ -60,7 +61,7 @@ def _lock_within(fd: int, limit_s: float) -> None:
 
 
 def write_plan(at: Path, text: str) -> None:
-    """Whole or not at all, so that a supervisor never reads half a plan. Raises OSError."""
+    """Whole or not at all, so that a supervisor never reads half a plan; with it all is tried anew. Raises OSError."""
     path = home.plan_path(at)
     fd, partial = tempfile.mkstemp(dir=at, prefix="plan.json.")
     try:
@@ -69,9 +70,32 @@ def write_plan(at: Path, text: str) -> None:
             file.flush()
             os.fsync(fd)
         Path(partial).replace(path)
+        _declined_path(at).unlink(missing_ok=True)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def decline(at: Path, digest: str, words: str) -> None:
+    """Remember that files of this content cannot run as planned, though the plan that was made of them was well."""
+    try:
+        _declined_path(at).write_text(json.dumps([digest, words]), encoding="utf-8")
+    except OSError:
+        # Then they are tried once more, by themselves.
+        return
+
+
+def declined(at: Path, digest: str) -> str:
+    """Why files of this content are not to be tried again; "" if they may be."""
+    try:
+        known, words = json.loads(_declined_path(at).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return ""
+    return str(words) if known == digest else ""
+
+
+def _declined_path(at: Path) -> Path:
+    return at / "declined.json"
 
 
 def replan(asked: Asked, at: Path, without: Sequence[str]) -> bool:

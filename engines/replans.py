@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errand import Ended, run_errand
 from engines.plan import Plan, Source
-from engines.replanning import BUSY, REFUSED
+from engines.replanning import BUSY, REFUSED, declined
 
 # Files are looked at this often, and believed once they are alike twice: editors write in pieces.
 LOOK_EVERY_S = 0.5
@@ -54,12 +55,18 @@ class Replans:
         self._running: tuple[Asked, asyncio.Task[Ended]] | None = None
         self.refused = ""
 
-    def accept(self, plan: Plan, is_newest: bool = True) -> None:
-        """This plan runs from now on. Unless it `is_newest`, its files may have changed since it was made."""
-        if plan.source and is_newest:
-            self._seen = digest_of(plan.source)
-            self._answered = Asked(self._seen, frozenset(plan.without))
-        self._failures, self.refused = 0, ""
+    def accept(self, plan: Plan, is_newest: bool = False) -> None:
+        """Somebody else has planned, and this runs from now on. Unless it `is_newest`, its files may have changed since
+        it was made: the next ticks see to that. What `spillway up` has tried in vain is not tried again."""
+        self._failures, self.refused, self._answered = 0, "", None
+        if plan.source is None:
+            return
+        digest = digest_of(plan.source)
+        words = declined(self._home, digest)
+        if words or is_newest:
+            self._seen, self.refused = digest, words
+            self._answered = Asked(digest, frozenset(plan.without))
+            self._due_at_s = math.inf
 
     def tick(self, plan: Plan, closed: Collection[str], now_s: float) -> bool:
         """Begin what is due. True when another plan may lie in the home."""

@@ -90,10 +90,11 @@ class Supervisor:
                 f"{record.name} (pid {record.keeper.pid}) is ours and none of this version's engines: it is ended"
             )
             record.keeper.tell(signal.SIGTERM)
-        self._accept(self._plan, is_newest=not self._reign.is_succession)
+        self._accept(self._plan)
+        self._replans.accept(self._plan, is_newest=not self._reign.is_succession)
         return next((each for each in found if each.name == "router"), None)
 
-    def _accept(self, plan: Plan, is_newest: bool = True, again: bool = False) -> None:
+    def _accept(self, plan: Plan, again: bool = False) -> None:
         """This is the plan from now on."""
         self._plan = plan
         self._maker.lock = plan.source.lock if plan.source else ""
@@ -101,7 +102,6 @@ class Supervisor:
         self._crew.want(plan.engines, again)
         self._router.want(plan)
         self._externals.change(plan.externals)
-        self._replans.accept(plan, is_newest)
 
     async def _publish_until(self, tasks: dict[str, asyncio.Task[None]]) -> None:
         """Tick until asked to stop, or until nobody can find us any more."""
@@ -149,7 +149,9 @@ class Supervisor:
             self._say("plan.json cannot be read: what runs stays as it is")
             return
         self._say("a new plan is carried out" if plan != self._plan else "the plan is the same")
-        self._accept(plan, again=again)
+        self._accept(plan, again)
+        if again:
+            self._replans.accept(plan)
 
     async def _see_to_feed(self) -> None:
         """A socket that somebody removed is made anew: routers look for it by name."""

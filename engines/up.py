@@ -21,12 +21,13 @@ from engines.foreign import foreign_bytes, wait_given_back
 from engines.gpus.nvml import read_gpus
 from engines.life.change import changes
 from engines.pip import Progress
-from engines.plan import Plan
+from engines.plan import Plan, Source
 from engines.planning import startable
 from engines.processes.process import ProcessId, read_records
 from engines.progress import Show
 from engines.reign import environment, is_of_this_version, supervisor_command
-from engines.replanning import only_planner, write_plan
+from engines.replanning import decline, only_planner, write_plan
+from engines.replans import digest_of
 from engines.routerlife import has_environment, named_variables
 from engines.snapshot import GpuState, Snapshot
 from engines.stack import Asked, Stack, check_router, read_stack
@@ -45,6 +46,7 @@ def bring_up(asked: Asked, at: Path, show: Show) -> tuple[Plan, Snapshot]:
     runs, and nothing else that was started here.
     """
     show.say("reading stack.toml and models.lock")
+    digest = digest_of(Source(str(asked.config), str(asked.lock)))
     stack = read_stack(asked)
     home.make_home(at)
     show.say("waiting for another `spillway up` to end")
@@ -55,7 +57,7 @@ def bring_up(asked: Asked, at: Path, show: Show) -> tuple[Plan, Snapshot]:
         is_same = plan is not None and plan.fingerprint == stack.fingerprint
         if plan and is_same and running and _is_current(running, stack, at) and not _stands_still(at, show):
             return plan, _wait_for_running(running, plan, at, show)
-        return _change(stack, at, show)
+        return _change(stack, digest, at, show)
 
 
 def _is_current(running: ProcessId, stack: Stack, at: Path) -> bool:
@@ -115,7 +117,7 @@ def _start_anew(stack: Stack, at: Path, show: Show) -> tuple[Plan, Snapshot]:
         raise
 
 
-def _change(stack: Stack, at: Path, show: Show) -> tuple[Plan, Snapshot]:
+def _change(stack: Stack, digest: str, at: Path, show: Show) -> tuple[Plan, Snapshot]:
     """Beside what runs."""
     show.say("checking the router's tables")
     router = check_router(stack.asked.config)
@@ -131,8 +133,9 @@ def _change(stack: Stack, at: Path, show: Show) -> tuple[Plan, Snapshot]:
         write_plan(at, plan.to_json())
         after = _hand_on(stack, at, show)
         return plan, wait_until_served(plan, at, show, after)
-    except BaseException:
-        _take_back(before, at, show)
+    except BaseException as error:
+        # An interrupted change may be tried again, one that failed is not, before the files change.
+        _take_back(before, at, show, (digest, str(error)) if isinstance(error, UpError) else None)
         raise
 
 
@@ -169,21 +172,22 @@ def _tell(running: ProcessId, at: Path) -> int:
     return snapshot.sequence + HEED_SNAPSHOTS if snapshot else 0
 
 
-def _take_back(before: Plan | None, at: Path, show: Show) -> None:
+def _take_back(before: Plan | None, at: Path, show: Show, failed: tuple[str, str] | None) -> None:
     """What could not be changed goes on as it was. If even that fails it is only noted, because the reason why we are
-    here is what the user must know."""
-    if before is None:
-        return
+    here is what the user must know. `failed`: what files of which content led to."""
     try:
-        write_plan(at, before.to_json())
+        if before is not None:
+            write_plan(at, before.to_json())
+        if failed is not None:
+            decline(at, *failed)
         if running := home.running_supervisor(at):
             running.tell(signal.SIGHUP)
         else:
             _start_supervisor(at, None)
     except (OSError, UpError) as error:
         show.note(f"What ran before cannot be told to go on: {error}")
-        return
-    show.note("The change cannot run; what ran before goes on (`spillway status`).")
+    else:
+        show.note("The change cannot run; what ran before goes on (`spillway status`).")
 
 
 def install(runtime: runtimes.Runtime, show: Show) -> None:

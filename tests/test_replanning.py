@@ -17,8 +17,8 @@ import pytest
 from engines.errand import Ended, run_errand
 from engines.home import last_plan, make_home, plan_path
 from engines.plan import Plan, Source
-from engines.replanning import BUSY, REFUSED, PlannerBusyError, only_planner, write_plan
-from engines.replans import FIRST_WAIT_S, LOOK_EVERY_S, Replans
+from engines.replanning import BUSY, REFUSED, PlannerBusyError, decline, only_planner, write_plan
+from engines.replans import FIRST_WAIT_S, LOOK_EVERY_S, Replans, digest_of
 from engines.runtime import MARKER, runtime
 from tests.stacks import Place, place_in
 from tests.supervised import engine_plan, plan_of
@@ -119,7 +119,7 @@ class Watched:
         monkeypatch.setattr("engines.replans.run_errand", self._run)
         self.said: list[str] = []
         self.replans = Replans(folder, set(), self.said.append)
-        self.replans.accept(self.plan)
+        self.replans.accept(self.plan, is_newest=True)
 
     async def _run(self, words: list[str], spared: set[int], tell: Callable[[str], None]) -> Ended:
         self.asked.append(words)
@@ -201,8 +201,32 @@ async def test_a_gpu_in_quarantine_is_planned_without_and_with_again(watched: Wa
 
 async def test_a_plan_of_an_earlier_supervisor_is_checked_once(watched: Watched, tmp_path: Path) -> None:
     replans = watched.replans = Replans(tmp_path, set(), print)
-    replans.accept(watched.plan, is_newest=False)
+    replans.accept(watched.plan)
     assert await watched.wait(60) == 1
+
+
+async def test_an_edit_while_the_one_before_is_carried_out_is_not_lost(watched: Watched) -> None:
+    watched.config.write_text("two")
+    assert await watched.wait(4) == 1
+    watched.config.write_text("three")
+    assert await watched.wait(4) == 1
+
+
+async def test_files_are_looked_at_again_after_somebody_else_has_planned(watched: Watched) -> None:
+    watched.config.write_text("two")
+    watched.replans.accept(watched.plan)
+    watched.config.write_text("one")
+    assert await watched.wait(4) == 1
+
+
+async def test_what_up_has_tried_in_vain_is_told_and_not_tried_again(watched: Watched, tmp_path: Path) -> None:
+    watched.config.write_text("two")
+    assert watched.plan.source
+    decline(tmp_path, digest_of(watched.plan.source), "engine one failed")
+    watched.replans.accept(watched.plan)
+    assert (await watched.wait(600), watched.asked, watched.replans.refused) == (0, [], "engine one failed")
+    watched.config.write_text("three")
+    assert (await watched.wait(4), watched.replans.refused) == (1, "")
 
 
 async def test_an_errand_is_spared_while_it_runs_and_tells_line_by_line() -> None:

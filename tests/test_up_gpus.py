@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import pytest
 from benchmarks.double.nvml_double import GIB, LIB_RM_VERSION_MISMATCH, Double, DoubleGpu, Foreign
 from engines.feed import follow
 from engines.home import plan_path, running_supervisor
-from engines.processes.process import Record, read_records
+from engines.processes.process import ProcessId, Record, read_records
 from engines.runtime import MARKER, runtime
-from engines.snapshot import EngineState, Snapshot
+from engines.snapshot import EngineState, GpuState, Snapshot
 from tests.stacks import SPILLWAY, Place, place_in
 from tests.supervised import LIMIT_S, STAND_IN, kill
 
@@ -52,6 +53,11 @@ class Stack:
             assert time.monotonic() < deadline_s, f"never as wanted; last: {snapshot}"
         raise AssertionError("the supervisor has ended")
 
+    def supervisor(self) -> ProcessId:
+        found = running_supervisor(self.place.home)
+        assert found
+        return found
+
     def record(self, name: str) -> Record:
         return next(record for record in read_records(self.place.home) if record.name == name)
 
@@ -73,8 +79,14 @@ class Stack:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    double = Double(tmp_path / "nvml", [DoubleGpu(total_bytes=24 * GIB, reserved_bytes=0)])
-    place = place_in(tmp_path, {"SPILLWAY_RUNTIMES": str(tmp_path / "runtimes"), **double.env})
+    with stack_on(tmp_path, DoubleGpu(total_bytes=24 * GIB, reserved_bytes=0)) as made:
+        yield made
+
+
+@contextmanager
+def stack_on(folder: Path, *cards: DoubleGpu) -> Iterator[Stack]:
+    double = Double(folder / "nvml", list(cards))
+    place = place_in(folder, {"SPILLWAY_RUNTIMES": str(folder / "runtimes"), **double.env})
     root = runtime("vllm", place.variables).root
     (root / "bin").mkdir(parents=True)
     (root / MARKER).touch()
@@ -96,50 +108,56 @@ def gives_back(double: Double, line: str) -> bool:
 def test_a_changed_engine_takes_the_place_of_the_one_that_fills_the_card(stack: Stack) -> None:
     stack.up(4096)
     before, router = running_supervisor(stack.place.home), stack.record("router").child
-    engine = stack.place.engine()
+    first = stack.place.engine()
     assert "the change replaces smoke." in stack.up(2048)
-    assert running_supervisor(stack.place.home) == before
-    assert stack.record("router").child == router
-    assert stack.place.engine().pid not in (None, engine.pid)
+    second = stack.place.engine()
+    assert second.pid not in (None, first.pid)
+    stack.write(4096)
+    stack.until(lambda seen: seen.engines[0].context_tokens == 4096 and seen.engines[0].state is EngineState.READY)
+    stack.check(4096)
+    assert (running_supervisor(stack.place.home), stack.record("router").child) == (before, router)
 
 
-def test_an_edit_takes_effect_by_itself(stack: Stack) -> None:
-    stack.up(4096)
-    stack.write(2048)
-    stack.until(lambda seen: seen.engines[0].context_tokens == 2048 and seen.engines[0].state is EngineState.READY)
-    stack.check(2048)
-
-
-def test_an_edit_that_cannot_be_planned_is_refused_until_it_is_taken_back(stack: Stack) -> None:
+def test_an_edit_that_cannot_run_is_refused_until_it_is_taken_back(stack: Stack) -> None:
     stack.up(4096)
     before = stack.place.engine()
     stack.write(4096, "\n[gpus]\nreserve_gib = 23.5\n")
-    refused = stack.until(lambda seen: bool(seen.refused)).refused
-    assert "[models.smoke] needs" in refused
+    assert "[models.smoke] needs" in stack.until(lambda seen: bool(seen.refused)).refused
     stack.write(4096)
     after = stack.until(lambda seen: not seen.refused)
     assert (after.engines[0].pid, after.engines[0].restarts) == (before.pid, 0)
 
 
-def test_a_new_key_is_brought_by_another_supervisor_that_leaves_the_engine_alone(stack: Stack) -> None:
+def test_a_new_key_or_a_dead_supervisor_brings_another_one_and_leaves_the_engine_alone(stack: Stack) -> None:
     stack.up(4096)
-    before, router = running_supervisor(stack.place.home), stack.record("router").child
-    engine = stack.place.engine()
+    before, router, engine = stack.supervisor(), stack.record("router").child, stack.place.engine()
     said = stack.place.run("up", "--config", str(stack.place.config), OPENAI_API_KEY="sk-new")
     assert (said.returncode, "another supervisor takes over" in said.stdout) == (0, True), said.stdout
     after = stack.place.engine()
     assert (after.pid, after.restarts, after.is_adopted) == (engine.pid, 0, True)
-    assert running_supervisor(stack.place.home) not in (None, before)
+    assert stack.supervisor() != before
     assert stack.record("router").child not in (None, router)
-
-
-def test_up_beside_engines_whose_supervisor_is_dead_finds_one_that_took_over(stack: Stack) -> None:
-    stack.up(4096)
-    supervisor, engine = running_supervisor(stack.place.home), stack.place.engine()
-    assert supervisor
-    kill(supervisor)
-    stack.up(4096)
+    kill(stack.supervisor())
+    said = stack.place.run("up", "--config", str(stack.place.config), OPENAI_API_KEY="sk-new")
+    assert said.returncode == 0, said.stdout
     assert (stack.place.engine().pid, stack.place.engine().restarts) == (engine.pid, 0)
+
+
+def test_a_card_that_fails_is_done_without_until_a_human_has_seen_to_it(tmp_path: Path) -> None:
+    cards = [DoubleGpu(uuid, total_bytes=24 * GIB, reserved_bytes=0) for uuid in ("GPU-a", "GPU-b")]
+    with stack_on(tmp_path, *cards) as stack:
+        stack.up(4096)
+        device = stack.place.engine().device
+        stack.double.lose([card.uuid for card in cards].index(device))
+        moved = stack.until(lambda seen: is_ready_elsewhere(seen, device))
+        states = {gpu.uuid: gpu.state for gpu in moved.gpus}
+        assert states[device] is GpuState.QUARANTINED
+        assert states[moved.engines[0].device] is GpuState.OK
+        assert f"GPU {device} is quarantined: it " in (stack.place.home / "logs" / "supervisor.log").read_text()
+
+
+def is_ready_elsewhere(seen: Snapshot, device: str) -> bool:
+    return any(view.state is EngineState.READY and view.device != device for view in seen.engines)
 
 
 def test_in_a_container_too_which_knows_our_processes_by_other_pids(stack: Stack) -> None:
