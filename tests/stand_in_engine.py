@@ -40,7 +40,7 @@ SHUTDOWN_S = 10.0
 class Behaviour:
     """What it does, changed by the keys of a JSON object sent to /stand-in. `token_s`: how long each token takes;
     `prefill_s`: how long the first one takes in addition; `is_frozen`: no token is made any more, while its pages still
-    answer; `is_sick`: /health says 503."""
+    answer; `is_sick`: /health says 503. The lines of `say` go to the log."""
 
     token_s: float = 0.0
     prefill_s: float = 0.0
@@ -77,7 +77,10 @@ class Answers(BaseHTTPRequestHandler):
             STATE.is_asleep = route == "/sleep"
             self._send("{}")
         elif route == "/stand-in":
-            for key, value in json.loads(body).items():
+            changes = json.loads(body)
+            for line in changes.pop("say", []):
+                print(line, flush=True)
+            for key, value in changes.items():
                 setattr(STATE, key, value)
             self._send("{}")
         else:

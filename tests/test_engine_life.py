@@ -116,11 +116,21 @@ async def test_what_hangs_is_found_within_ten_seconds_and_a_long_prefill_is_left
     assert (slow.state, slow.view().pid, slow.view().restarts) == (EngineState.READY, pids[slow], 0)
 
 
-async def test_an_engine_that_calls_itself_dead_is_ended_within_seconds(stage: Bench) -> None:
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ([], "its engine core died, and its server was stopped"),
+        (["KV cache size: 10 tokens", "torch.OutOfMemoryError: CUDA out of memory."], "GPU ran out of memory"),
+    ],
+    ids=["without a word", "with a cause in its log"],
+)
+async def test_an_engine_that_calls_itself_dead_is_ended_at_once(stage: Bench, said: list[str], cause: str) -> None:
     engine = stage.start(real("one"))
     first = await stage.ready(engine)
-    await behave(first.url, is_sick=True, is_frozen=True)
+    await behave(first.url, is_sick=True, is_frozen=True, say=said)
     await stage.until(engine, lambda view: view.state is EngineState.FAILED, limit_s=6.0)
+    await stage.until(engine, lambda view: view.pid is None)
+    assert cause in (engine.view().last_error or "")
 
 
 async def test_files_are_fetched_before_each_launch_and_a_failure_is_tried_again(stage: Bench) -> None:

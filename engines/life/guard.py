@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 from engines.life import heartbeat
-from engines.life.heartbeat import CPU_TOKENS_PER_S, GPU_TOKENS_PER_S, Beat, Limits, Look, Suspicion
+from engines.life.heartbeat import CPU_TOKENS_PER_S, GPU_TOKENS_PER_S, Beat, Limits, Look, Sign, Suspicion
 from engines.life.run import Run
 from engines.life.site import Site
 from engines.starting import failure
@@ -63,7 +63,8 @@ class Guard:
         if canary.result():
             return heartbeat.proved(found, time.monotonic())
         if heartbeat.is_hung(suspected, found):
-            self._run.condemn(failure.hung(suspected.why))
+            is_dead = suspected.sign is Sign.SICK
+            self._run.condemn(failure.dead() if is_dead else failure.hung(suspected.why))
         return found
 
     async def _look(self, before: Beat | None) -> Look:

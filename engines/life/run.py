@@ -20,6 +20,7 @@ from engines.processes.record import Record
 from engines.starting.failure import Failure, classify
 from engines.starting.gate import Device
 from engines.starting.launch import launch, log_path
+from engines.starting.symptoms.symptom import Trouble
 
 # The root cause of a failed start stands hundreds of lines above the end: every worker and every parent adds its own.
 START_LINES = 4000
@@ -90,7 +91,15 @@ class Run:
             remove_tree(self.kept.orders.scratch)
         while lines := self._tail.new_lines():
             self.recent.extend(lines)
-        return self.verdict or classify(self.recent, how_ended(code))
+        return self._cause(how_ended(code))
+
+    def _cause(self, ended: str) -> Failure:
+        """Of one that died before we ended it, its log knows more than we saw."""
+        told = classify(self.recent, ended)
+        says_nothing = told.trouble in (Trouble.UNKNOWN, Trouble.KILLED)
+        if self.verdict is None or (self.verdict.trouble is Trouble.CORE and not says_nothing):
+            return told
+        return self.verdict
 
     def forget_start(self) -> None:
         """It serves: what it said until now ends it no more."""

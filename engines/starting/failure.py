@@ -140,6 +140,17 @@ def hung(why: str) -> Failure:
     )
 
 
+def dead() -> Failure:
+    """An engine whose server goes on without it. What its log tells comes first; this is for where that is nothing."""
+    return Failure(
+        Trouble.CORE,
+        Kind.RETRY_SAME,
+        "its engine core died, and its server was stopped",
+        "Nothing: it is started again. If this repeats, look at the end of its log and the kernel log (`dmesg`).",
+        "stopped by Spillway",
+    )
+
+
 def stranger(why: str) -> Failure:
     """An engine whose port another program has taken."""
     return Failure(

@@ -43,6 +43,7 @@ class Trouble(StrEnum):
     KILLED = "killed"
     HOST_OOM = "host oom"
     HANG = "hang"
+    CORE = "core"
     FETCH = "fetch"
     UNKNOWN = "unknown"
 
