@@ -13,12 +13,13 @@ from benchmarks.night.signs import another_supervisor, as_before, both, disturbe
 REAL = Scenery(Engines.REAL)
 PAIR = Scenery(Engines.REAL, tensor_parallel=2)
 FAKE = {Engines.FAKE: Scenery(Engines.FAKE)}
-DEATH = Aims(found_s=2.0, away_s=1.0, back_s=60.0)
+# Back: whenever its start has ended, which takes vLLM half a minute on two idle cores.
+DEATH = Aims(found_s=2.0, away_s=1.0, back_s=120.0)
 # vLLM's server notices by itself that what computes for it is gone, and takes its time to end.
-INNER_DEATH = Aims(found_s=10.0, away_s=1.0, back_s=60.0)
+INNER_DEATH = Aims(found_s=10.0, away_s=1.0, back_s=120.0)
 # Ten seconds, and what the prompts that wait may rightly take: 25 tokens a second is what every processor is trusted
 # with, until a longer prompt has shown how fast it is.
-HANG = Aims(found_s=10.0, reading_tokens_per_s=25.0, away_s=5.0, back_s=80.0)
+HANG = Aims(found_s=10.0, reading_tokens_per_s=25.0, away_s=5.0, back_s=120.0)
 
 
 async def kill_server(night: Night) -> None:
