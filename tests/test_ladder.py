@@ -1,5 +1,6 @@
 """Another try after a failed start: what is changed, in which order, and when it ends."""
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import strategies as any_of
 
 from engines.memory.shape import Shape
 from engines.plan import EnginePlan
-from engines.starting.failure import Failure
-from engines.starting.ladder import SAME_TRIES, GiveUp, changes, next_try
+from engines.starting.failure import Failure, cannot_start, not_fetched
+from engines.starting.ladder import MOST_CRASHES, SAME_TRIES, GiveUp, changes, crash_loop, next_try
 from engines.starting.symptoms.symptom import Kind, Trouble
 from tests.supervised import engine_plan
 
@@ -84,6 +85,21 @@ def test_the_same_is_tried_again_but_not_for_ever(trouble: Trouble) -> None:
     assert set(said[:-1]) == {""}
     assert len(said) == (SAME_TRIES.get(trouble) or 5)
     assert f"It failed {len(said)} times in a row." in said[-1]
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [cannot_start(OSError(errno.ENOSPC, "No space left on device")), not_fetched("the hub does not answer")],
+    ids=["no process", "no files"],
+)
+def test_what_lies_outside_and_passes_is_tried_for_ever(passing: Failure) -> None:
+    assert next_try(ON_GPU, ON_GPU, passing, 1000) == ON_GPU
+    assert passing.words().endswith("(not started). It is tried again and again.")
+
+
+def test_an_engine_that_ends_soon_again_and_again_is_given_up() -> None:
+    assert crash_loop(failed(Trouble.KILLED), MOST_CRASHES) is None
+    assert crash_loop(failed(Trouble.KILLED), MOST_CRASHES + 1) is not None
 
 
 def test_an_unchanged_engine_has_no_changes() -> None:

@@ -125,8 +125,9 @@ def not_started(why: str) -> Failure:
 
 
 def cannot_start(error: OSError) -> Failure:
-    """An engine for which the machine gives no process."""
-    return Failure(Trouble.UNKNOWN, Kind.RETRY_SAME, f"it cannot be started: {error}", "", "not started")
+    """An engine for which the machine gives no process: too many of them, a full disk. Both pass."""
+    why = f"it cannot be started: {error}"
+    return Failure(Trouble.LAUNCH, Kind.RETRY_SAME, why, "It is tried again and again.", "not started")
 
 
 def hung(why: str) -> Failure:

@@ -27,12 +27,12 @@ SAME_TRIES: Mapping[Trouble, int | None] = {
     Trouble.SHARE_NOT_FREE: None,
     Trouble.DISK: None,
     Trouble.FETCH: None,
+    Trouble.LAUNCH: None,
     Trouble.UNKNOWN: 3,
     Trouble.HANG: 3,
     Trouble.FABRIC: 3,
     Trouble.GPU_FAULT: 3,
     Trouble.HOST_MEMORY: 3,
-    Trouble.HOST_OOM: 3,
     Trouble.OUT_OF_MEMORY_LOADING: 3,
 }
 USUAL_TRIES = 5

@@ -44,6 +44,7 @@ class Trouble(StrEnum):
     HOST_OOM = "host oom"
     HANG = "hang"
     CORE = "core"
+    LAUNCH = "launch"
     FETCH = "fetch"
     UNKNOWN = "unknown"
 
