@@ -102,6 +102,16 @@ def test_where_nothing_may_happen_any_restlessness_is_a_miss() -> None:
     assert row(replace(calm, back_s=None), quiet).misses == ("home does not answer any more",)
 
 
+def test_a_hang_may_take_what_those_who_wait_may_take_to_be_read() -> None:
+    aims = replace(AIMS, found_s=10.0, reading_tokens_per_s=24.0)
+    waiting = [replace(visit(), started_s=11.0, first_s=None, ended_s=26.0) for _ in range(6)]
+    late = replace(with_visits(*waiting), found_s=15.0)
+    assert row(late, aims).found_aim_s == pytest.approx(16.0)
+    assert row(late, aims).is_kept
+    assert row(replace(late, found_s=17.0), aims).misses == ("found after 17.0 s, not 16 s",)
+    assert row(replace(late, visits=GOOD.visits), aims).misses == ("found after 15.0 s, not 10 s",)
+
+
 def test_what_a_stack_leaves_behind_is_a_row_of_its_own() -> None:
     assert end_row("fake", (), "", 1.0).is_kept
     left = end_row("fake", ("port 4000", "a", "b", "c"), "", 1.0)

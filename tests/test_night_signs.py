@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.night import signs
+from benchmarks.night.course import course
 from benchmarks.night.scenery import MODEL, SECOND, Engines, Scenery, Table, lock_text, stack_text
+from benchmarks.night.witness import Sight
 from engines.snapshot import EngineState, EngineView, GpuState, GpuView, HostView, Snapshot
 
 SMOKE = EngineView(MODEL, MODEL, "vllm", EngineState.READY, "http://e", "GPU-a", 4096, 100, 5.0, 0, None, None)
@@ -58,6 +60,18 @@ def test_a_gpu_in_trouble_and_another_supervisor_are_seen() -> None:
     assert signs.another_supervisor(BEFORE, replace(BEFORE, supervisor_pid=8))
     assert signs.ready(MODEL)(BEFORE, BEFORE)
     assert not signs.ready(MODEL, SECOND)(BEFORE, BEFORE)
+
+
+def test_the_course_tells_each_change_once_and_when() -> None:
+    failed = now(replace(SMOKE, state=EngineState.FAILED, pid=None, last_error="killed"))
+    sights = [Sight(8.0, BEFORE), Sight(9.0, BEFORE), Sight(10.5, failed), Sight(12.0, now())]
+    told = course(sights, 10.0)
+    assert [line for line in told if "smoke" in line] == [
+        "-2.00 s smoke: ready, pid 100, restart 0",
+        "+0.50 s smoke: failed, pid None, restart 0, killed",
+        "+2.00 s smoke: gone",
+    ]
+    assert len(told) == 5
 
 
 def test_a_stage_s_stack_says_who_may_spill() -> None:
