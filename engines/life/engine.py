@@ -219,9 +219,8 @@ class Engine:
         try:
             if self._wishes.is_wanted:
                 await until_said(self._wishes, run, guard, reading)
-            for task in (guard, reading):
-                if task.done():
-                    task.result()
+            for broken in [task for task in (guard, reading) if task.done()]:
+                broken.result()
             if run.is_over:
                 await self._finish(run, is_asked=False)
             elif not self._wishes.is_wanted:
@@ -248,6 +247,7 @@ class Engine:
         self._course.say("handing its memory over")
         if not await asleep(run, self._devices):
             return False
+        self._holding = None
         self._course.say("", Event.SLEEP)
         return True
 
