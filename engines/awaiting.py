@@ -30,6 +30,10 @@ class UpError(Exception):
         return "\n".join([str(self), *(["", f"Last lines of {self.log}:", *lines] if lines else [])])
 
 
+class ChangeRefusedError(UpError):
+    """What is wanted does not run, and what ran before does."""
+
+
 def wait_until_served(plan: Plan, at: Path, show: Show, after: int = 0) -> Snapshot:
     """Follow the feed until every engine serves as planned and the router answers; what was published before the number
     `after` does not count. Raises UpError with the cause."""
@@ -87,7 +91,7 @@ def _raise_failure(snapshot: Snapshot, plan: Plan, at: Path) -> None:
     can mend, or that fails alike again and again, is not."""
     if snapshot.refused:
         found = next((view.name for view in _views(snapshot, plan) if f"engine {view.name} " in snapshot.refused), None)
-        raise UpError(snapshot.refused, _log_of(at, found or "supervisor"))
+        raise ChangeRefusedError(snapshot.refused, _log_of(at, found or "supervisor"))
     for engine in _views(snapshot, plan):
         is_hopeless = engine.is_final or engine.failed_starts >= FAILED_STARTS
         if engine.is_final or (engine.state is EngineState.FAILED and is_hopeless):

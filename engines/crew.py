@@ -274,10 +274,10 @@ class Crew:
         return Member(plan, instance, self._doors.make, self._doors.say, self._doors.record)
 
     def _free_instance(self, name: str) -> str:
-        """Log and record are called by instance, so no two that live may share one."""
+        """Log and record are called by instance, so no two that live may share one, be they ours or not."""
         taken = {each.instance for each in (*self._members(), *self._leaving)}
         names = (name if number == 1 else f"{name}~{number}" for number in count(1))
-        return next(each for each in names if each not in taken)
+        return next(each for each in names if each not in taken and self._doors.record(each) is None)
 
     def _dismiss(self, member: Member | None) -> None:
         if member:

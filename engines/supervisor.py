@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from engines.crew import Crew, Doors
@@ -34,6 +35,7 @@ from engines.snapshot import FEED_NAME, EngineState, EngineView, Snapshot
 from engines.ward import Ward
 
 TICK_S = 0.25
+FAULTS_KNOWN = 20
 LOG_BYTES = 4 * 2**20
 
 
@@ -46,7 +48,7 @@ class Supervisor:
         self._stopping, self._woken = asyncio.Event(), asyncio.Event()
         self._has_news = False
         self._sequence = 0
-        self._fault = ""
+        self._faults: deque[str] = deque(maxlen=FAULTS_KNOWN)
         self._keepers: set[int] = set()
         self._states: dict[str, EngineState] = {}
         self._feed = Feed(self._home)
@@ -112,8 +114,8 @@ class Supervisor:
             self._woken.clear()
             await self._see_to_feed()
             self._see_to_tasks(tasks)
-            self._guarded(lambda: self._step(time.monotonic()))
-            self._guarded(self._publish)
+            for step in (self._heed, self._ward.judge, self._replan, self._man, self._publish):
+                self._guarded(step)
             await pause(self._woken, TICK_S)
 
     def _guarded(self, step: Callable[[], None]) -> None:
@@ -124,23 +126,25 @@ class Supervisor:
             self._tell_once(f"a step of the supervisor broke.\n{traceback.format_exc()}")
 
     def _tell_once(self, fault: str) -> None:
-        if fault != self._fault:
+        if fault not in self._faults:
+            self._faults.append(fault)
             self._say(fault)
-        self._fault = fault
 
-    def _step(self, now_s: float) -> None:
-        """Everything that is decided at a tick."""
+    def _heed(self) -> None:
+        """What others have told us."""
         if not self._reign.has_record and not self._reign.keep_record():
             self._stop()
         if self._has_news:
             self._has_news = False
             self._read_plan(again=True)
-        self._ward.judge(now_s)
-        closed = self._ward.closed()
-        if self._replans.tick(self._plan, closed, now_s):
+
+    def _replan(self) -> None:
+        if self._replans.tick(self._plan, self._ward.closed(), time.monotonic()):
             self._read_plan(again=False)
-        self._crew.quarantine(closed)
-        self._crew.tick(self._feed.take_wanted(), now_s)
+
+    def _man(self) -> None:
+        self._crew.quarantine(self._ward.closed())
+        self._crew.tick(self._feed.take_wanted(), time.monotonic())
 
     def _read_plan(self, again: bool) -> None:
         """One that cannot be read changes nothing."""
@@ -202,7 +206,7 @@ class Supervisor:
                 supervisor_pid=os.getpid(),
                 engines=views,
                 models=self._plan.models,
-                gpus=self._ward.views(time.monotonic()),
+                gpus=self._ward.views(),
                 host=read_host(),
                 refused=" ".join(filter(None, (self._replans.refused, self._crew.refused))),
                 busy=self._crew.busy,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from engines import door, home
 from engines import runtime as runtimes
-from engines.awaiting import UpError, wait_until_served
+from engines.awaiting import ChangeRefusedError, UpError, wait_until_served
 from engines.feed import FeedError, follow
 from engines.fetching import ensure_files
 from engines.foreign import foreign_bytes, wait_given_back
@@ -87,6 +87,8 @@ def _snapshot(at: Path) -> Snapshot | None:
 def _wait_for_running(running: ProcessId, plan: Plan, at: Path, show: Show) -> Snapshot:
     try:
         return wait_until_served(plan, at, show, _tell(running, at))
+    except ChangeRefusedError:
+        raise
     except UpError as error:
         hint = "It was started earlier and goes on trying; `spillway down` ends that."
         raise UpError(f"{error} {hint}", error.log) from error

@@ -51,14 +51,14 @@ class Ward:
         else:
             self._unreturned.pop(uuid, None)
 
-    def judge(self, now_s: float) -> None:
+    def judge(self) -> None:
         """What is wrong now, by what has been told since this was asked last."""
         if self.watch is None or self._events is None:
             return
         reading = self.watch.latest()
         before, self._troubles = (
             self._troubles,
-            judged(self._troubles, reading, self._events.take(), self._unreturned, now_s),
+            judged(self._troubles, reading, self._events.take(), self._unreturned, time.monotonic()),
         )
         for uuid, trouble in self._troubles.items():
             was = before[uuid].state if uuid in before else GpuState.OK
@@ -76,9 +76,11 @@ class Ward:
         """What an engine on these GPUs is worth beside its like."""
         return weight(self._troubles, uuids)
 
-    def views(self, now_s: float) -> tuple[GpuView, ...]:
+    def views(self) -> tuple[GpuView, ...]:
         """As a Snapshot tells them. Never waits for the driver."""
-        return views_of(self.watch.latest(), self._troubles, self._strangers, now_s) if self.watch else ()
+        if self.watch is None:
+            return ()
+        return views_of(self.watch.latest(), self._troubles, self._strangers, time.monotonic())
 
     def free_bytes(self) -> dict[str, int]:
         """By device what nobody has taken. A GPU that the driver tells nothing of is not in it."""
