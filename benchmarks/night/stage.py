@@ -34,8 +34,8 @@ CLOUD_OPTIONS = ("--ttft-s", "0.1", "--ttft-jitter", "0.1", "--tokens-per-s", "4
 GPUS = (DoubleGpu("GPU-a"), DoubleGpu("GPU-b", pci_address="00000000:65:00.0"))
 # A start that does nothing for this long hangs. The fake one sleeps for a moment only, vLLM always works.
 QUIET_S = 8.0
-UP_S = 120.0
-FAKE_UP_S = 40.0
+UP_S = 300.0
+FAKE_UP_S = 60.0
 DOWN_S = 150.0
 SHOWN_CHARS = 2000
 HELD_BYTES = 20 * GIB

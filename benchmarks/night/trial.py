@@ -40,7 +40,7 @@ async def tried(case: Case, stage: Stage, known: Mapping[int, str]) -> Evidence:
         night = Night(stage, witness, visitors)
         ready_s = await witness.until(lambda now: all_ready(now, now), began_s, READY_S)
         if ready_s is None:
-            return _nothing(f"the stack was not ready for it after {READY_S:g} s", began_s)
+            return untried(f"the stack was not ready for it after {READY_S:g} s", began_s)
         # A router that the fault before has ended is there, but has not loaded all that it needs for the cloud.
         await asyncio.to_thread(settled, stage.url)
         before = witness.latest()
@@ -144,6 +144,7 @@ async def _strays(stage: Stage) -> tuple[str, ...]:
     return found
 
 
-def _nothing(failure: str, began_s: float) -> Evidence:
+def untried(failure: str, began_s: float) -> Evidence:
+    """Of a fault that could not be tried."""
     nothing = Evidence((), began_s, None, None, None, 0, (), ())
     return replace(nothing, failure=failure, seconds=time.monotonic() - began_s)

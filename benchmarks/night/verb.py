@@ -22,7 +22,7 @@ from benchmarks.night.scenery import Engines
 from benchmarks.night.stage import Stage, staged
 from benchmarks.night.suite import Act, acts, chosen
 from benchmarks.night.table import markdown, missed, shown, to_json
-from benchmarks.night.trial import tried
+from benchmarks.night.trial import tried, untried
 from benchmarks.night.visit import of_fake
 from benchmarks.night.visitors import PROMPTS, TOKENS, learned
 from benchmarks.report.origin import machine_of
@@ -81,6 +81,8 @@ def played(act: Act, say: Say) -> list[Row]:
             began_s = time.monotonic()
     except ValueError as error:
         failure = str(error)
+    for case in act.cases[len(rows) :]:
+        rows.append(row_of(case, untried("there was no stack for it", began_s), words))
     end = end_row(words, stage.left if stage else (), failure, time.monotonic() - began_s)
     say(_line(end))
     return [*rows, end]
