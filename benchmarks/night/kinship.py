@@ -23,6 +23,8 @@ ROUTER = "router"
 CORE = "VLLM::EngineCore"
 WORKER = "VLLM::Worker"
 START_FIELD = 19
+# Where they are found in most systems: alone, beside the older version.
+CONTROL_GROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 GONE_S = 10.0
 LOOK_S = 0.02
 
@@ -71,6 +73,7 @@ class Kin:
         self._home = home
         self._scratch: set[str] = set()
         self._segments: set[int] = set()
+        self._keepers: set[Process] = set()
 
     def records(self) -> dict[str, Record]:
         """By name; a torn record is left out."""
@@ -98,7 +101,9 @@ class Kin:
 
     def look(self) -> None:
         """Remember what is theirs now, so that it can be missed when they are gone."""
-        self._scratch |= {record.scratch for record in self.records().values() if record.scratch}
+        records = self.records().values()
+        self._scratch |= {record.scratch for record in records if record.scratch}
+        self._keepers |= {record.keeper for record in records}
         self._segments |= _mapped(self.members())
 
     def members(self) -> set[int]:
@@ -129,6 +134,7 @@ class Kin:
             *(f"record {name}" for name in ends),
             *(f"folder {folder}" for folder in folders),
             *(f"shared memory {name}" for name in _named(unused)),
+            *(f"control group {group}" for keeper in self._keepers if not keeper.lives() for group in _groups(keeper)),
         )
 
 
@@ -177,6 +183,12 @@ def _named(inodes: set[int]) -> list[str]:
     with suppress(OSError):
         return sorted(entry.name for entry in os.scandir("/dev/shm") if inodes and entry.inode() in inodes)
     return []
+
+
+def _groups(keeper: Process) -> list[str]:
+    """Control groups that a keeper made for its child: they are called after both, and after its pid."""
+    found = (Path(root).glob(f"spillway-*-{keeper.pid}") for root in CONTROL_GROUPS)
+    return [str(path) for paths in found for path in paths]
 
 
 def _title(pid: int) -> str:
