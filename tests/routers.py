@@ -68,9 +68,9 @@ def post(router: Router, body: bytes, path: str = CHAT, **headers: str) -> tuple
         return error.code, dict(error.headers), json.load(error)
 
 
-def until(holds: Callable[[], bool]) -> None:
+def until(holds: Callable[[], bool], limit_s: float = LONGEST_WAIT_S) -> None:
     """Ask until it holds. Every question is a request to a process, so this waits for that process, not for a clock."""
-    deadline_s = time.monotonic() + LONGEST_WAIT_S
+    deadline_s = time.monotonic() + limit_s
     while not holds():
         assert time.monotonic() < deadline_s, "it never came true"
 

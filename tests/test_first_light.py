@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import openai
@@ -18,8 +19,8 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from benchmarks.report import files
 from engines.door import read_status
-from engines.feed import follow
-from engines.processes.orphans import session_members, start_ticks
+from engines.feed import FeedError, follow
+from engines.processes.orphans import descendants, session_members, start_ticks
 from engines.processes.process import read_records
 from engines.snapshot import EngineState, EngineView, Load
 from tests.routers import KEY, cloud_table, until
@@ -155,6 +156,36 @@ def test_many_streams_at_once_all_arrive_whole(client: openai.OpenAI) -> None:
         assert set(users.map(ask, range(64))) == {"stop"}
 
 
+def test_a_killed_supervisor_is_followed_by_another_and_no_stream_notices(stack: Place, client: openai.OpenAI) -> None:
+    before = next(follow(stack.home))
+    tokens = iter(
+        client.chat.completions.create(
+            model="tier/bulk", messages=QUESTION, stream=True, max_tokens=2000, extra_body={"ignore_eos": True}
+        )
+    )
+    next(tokens)
+    os.kill(before.supervisor_pid, signal.SIGKILL)
+    assert list(tokens)[-1].choices[0].finish_reason == "length"
+    engine = engine_that_is_back(stack)
+    assert (engine.pid, engine.restarts, engine.is_adopted) == (before.engines[0].pid, 0, True)
+    assert next(follow(stack.home)).supervisor_pid != before.supervisor_pid
+
+
+def test_a_hung_engine_is_found_and_ended_and_who_waits_for_it_is_answered_elsewhere(
+    stack: Place, client: openai.OpenAI
+) -> None:
+    before = stack.engine()
+    assert before.pid
+    (core,) = [pid for pid in descendants(before.pid) if "EngineCor" in Path(f"/proc/{pid}/comm").read_text()]
+    os.kill(core, signal.SIGSTOP)
+    raw = client.chat.completions.with_raw_response.create(model="smoke", messages=QUESTION, max_tokens=5)
+    assert raw.headers["x-spillway-target"] == "cloud/stand-in"
+    assert raw.headers["x-spillway-reason"].startswith("fallback:")
+    until(lambda: stack.engine().state is not EngineState.READY)
+    assert engine_that_is_back(stack).restarts == before.restarts + 1
+    assert start_ticks(core) is None
+
+
 def test_a_killed_engine_breaks_its_streams_loudly_while_others_spill_until_it_is_back(
     stack: Place, client: openai.OpenAI
 ) -> None:
@@ -181,12 +212,15 @@ def test_a_killed_engine_breaks_its_streams_loudly_while_others_spill_until_it_i
 
 
 def engine_that_is_back(stack: Place) -> EngineView:
-    deadline_s = time.monotonic() + RESTART_S
-    for snapshot in follow(stack.home):
-        if snapshot.engines[0].state is EngineState.READY:
-            return snapshot.engines[0]
-        assert time.monotonic() < deadline_s, snapshot
-    raise AssertionError("the supervisor has ended")
+    found: list[EngineView] = []
+
+    def is_back() -> bool:
+        with suppress(FeedError):
+            found.append(stack.engine())
+        return bool(found) and found[-1].state is EngineState.READY
+
+    until(is_back, RESTART_S)
+    return found[-1]
 
 
 def place_of(client: openai.OpenAI) -> str:
