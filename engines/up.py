@@ -35,6 +35,9 @@ from engines.tables import read_toml
 
 FEED_WAIT_S = 20.0
 FEED_PAUSE_S = 0.05
+# A keeper that starts the next supervisor at the same moment needs no longer to write down that it has.
+RIVAL_S = 3.0
+HAND_ON_TRIES = 3
 # A Snapshot so many numbers after the one that was heard before a HUP shows what that has brought about.
 HEED_SNAPSHOTS = 3
 
@@ -158,13 +161,14 @@ def _closed_gpus(at: Path) -> tuple[str, ...]:
 def _hand_on(stack: Stack, at: Path, show: Show) -> int:
     """The plan to the supervisor that runs, or to one that takes its place without the engines noticing. The number of
     the first Snapshot that counts."""
-    running = home.running_supervisor(at)
-    if running and _is_current(running, stack, at):
-        return _tell(running, at)
-    if running:
-        show.note("another supervisor takes over, because Spillway or a key changed; what did not change goes on.")
-    _start_supervisor(at, running)
-    return 0
+    for _ in range(HAND_ON_TRIES):
+        running = home.running_supervisor(at)
+        if running and _is_current(running, stack, at):
+            return _tell(running, at)
+        if running:
+            show.note("another supervisor takes over, because Spillway or a key changed; what did not change goes on.")
+        _start_supervisor(at, running)
+    raise UpError("no supervisor of this version stays.", home.logs_folder(at) / "supervisor.log")
 
 
 def _tell(running: ProcessId, at: Path) -> int:
@@ -223,12 +227,13 @@ def _start_supervisor(at: Path, replaced: ProcessId | None) -> None:
     deadline_s = time.monotonic() + FEED_WAIT_S
     while time.monotonic() < deadline_s:
         if started.poll() is not None:
-            # A keeper may have been faster: then its supervisor is as good.
-            if (running := home.running_supervisor(at)) and _snapshot(at):
-                running.tell(signal.SIGHUP)
+            # A keeper may have been faster, and its supervisor not be heard yet.
+            is_late = time.monotonic() > deadline_s - FEED_WAIT_S + RIVAL_S
+            if is_late and home.running_supervisor(at) is None:
+                raise UpError(f"the supervisor ended with exit code {started.returncode}.", log)
+            if home.running_supervisor(at) and _snapshot(at):
                 return
-            raise UpError(f"the supervisor ended with exit code {started.returncode}.", log)
-        if (snapshot := _snapshot(at)) and snapshot.supervisor_pid == started.pid:
+        elif (snapshot := _snapshot(at)) and snapshot.supervisor_pid == started.pid:
             # It outlives this process on purpose, so Python need not warn that nobody waits for it.
             started.returncode = 0
             return
