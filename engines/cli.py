@@ -19,6 +19,7 @@ from rich.console import Console
 
 from engines import door, home, screen, stack, up
 from engines import runtime as runtimes
+from engines.awaiting import UpError
 from engines.feed import FeedError
 from engines.fetching import ensure_files
 from engines.gpus.cards import CardError
@@ -240,7 +241,7 @@ def _our_errors(console: Console) -> Iterator[None]:
         yield
     except OURS as error:
         console.print(str(error), highlight=False, markup=False, soft_wrap=True)
-    except up.UpError as error:
+    except UpError as error:
         console.print(error.words(), highlight=False, markup=False, soft_wrap=True)
     except KeyboardInterrupt:
         console.print("interrupted.")
