@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from engines.memory.ollama import KV_CACHE_TYPES
 from engines.memory.shape import AUTO
 from engines.tables import TableError, check_table, read_toml, unknown_key
 
@@ -236,6 +237,13 @@ def _fault(model: WantedModel, wanted: Wanted) -> str | None:
         return f"tier = {model.tier!r} is no tier with a ttft_target_s; there are: {', '.join(wanted.tier_ttft_s)}."
     if model.twin is not None and model.twin not in wanted.clouds:
         return f"twin = {model.twin!r} is no table [clouds.{model.twin}]; there are: {', '.join(wanted.clouds)}."
+    return _engine_fault(model)
+
+
+def _engine_fault(model: WantedModel) -> str | None:
+    """What its kind of engine does not take."""
     if model.source and (model.engine == "ollama") != model.source.startswith("ollama:"):
         return f"source = {model.source!r} does not go with engine = {model.engine!r}. Change one of them."
+    if model.engine == "ollama" and model.kv_cache_dtype not in (AUTO, *KV_CACHE_TYPES):
+        return f"kv_cache_dtype = {model.kv_cache_dtype!r} is none of Ollama's: {', '.join(KV_CACHE_TYPES)}."
     return None

@@ -148,6 +148,11 @@ class Crew:
         changed = [f"ending the {each.plan.name} from before" for each in self._leaving]
         return ", ".join([*coming, *waiting, *changed])
 
+    def is_coming(self, name: str) -> bool:
+        """Whether another engine of this name is on its way."""
+        place = self._places.get(name)
+        return place is not None and (place.coming is not None or not any(place.members()))
+
     def quarantine(self, closed: Mapping[str, str]) -> None:
         """End what runs on these GPUs (UUID and why), and start what may run again."""
         for member in self._members():

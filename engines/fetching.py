@@ -8,11 +8,14 @@ happens, 0 when all is there and verified, 1 with the reason on stderr. What it 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from engines.kinds.ollama import models_folder
+from engines.kinds.ollama_files import remove_damaged
 from engines.models.download import OLLAMA, DownloadError, ensure
 from engines.models.lock import LockedModel, LockError, locked_model, read_lock
 from engines.models.tally import Progress
@@ -67,10 +70,13 @@ def _time(left_s: float) -> str:
 
 
 def fetch_model(name: str, lock: Path) -> None:
-    """Every file of this model is there and verified when this returns; Ollama sees to its own. Raises LockError,
-    DownloadError, and OSError for a file that cannot be read."""
+    """Every file of this model is there and verified when this returns; of Ollama's the damaged ones are gone.
+    Raises LockError, DownloadError, and OSError for a file that cannot be read."""
     model = locked_model(read_lock(lock), name, lock)
-    if not model.source.startswith(OLLAMA):
+    if model.source.startswith(OLLAMA):
+        # What is missing then, its own server pulls again.
+        remove_damaged(name, model, models_folder(os.environ))
+    else:
         ensure({name: model}, _Lines().tell)
 
 

@@ -68,6 +68,10 @@ class Replans:
             self._answered = Asked(digest, frozenset(plan.without))
             self._due_at_s = math.inf
 
+    def is_open(self, closed: Collection[str]) -> bool:
+        """Whether nobody knows yet if the stack can do without these GPUs."""
+        return self._answered is None or self._answered.without != frozenset(closed)
+
     def tick(self, plan: Plan, closed: Collection[str], now_s: float) -> bool:
         """Begin what is due. True when another plan may lie in the home."""
         if plan.source is None:

@@ -13,6 +13,8 @@ from engines.member import Member
 from engines.snapshot import EngineState, EngineUse, EngineView
 
 _HOLDS_NOTHING = (EngineState.QUARANTINED, EngineState.STOPPED)
+# Who has not asked again for so long has gone: longer than a request waits by default.
+WANTED_FOR_S = 90.0
 _RESIDENCE = {EngineState.READY: Residence.AWAKE, EngineState.SLEEPING: Residence.ASLEEP}
 
 
@@ -22,6 +24,7 @@ class Rota:
     def __init__(self, use: Callable[[str], EngineUse]) -> None:
         self._use = use
         self._wanted: Counter[str] = Counter()
+        self._wanted_at_s: dict[str, float] = {}
         # When each was seen busy last, or first seen at all.
         self._busy_at_s: dict[str, float] = {}
 
@@ -42,8 +45,11 @@ class Rota:
         name, state = member.plan.name, _RESIDENCE.get(view.state, Residence.MOVING)
         if state is Residence.ASLEEP:
             # One that need not rest any more, because stack.toml says so now, comes back as if somebody asked for it.
-            self._wanted[name] += max(wanted, 1 if member.plan.keep else 0)
-        else:
+            asked = max(wanted, 1 if member.plan.keep else 0)
+            if asked:
+                self._wanted_at_s[name] = now_s
+            self._wanted[name] += asked
+        if state is not Residence.ASLEEP or now_s - self._wanted_at_s.get(name, now_s) > WANTED_FOR_S:
             self._wanted.pop(name, None)
         is_busy = self._use(view.url).in_flight > 0 or (view.load is not None and view.load.running > 0)
         if is_busy or name not in self._busy_at_s:

@@ -63,7 +63,8 @@ class EngineView:
     requests it serves at once, None where only memory limits them. `context_tokens` is what it really runs with.
     `changes` says in what it differs from the plan and why, "" if it does not. `failed_starts` counts those in a row
     without any change. `weight` is below 1 while its GPU is slowed down. `key_env` names the variable with its key.
-    `memory_bytes` is what its processes hold on all its devices, None where nobody tells.
+    `is_awaited`: it is in quarantine, and another place for it is sought or made ready. `memory_bytes` is what its
+    processes hold on all its devices, None where nobody tells.
     """
 
     name: str
@@ -86,6 +87,7 @@ class EngineView:
     weight: float = 1.0
     key_env: str | None = None
     is_adopted: bool = False
+    is_awaited: bool = False
     memory_bytes: int | None = None
     memory_age_s: float | None = None
 

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from engines.crew import Crew, Doors
 from engines.external import Externals
@@ -50,7 +51,7 @@ class Supervisor:
         self._sequence = 0
         self._faults: deque[str] = deque(maxlen=FAULTS_KNOWN)
         self._keepers: set[int] = set()
-        self._states: dict[str, EngineState] = {}
+        self._states: dict[str, tuple[EngineState, str | None]] = {}
         self._feed = Feed(self._home)
         self._ward = Ward(self._keepers, self._say)
         self._replans = Replans(self._home, self._keepers, self._say)
@@ -196,7 +197,7 @@ class Supervisor:
             await asyncio.wait({ending}, timeout=TICK_S)
 
     def _publish(self) -> None:
-        views = (*self._crew.views(), *self._externals.views())
+        views = (*(self._awaited(view) for view in self._crew.views()), *self._externals.views())
         for view in views:
             self._say_change(view)
         self._sequence += 1
@@ -212,6 +213,13 @@ class Supervisor:
                 busy=self._crew.busy,
             )
         )
+
+    def _awaited(self, view: EngineView) -> EngineView:
+        """Whoever waits for an engine whose GPU is in trouble waits on while it is planned without that."""
+        if view.state is not EngineState.QUARANTINED or self._plan.source is None:
+            return view
+        is_awaited = self._replans.is_open(self._ward.closed()) or self._crew.is_coming(view.name)
+        return replace(view, is_awaited=is_awaited)
 
     def _make_maker(self, http: EngineHttp) -> Maker:
         return Maker(
@@ -239,9 +247,12 @@ class Supervisor:
         self._woken.set()
 
     def _say_change(self, view: EngineView) -> None:
-        if self._states.get(view.name) is not view.state:
-            self._states[view.name] = view.state
-            why = f": {view.last_error}" if view.state in (EngineState.FAILED, EngineState.QUARANTINED) else ""
+        # The cause of an end is known seconds after the end.
+        is_over = view.state in (EngineState.FAILED, EngineState.QUARANTINED)
+        news = (view.state, view.last_error if is_over else None)
+        if self._states.get(view.name) != news:
+            self._states[view.name] = news
+            why = f": {view.last_error}" if is_over else ""
             changed = f" with {view.changes}" if view.changes and view.state is EngineState.READY else ""
             self._say(f"engine {view.name} is {view.state}{changed}{why}")
 

@@ -110,7 +110,7 @@ def _start_anew(stack: Stack, at: Path, show: Show) -> tuple[Plan, Snapshot]:
     try:
         wait_given_back(others, show.say)
         door.require_free(router.host, router.port)
-        install(stack.runtime, show)
+        install_for(stack, show)
         # Planned again: only now is the memory of what was left free.
         plan = startable(stack, router, at)
         write_plan(at, plan.to_json())
@@ -129,7 +129,7 @@ def _change(stack: Stack, digest: str, at: Path, show: Show) -> tuple[Plan, Snap
     before = home.last_plan(at)
     if before is None or (before.router.host, before.router.port) != (router.host, router.port):
         door.require_free(router.host, router.port)
-    install(stack.runtime, show)
+    install_for(stack, show)
     ensure_files(stack.locked(), show)
     show.say("planning")
     plan = startable(stack, router, at, _closed_gpus(at))
@@ -194,6 +194,12 @@ def _take_back(before: Plan | None, at: Path, show: Show, failed: tuple[str, str
         show.note(f"What ran before cannot be told to go on: {error}")
     else:
         show.note("The change cannot run; what ran before goes on (`spillway status`).")
+
+
+def install_for(stack: Stack, show: Show) -> None:
+    """The runtime, where anything runs in it."""
+    if stack.needs_runtime:
+        install(stack.runtime, show)
 
 
 def install(runtime: runtimes.Runtime, show: Show) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from engines.gpus import xids
 from engines.gpus.events import GpuEvents
 from engines.gpus.nvml import open_reader
 from engines.gpus.trouble import Trouble, expected, judged, weight
@@ -55,18 +56,26 @@ class Ward:
         """What is wrong now, by what has been told since this was asked last."""
         if self.watch is None or self._events is None:
             return
-        reading = self.watch.latest()
-        before, self._troubles = (
-            self._troubles,
-            judged(self._troubles, reading, self._events.take(), self._unreturned, time.monotonic()),
-        )
+        reading, events, before = self.watch.latest(), self._events.take(), self._troubles
+        for event in events:
+            self._say(f"the driver told of GPU {event.uuid}: {xids.words(event)}")
+        self._troubles = judged(before, reading, events, self._unreturned, time.monotonic())
+        # A card that is to be reset is held by nobody.
+        self.watch.let_go(bool(self.closed()))
         for uuid, trouble in self._troubles.items():
             was = before[uuid].state if uuid in before else GpuState.OK
             if trouble.state is not was:
                 self._say(f"GPU {uuid} is {trouble.state}" + (f": it {trouble.why}" if trouble.why else ""))
         if reading.began_s != self._read_s:
             self._read_s = reading.began_s
-            self._strangers = self._who_else(reading)
+            self._tell_strangers(self._who_else(reading))
+
+    def _tell_strangers(self, found: Mapping[str, Strangers]) -> None:
+        """The log names who takes memory of a GPU, once; how much that is at a time, `spillway status` shows."""
+        for uuid, strangers in found.items():
+            if strangers.words and not (uuid in self._strangers and self._strangers[uuid].words):
+                self._say(f"GPU {uuid}: {strangers.words}")
+        self._strangers = found
 
     def closed(self) -> Mapping[str, str]:
         """The GPUs on which nothing may run, and why in words that begin with a verb."""

@@ -218,6 +218,8 @@ def _returns(engine: EngineView, is_wanted: bool) -> bool:
         return engine.state in STARTING
     if engine.state is _S.FAILED:
         return engine.failed_starts < MOST_FAILED_STARTS
+    if engine.state is _S.QUARANTINED:
+        return engine.is_awaited
     if engine.state is _S.DRAINING:
         return is_wanted
     return engine.state is _S.READY or engine.state in STARTING

@@ -96,7 +96,7 @@ def devices_of(plan: EnginePlan) -> tuple[str, ...]:
 
 def needs_of(plan: EnginePlan) -> dict[str, int]:
     """The bytes that it takes of each of its devices."""
-    share = plan.sum.total_bytes * (1 if plan.gpu_uuids else plan.shape.tensor_parallel)
+    share = (plan.sum.total_bytes + plan.sum.headroom_bytes) * (1 if plan.gpu_uuids else plan.shape.tensor_parallel)
     return dict.fromkeys(devices_of(plan), share)
 
 
