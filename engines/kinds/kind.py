@@ -73,10 +73,12 @@ class Pulse(Protocol):
 
 
 class Kind(Protocol):
-    """One kind of engine. `grace_s`: from TERM to KILL."""
+    """One kind of engine. `grace_s`: from TERM to KILL; `vital`: how the titles of processes begin that it cannot lose,
+    "" if it can lose any."""
 
     name: str
     grace_s: float
+    vital: str
 
     def command(self, plan: EnginePlan, port: int, mark: str) -> list[str]:
         """The command line. `mark` is a word of this run alone, by which its server can be told from all others."""

@@ -80,6 +80,8 @@ class Ollama:
 
     name = "ollama"
     grace_s = GRACE_S
+    # A llama-server that dies is started again by Ollama.
+    vital = ""
 
     def command(self, plan: EnginePlan, port: int, mark: str) -> list[str]:
         """`ollama serve` takes no word of ours, so `env` puts the mark into its environment; shell and `env` become it.

@@ -47,6 +47,8 @@ class Vllm:
 
     name = "vllm"
     grace_s = GRACE_S
+    # Its engine cores, workers and coordinators (setproctitle in vLLM 0.33, utils/system_utils.py).
+    vital = "VLLM::"
 
     def command(self, plan: EnginePlan, port: int, mark: str) -> list[str]:
         return command(plan, port, mark)

@@ -1,5 +1,5 @@
 """The watch over an engine that serves: reads its load, asks for a token where `heartbeat` says so, and ends it if it
-hangs."""
+hangs, or if a part of it is dead."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from engines.life import heartbeat
 from engines.life.heartbeat import CPU_TOKENS_PER_S, GPU_TOKENS_PER_S, Beat, Limits, Look, Sign, Suspicion
+from engines.life.parts import vital_parts
 from engines.life.run import Run
 from engines.life.site import Site
 from engines.starting import failure
@@ -37,8 +38,12 @@ class Guard:
 
     async def __call__(self) -> None:
         """Until the run is condemned."""
+        parts = vital_parts(self._run.kept.keeper_pid, self._run.kind.vital)
         found = heartbeat.first(await self._look(None), self._limits)
         while not self._run.is_over:
+            if not all(part.lives() for part in parts):
+                self._run.condemn(failure.dead())
+                return
             if suspected := heartbeat.suspicion(found, self._limits):
                 found = await self._try(suspected, found)
             await asyncio.sleep(LOOK_S)
