@@ -9,11 +9,13 @@ Engine environments    runtime (which and where), pip (how they are made)
 One engine             life (from its plan to its end), kinds (vLLM, Ollama: what differs), starting (until it serves,
                        and what its end tells), pause
 Processes              processes (keepers, records, orphans), running (which engines run, by their records)
-The one writer         supervisor; feed publishes what it knows as a snapshot, the contract with the router
-The command line       cli, up, home (what lies under SPILLWAY_HOME), door (the router, seen from outside),
-                       progress, table, logs, logtail
+Elsewhere              elsewhere (servers that others run)
+The one writer         supervisor: crew (all engines), reign (that it is the only one, plans anew, GPUs, the router);
+                       feed publishes what it knows as a snapshot, the contract with the router, and hears its reports
+The command line       cli, up, terminal (what it shows), home (what lies under SPILLWAY_HOME), door (the router, seen
+                       from outside), logtail
 
-A plan is made before anything starts and travels to the supervisor as `plan.json`; it reads no other file.
+A plan is made by a process of its own and travels to the supervisor as `plan.json`.
 To add a flag: a key in `config`, a field of `placement.want.Want` and `memory.shape.Shape`, a line in `vllm.command`.
 To add a cause of death: a row in `starting.symptoms`. To add a card: a row in `gpus.cards`.
 """

@@ -17,26 +17,27 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from engines import door, home, screen, stack, up
+from engines import door, home, stack, up
 from engines import runtime as runtimes
-from engines.awaiting import UpError
 from engines.feed import FeedError
 from engines.fetching import ensure_files
 from engines.gpus.cards import CardError
 from engines.gpus.nvml import read_gpus
 from engines.host import read_host
-from engines.locking import relock, words
-from engines.logs import NoSuchLogError, follow_logs, pick_logs, print_last
 from engines.models.download import DownloadError
 from engines.page.page import render_plan
 from engines.page.viewing import view_of
 from engines.pip import PipError
 from engines.plan import PlanError
 from engines.planning import planned
-from engines.progress import Show, SteadyConsole
 from engines.snapshot import models_to_json, state_home
-from engines.table import render_stack
 from engines.tables import TableError
+from engines.terminal import screen
+from engines.terminal.awaiting import UpError
+from engines.terminal.locking import relock, words
+from engines.terminal.logs import NoSuchLogError, follow_logs, pick_logs, print_last
+from engines.terminal.progress import Show, SteadyConsole
+from engines.terminal.table import render_stack
 
 WIDE = 160
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

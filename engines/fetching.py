@@ -19,7 +19,7 @@ from engines.kinds.ollama_files import remove_damaged
 from engines.models.download import OLLAMA, DownloadError, ensure
 from engines.models.lock import LockedModel, LockError, locked_model, read_lock
 from engines.models.tally import Progress
-from engines.progress import Show
+from engines.terminal.progress import Show
 
 BAR_CELLS = 20
 GB, MB = 1e9, 1e6

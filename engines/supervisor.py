@@ -17,23 +17,23 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from engines.crew import Crew, Doors
-from engines.external import Externals
+from engines.crew.crew import Crew, Doors
+from engines.crew.maker import Maker
+from engines.elsewhere.external import Externals
 from engines.feed import Feed
 from engines.home import last_plan, logs_folder
 from engines.host import read_host
 from engines.kinds.http import EngineHttp
-from engines.maker import Maker
 from engines.pause import pause
 from engines.plan import Plan
 from engines.processes.childlog import Log
 from engines.processes.process import Record, sweep_orphans
 from engines.processes.record import read_record, record_path
-from engines.reign import Refused, Reign
-from engines.replans import Replans
-from engines.routerlife import RouterLife
+from engines.reign.reign import Refused, Reign
+from engines.reign.replans import Replans
+from engines.reign.routerlife import RouterLife
+from engines.reign.ward import Ward
 from engines.snapshot import FEED_NAME, EngineState, EngineView, Snapshot
-from engines.ward import Ward
 
 TICK_S = 0.25
 FAULTS_KNOWN = 20

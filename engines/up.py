@@ -14,7 +14,6 @@ from pathlib import Path
 
 from engines import door, home
 from engines import runtime as runtimes
-from engines.awaiting import ChangeRefusedError, UpError, wait_until_served
 from engines.feed import FeedError, follow
 from engines.fetching import ensure_files
 from engines.foreign import foreign_bytes, wait_given_back
@@ -24,14 +23,15 @@ from engines.pip import Progress
 from engines.plan import Plan, Source
 from engines.planning import startable
 from engines.processes.process import ProcessId, read_records
-from engines.progress import Show
-from engines.reign import environment, is_of_this_version, supervisor_command
-from engines.replanning import decline, only_planner, write_plan
-from engines.replans import digest_of
-from engines.routerlife import has_environment, named_variables
+from engines.reign.reign import environment, is_of_this_version, supervisor_command
+from engines.reign.replanning import decline, only_planner, write_plan
+from engines.reign.replans import digest_of
+from engines.reign.routerlife import has_environment, named_variables
 from engines.snapshot import GpuState, Snapshot
 from engines.stack import Asked, Stack, check_router, read_stack
 from engines.tables import read_toml
+from engines.terminal.awaiting import ChangeRefusedError, UpError, wait_until_served
+from engines.terminal.progress import Show
 
 FEED_WAIT_S = 20.0
 FEED_PAUSE_S = 0.05

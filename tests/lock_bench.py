@@ -7,9 +7,9 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engines.locking import relock, words
 from engines.models.lock import Lock, LockedModel, read_lock
 from engines.tables import TableError
+from engines.terminal.locking import relock, words
 from tests.stacks import SPILLWAY
 
 # What could lead the verb to a real hub, registry, cache or account.

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from engines.crew import Crew, Doors
+from engines.crew.crew import Crew, Doors
 from engines.plan import EnginePlan, Sum
 from engines.processes.process import Record
 from engines.snapshot import EngineState, EngineUse, EngineView

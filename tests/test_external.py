@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from engines import external, listed
-from engines.external import Externals
+from engines.elsewhere import external, listed
+from engines.elsewhere.external import Externals
+from engines.elsewhere.listed import UNKNOWN_CONTEXT_TOKENS, ListedError, ListedModel
 from engines.kinds.http import EngineHttp
-from engines.listed import UNKNOWN_CONTEXT_TOKENS, ListedError, ListedModel
 from engines.plan import ExternalPlan
 from engines.snapshot import EngineState, EngineView
 

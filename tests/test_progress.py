@@ -7,7 +7,7 @@ import sys
 
 SPEAKS = """
 import sys
-from engines.progress import Show, SteadyConsole
+from engines.terminal.progress import Show, SteadyConsole
 with Show(SteadyConsole()) as show:
     show.note("begins")
     sys.stdin.readline()

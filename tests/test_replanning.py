@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from engines.errand import Ended, run_errand
 from engines.home import last_plan, make_home, plan_path
 from engines.plan import Plan, Source
-from engines.replanning import BUSY, REFUSED, PlannerBusyError, decline, only_planner, write_plan
-from engines.replans import FIRST_WAIT_S, LOOK_EVERY_S, Replans, digest_of
+from engines.reign.errand import Ended, run_errand
+from engines.reign.replanning import BUSY, REFUSED, PlannerBusyError, decline, only_planner, write_plan
+from engines.reign.replans import FIRST_WAIT_S, LOOK_EVERY_S, Replans, digest_of
 from engines.runtime import MARKER, runtime
 from tests.stacks import Place, place_in
 from tests.supervised import engine_plan, plan_of
@@ -38,7 +38,15 @@ def place(tmp_path: Path) -> Place:
 
 def replan(place: Place, *words: str) -> subprocess.CompletedProcess[str]:
     lock = Path(__file__).parents[1] / "models.lock"
-    command = [sys.executable, "-m", "engines.replanning", "--home", str(place.home), "--config", str(place.config)]
+    command = [
+        sys.executable,
+        "-m",
+        "engines.reign.replanning",
+        "--home",
+        str(place.home),
+        "--config",
+        str(place.config),
+    ]
     command += ["--lock", str(lock), "--profile", "cpu", *words]
     return subprocess.run(command, env=place.environment(), capture_output=True, text=True, check=False)
 
@@ -98,7 +106,7 @@ def test_a_plan_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("engines.replanning.os.fsync", full)
+    monkeypatch.setattr("engines.reign.replanning.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_plan(tmp_path, "new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
@@ -116,7 +124,7 @@ class Watched:
         self.asked: list[list[str]] = []
         self.ends = Ended(0, "")
         self.now_s = 100.0
-        monkeypatch.setattr("engines.replans.run_errand", self._run)
+        monkeypatch.setattr("engines.reign.replans.run_errand", self._run)
         self.said: list[str] = []
         self.replans = Replans(folder, set(), self.said.append)
         self.replans.accept(self.plan, is_newest=True)
@@ -151,7 +159,7 @@ async def test_a_changed_file_is_planned_from_once(watched: Watched, name: str) 
     getattr(watched, name).write_text("two")
     assert await watched.wait(3 * LOOK_EVERY_S + 1) == 1
     assert await watched.wait(60) == 0
-    assert (len(watched.asked), watched.asked[0][:2]) == (1, ["-m", "engines.replanning"])
+    assert (len(watched.asked), watched.asked[0][:2]) == (1, ["-m", "engines.reign.replanning"])
 
 
 async def test_a_file_that_is_still_being_written_is_waited_for(watched: Watched) -> None:

@@ -9,13 +9,13 @@ import pytest
 from rich.console import Console
 
 from benchmarks.double.nvml_double import GIB, Double, DoubleGpu, Foreign
-from engines.awaiting import UpError, wait_until_served
 from engines.home import last_plan, logs_folder, measured_path
 from engines.memory import measured
 from engines.plan import EnginePlan
-from engines.progress import Show
 from engines.snapshot import EngineState, EngineView
 from engines.starting.launch import free_port
+from engines.terminal.awaiting import UpError, wait_until_served
+from engines.terminal.progress import Show
 from tests.supervised import Supervised, engine_plan, kill
 
 SIZE = 80 * GIB

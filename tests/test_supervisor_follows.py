@@ -16,7 +16,7 @@ from engines.plan import EnginePlan, Sum
 from engines.processes.orphans import start_ticks
 from engines.processes.process import ProcessId
 from engines.processes.record import record_path
-from engines.reign import Refused, Reign
+from engines.reign.reign import Refused, Reign
 from engines.snapshot import EngineState, EngineView, Report, Snapshot, feed_address
 from tests.supervised import Supervised, engine_plan, kill, plan_of
 
@@ -132,10 +132,10 @@ def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def write(_: Path) -> Path:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("engines.reign.write_own_record", write)
+    monkeypatch.setattr("engines.reign.reign.write_own_record", write)
     # What a supervisor is to the system, the process of the tests shall not become.
-    monkeypatch.setattr("engines.reign.ctypes.CDLL", lambda _: SimpleNamespace(prctl=lambda *_: 0))
-    monkeypatch.setattr("engines.reign.signal.signal", lambda *_: None)
+    monkeypatch.setattr("engines.reign.reign.ctypes.CDLL", lambda _: SimpleNamespace(prctl=lambda *_: 0))
+    monkeypatch.setattr("engines.reign.reign.signal.signal", lambda *_: None)
     return tmp_path
 
 
@@ -150,7 +150,7 @@ def test_one_that_follows_another_starts_on_a_full_disk_too_and_writes_itself_do
     record_path(full_disk, "supervisor").write_text("of the one before")
     reign = Reign.begin()
     assert (reign.has_record, reign.keep_record(), reign.has_record) == (False, True, False)
-    monkeypatch.setattr("engines.reign.write_own_record", write_own_record)
+    monkeypatch.setattr("engines.reign.reign.write_own_record", write_own_record)
     assert (reign.keep_record(), reign.has_record) == (True, True)
     found = running_supervisor(full_disk)
     assert found

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from engines.ages import ago
-from engines.listed import UNKNOWN_CONTEXT_TOKENS
+from engines.elsewhere.listed import UNKNOWN_CONTEXT_TOKENS
 from engines.snapshot import EngineState, EngineView, GpuState, GpuView, HostView, Load, Snapshot
-from engines.table import render_stack
+from engines.terminal.ages import ago
+from engines.terminal.table import render_stack
 
 GIB = 2**30
 LOAD = Load(3, 2, 0.25, 524_288, 10, 20, 0, 0.3)

@@ -1,6 +1,6 @@
 """What a new plan changes: which engines go on, which start, end, or take the place of another, and in which order.
 
-Pure: plans and free bytes in, names out. `engines.crew` carries it out.
+Pure: plans and free bytes in, names out. `engines.crew.crew` carries it out.
 """
 
 from __future__ import annotations

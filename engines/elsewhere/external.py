@@ -12,8 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from engines.kinds.http import EngineHttp, EngineSilentError
-from engines.listed import (
+from engines.elsewhere.listed import (
     UNKNOWN_CONTEXT_TOKENS,
     ListedError,
     ListedModel,
@@ -22,6 +21,7 @@ from engines.listed import (
     read_models,
     read_props,
 )
+from engines.kinds.http import EngineHttp, EngineSilentError
 from engines.plan import ExternalPlan
 from engines.snapshot import EngineState, EngineView, Load
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engines.errand import run_errand
 from engines.feed import Feed
 from engines.home import measured_path
 from engines.kinds.http import EngineHttp
@@ -19,10 +18,11 @@ from engines.memory import measured
 from engines.memory.measured import Measured
 from engines.plan import EnginePlan
 from engines.processes.record import Record
+from engines.reign.errand import run_errand
+from engines.reign.ward import Ward
 from engines.starting.effort import QUIET_S
 from engines.starting.gate import Device
 from engines.starting.learned import merged
-from engines.ward import Ward
 
 LOAD_QUIET_VARIABLE = "SPILLWAY_LOAD_QUIET_S"
 # Routers look for a feed that is gone four times a second.

@@ -1,4 +1,4 @@
-"""Plan anew for a home whose supervisor runs: `python -m engines.replanning --home H --config C --lock L`.
+"""Plan anew for a home whose supervisor runs: `python -m engines.reign.replanning --home H --config C --lock L`.
 
 A process of its own, because planning takes seconds and asks the driver. 0: the plan is the one that is wanted; 1: it
 is not, for the reason on stderr, and the old one stays; 3: somebody else plans at this moment.
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m engines.replanning")
+    parser = argparse.ArgumentParser(prog="python -m engines.reign.replanning")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--lock", type=Path, required=True)

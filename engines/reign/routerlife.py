@@ -160,7 +160,7 @@ def named_variables(table: Mapping[str, Any]) -> Iterator[str]:
 
 def code_digest(package: str) -> str:
     """Changes with the code of a package of ours."""
-    folder = Path(__file__).resolve().parents[1] / package
+    folder = Path(__file__).resolve().parents[2] / package
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())

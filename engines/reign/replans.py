@@ -1,6 +1,6 @@
 """When a running stack is planned anew: its files changed, a GPU came into quarantine or out of it.
 
-`Replans` decides and keeps the words of a refusal; the planning itself is a process (`engines.replanning`).
+`Replans` decides and keeps the words of a refusal; the planning itself is a process (`engines.reign.replanning`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.errand import Ended, run_errand
 from engines.plan import Plan, Source
-from engines.replanning import BUSY, REFUSED, declined
+from engines.reign.errand import Ended, run_errand
+from engines.reign.replanning import BUSY, REFUSED, declined
 
 # Files are looked at this often, and believed once they are alike twice: editors write in pieces.
 LOOK_EVERY_S = 0.5
@@ -91,7 +91,7 @@ class Replans:
         return False
 
     def _begin(self, wanted: Asked, source: Source) -> None:
-        words = ["-m", "engines.replanning", "--home", str(self._home)]
+        words = ["-m", "engines.reign.replanning", "--home", str(self._home)]
         words += ["--config", source.config, "--lock", source.lock]
         words += ["--profile", source.profile] if source.profile else []
         words += ["--without", *sorted(wanted.without)] if wanted.without else []

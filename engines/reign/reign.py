@@ -23,7 +23,7 @@ from engines.plan import Plan, PlanError, from_json
 from engines.processes.keeper import PR_SET_CHILD_SUBREAPER
 from engines.processes.record import ProcessId, Record, read_records, record_path
 from engines.processes.remains import bury
-from engines.routerlife import code_digest
+from engines.reign.routerlife import code_digest
 from engines.snapshot import state_home
 
 # How `spillway up` tells the next supervisor to take the place of the one that runs: its pid and start.

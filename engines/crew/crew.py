@@ -11,14 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
+from engines.crew.member import Make, Member, placeholder
+from engines.crew.proven import Proven
+from engines.crew.rota import Rota
 from engines.life import note
 from engines.life.change import Due, devices_of, due, is_lowered, is_same, needs_of, with_wishes_of
 from engines.life.residency import first_awake
-from engines.member import Make, Member, placeholder
 from engines.plan import EnginePlan
 from engines.processes.process import Record
-from engines.proven import Proven
-from engines.rota import Rota
 from engines.snapshot import EngineState, EngineUse, EngineView
 
 HOPELESS_STARTS = 3

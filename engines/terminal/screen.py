@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.segment import Segment
 from rich.text import Text
 
-from engines.ages import ago
-from engines.status import Status, Watching, read_status
-from engines.table import render_router, render_stack
+from engines.terminal.ages import ago
+from engines.terminal.status import Status, Watching, read_status
+from engines.terminal.table import render_router, render_stack
 
 # Exit codes: all is known; the supervisor is away or silent, but some of the stack lives; nothing lives.
 FINE, AWAY, NOT_RUNNING = 0, 1, 3

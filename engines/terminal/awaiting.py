@@ -10,8 +10,8 @@ from engines.feed import FeedError, follow
 from engines.life.last_words import last_words
 from engines.logtail import LogTail
 from engines.plan import Plan
-from engines.progress import Show
 from engines.snapshot import EngineState, EngineView, Snapshot
+from engines.terminal.progress import Show
 
 ROUTER_WAIT_S = 60.0
 FAILED_STARTS = 3

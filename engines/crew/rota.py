@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from engines.crew.member import Member
 from engines.life.residency import Moves, Residence, Resident, moves, resident_needs, rooms_of
-from engines.member import Member
 from engines.snapshot import EngineState, EngineUse, EngineView
 
 _HOLDS_NOTHING = (EngineState.QUARANTINED, EngineState.STOPPED)

@@ -14,9 +14,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from engines.ages import ago
-from engines.listed import UNKNOWN_CONTEXT_TOKENS
+from engines.elsewhere.listed import UNKNOWN_CONTEXT_TOKENS
 from engines.snapshot import EngineState, EngineView, GpuState, GpuView, Snapshot
+from engines.terminal.ages import ago
 
 GIB, MIB = 2**30, 2**20
 UUID_SHOWN = 12

@@ -1,0 +1,1 @@
+"""Servers that others run: `external` asks them, `listed` is what they say of themselves."""
