@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -100,6 +101,10 @@ def test_an_engine_without_a_process_comes_to_rest_from_anywhere(state: EngineSt
 def test_what_is_in_quarantine_can_be_stopped_and_what_is_stopped_stays_so() -> None:
     assert way(EngineState.QUARANTINED, Event.EXIT) == (Event.STOP,)
     assert way(EngineState.STOPPED, Event.EXIT) == ()
+
+
+def test_the_diagram_of_the_readme_is_that_of_the_table() -> None:
+    assert diagram() in (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_the_diagram_shows_every_state_and_every_step() -> None:
