@@ -84,7 +84,7 @@ def test_the_harness_measures_vllm_with_lengths_that_are_exact(stack: Place, tmp
 
 def test_a_stream_from_vllm_arrives_token_by_token(client: openai.OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(
-        model="auto", messages=QUESTION, stream=True, stream_options={"include_usage": True}
+        model="tier/bulk", messages=QUESTION, stream=True, stream_options={"include_usage": True}
     )
     chunks = list(raw.parse())
     assert raw.headers["x-spillway-target"] == "local/smoke"

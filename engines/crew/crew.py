@@ -7,11 +7,12 @@ The single writer of what engine bears which name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, count
+from itertools import count
 
 from engines.crew.member import Make, Member, placeholder
+from engines.crew.place import Place, free_name
 from engines.crew.proven import Proven
 from engines.crew.rota import Rota
 from engines.life import note
@@ -22,17 +23,6 @@ from engines.processes.process import Record
 from engines.snapshot import EngineState, EngineUse, EngineView
 
 HOPELESS_STARTS = 3
-
-
-@dataclass(slots=True)
-class Place:
-    """One name: the engine that bears it, and the one that is to take it over once it serves."""
-
-    current: Member | None = None
-    coming: Member | None = None
-
-    def members(self) -> Iterator[Member]:
-        yield from (each for each in (self.current, self.coming) if each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +120,7 @@ class Crew:
                 found.append(replace(place.coming.view(), name=f"{name}~2"))
         taken = {view.name for view in found}
         for member in self._leaving:
-            name = _free_name(member.plan.name, taken)
+            name = free_name(member.plan.name, taken)
             taken.add(name)
             found.append(replace(member.view(), name=name))
         return tuple(found)
@@ -150,8 +140,7 @@ class Crew:
 
     def is_coming(self, name: str) -> bool:
         """Whether another engine of this name is on its way."""
-        place = self._places.get(name)
-        return place is not None and (place.coming is not None or not any(place.members()))
+        return name in self._places and self._places[name].is_awaited
 
     def quarantine(self, closed: Mapping[str, str]) -> None:
         """End what runs on these GPUs (UUID and why), and start what may run again."""
@@ -297,9 +286,3 @@ def _hopeless(member: Member) -> str:
     return (
         (seen.last_error or "it tells no cause") if has_failed or (seen.is_final and not member.is_quarantined) else ""
     )
-
-
-def _free_name(name: str, taken: Collection[str]) -> str:
-    """For an engine that leaves: its own, or one that says that another has it now."""
-    names = chain([name, f"{name}~old"], (f"{name}~old{number}" for number in count(2)))
-    return next(each for each in names if each not in taken)
