@@ -25,6 +25,8 @@ from router.served import Doors, Served
 MOST_DEATHS = 2
 # Before the next try after one that failed, however well the target does for others.
 SHORTEST_PAUSE_S = 0.25
+# What an engine's connection says of its end.
+DEATHS = frozenset({"connect", "cut"})
 # Members of an enumeration are slow to look up in it.
 LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
 HERE = f"{LOCAL}/"
@@ -40,6 +42,9 @@ class Course(msgspec.Struct):
 
 async def carried_out(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Served:
     """The first target that yields a first token, at once or after a wait. Raises ApiError when none does."""
+    if _is_just_dead(course.decision):
+        # Whoever takes its port before the supervisor has seen its end is a stranger.
+        await _somebody(doors, ask, course, arrived_s, 0.0)
     while True:
         failed_before = len(course.failures)
         try:
@@ -59,6 +64,11 @@ async def _round(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Se
     if decision.refusal is not None:
         raise decision.refusal
     return await open_first(doors, ask, decision, arrived_s, course.failures)
+
+
+def _is_just_dead(decision: Decision) -> bool:
+    """Whether there are only engines that have died under others' hands a moment ago, and may be back soon."""
+    return decision.can_wait and bool(decision.targets) and all(each.resting in DEATHS for each in decision.targets)
 
 
 def _may_wait(course: Course, failed: Sequence[Failure]) -> bool:

@@ -148,6 +148,22 @@ def test_the_successor_may_be_elsewhere_and_is_asked_as_soon_as_it_is_ready(alon
         assert {each.one("x-spillway-attempts") for each in crowd.answers} == {"2"}
 
 
+def test_nobody_is_sent_to_a_stranger_that_takes_the_port_of_the_dead(alone: Told) -> None:
+    with scripted_engine() as dying, scripted_engine() as successor:
+        held = Deathbed()
+        with crowded(alone, dying, held, many=1):
+            port = dying.port
+            dies(dying, held)
+            until(lambda: alone.waiting == 1)
+            with scripted_engine(port) as stranger, ThreadPoolExecutor(1) as pool:
+                late = pool.submit(lambda: heard(alone.router.url, request(asked())))
+                until(lambda: alone.waiting == 2)
+                alone.say(engine(dying.url, EngineState.FAILED, last_error="killed by signal KILL"))
+                alone.say(engine(successor.url))
+                assert late.result().status == 200
+                assert stranger.asked == []
+
+
 def test_a_request_that_kills_every_engine_is_not_sent_for_ever(alone: Told) -> None:
     with scripted_engine() as cursed:
         alone.say(engine(cursed.url))
