@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from benchmarks.report import files
 from engines.door import read_status
 from engines.feed import FeedError, follow
-from engines.processes.orphans import descendants, session_members, start_ticks
+from engines.processes.orphans import session_members, start_ticks
 from engines.processes.process import read_records
 from engines.snapshot import EngineState, EngineView, Load
 from tests.routers import KEY, cloud_table, until
@@ -171,22 +171,7 @@ def test_a_killed_supervisor_is_followed_by_another_and_no_stream_notices(stack:
     assert next(follow(stack.home)).supervisor_pid != before.supervisor_pid
 
 
-def test_a_hung_engine_is_found_and_ended_and_who_waits_for_it_is_answered_elsewhere(
-    stack: Place, client: openai.OpenAI
-) -> None:
-    before = stack.engine()
-    assert before.pid
-    (core,) = [pid for pid in descendants(before.pid) if "EngineCor" in Path(f"/proc/{pid}/comm").read_text()]
-    os.kill(core, signal.SIGSTOP)
-    raw = client.chat.completions.with_raw_response.create(model="smoke", messages=QUESTION, max_tokens=5)
-    assert raw.headers["x-spillway-target"] == "cloud/stand-in"
-    assert raw.headers["x-spillway-reason"].startswith("fallback:")
-    until(lambda: stack.engine().state is not EngineState.READY)
-    assert engine_that_is_back(stack).restarts == before.restarts + 1
-    assert start_ticks(core) is None
-
-
-def test_a_killed_engine_breaks_its_streams_loudly_while_others_spill_until_it_is_back(
+def test_a_hung_engine_is_ended_its_streams_break_loudly_and_others_are_answered_elsewhere_until_it_is_back(
     stack: Place, client: openai.OpenAI
 ) -> None:
     stream = client.chat.completions.create(
@@ -198,15 +183,15 @@ def test_a_killed_engine_breaks_its_streams_loudly_while_others_spill_until_it_i
     assert before.pid
     session = os.getsid(before.pid)
     old = session_members(session) - {session}
-    assert len(old) > 2
-    os.kill(before.pid, signal.SIGKILL)
+    (core,) = [pid for pid in old if "EngineCor" in Path(f"/proc/{pid}/comm").read_text()]
+    os.kill(core, signal.SIGSTOP)
+    raw = client.chat.completions.with_raw_response.create(model="smoke", messages=QUESTION, max_tokens=5)
+    assert raw.headers["x-spillway-target"] == "cloud/stand-in"
+    assert raw.headers["x-spillway-reason"].startswith(("spill:", "fallback:"))
     with pytest.raises(openai.APIError, match="middle of the answer"):
         list(tokens)
     until(lambda: stack.engine().state is not EngineState.READY)
-    raw = client.chat.completions.with_raw_response.create(model="smoke", messages=QUESTION, max_tokens=5)
-    assert raw.headers["x-spillway-target"] == "cloud/stand-in"
-    assert raw.headers["x-spillway-reason"].startswith(("spill:starting", "fallback:"))
-    assert engine_that_is_back(stack).restarts > before.restarts
+    assert engine_that_is_back(stack).restarts == before.restarts + 1
     assert [pid for pid in old if start_ticks(pid)] == []
     until(lambda: (read_status("127.0.0.1", stack.port) or {})["ready"] and place_of(client) == "local/smoke")
 

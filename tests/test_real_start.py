@@ -78,7 +78,7 @@ def test_what_vllm_can_never_start_is_said_once(stack: Supervised) -> None:
     again = stack.engine("damaged", lambda _: True)
     assert (again.restarts, again.state) == (0, EngineState.QUARANTINED)
     said = (logs_folder(stack.home) / "supervisor.log").read_text()
-    assert said.count("engine damaged is failed") == 1
+    assert said.count("engine damaged is quarantined") == 1
 
 
 def test_a_good_start_teaches_under_the_flags_that_it_really_had(
