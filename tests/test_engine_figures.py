@@ -18,7 +18,7 @@ def test_ends_soon_after_it_was_ready_are_a_crash_loop_in_the_end() -> None:
     killed = failure.classify([], "signal SIGKILL")
     assert [trials.ended(killed, True, crashes) for crashes in range(1, MOST_CRASHES + 1)] == [""] * MOST_CRASHES
     why = trials.ended(killed, True, MOST_CRASHES + 1)
-    assert why.startswith("it was killed, most likely for lack of memory (signal SIGKILL).")
+    assert why.startswith("it was killed from outside (signal SIGKILL).")
     assert f"It ended {MOST_CRASHES + 1} times in a row soon after it was ready." in why
 
 

@@ -222,7 +222,7 @@ def test_an_unknown_error_is_told_in_the_words_of_the_process_that_failed_first(
 @pytest.mark.parametrize(
     ("lines", "ended", "words"),
     [
-        ([], "signal SIGKILL", "it was killed, most likely for lack of memory (signal SIGKILL). Look at"),
+        ([], "signal SIGKILL", "it was killed from outside (signal SIGKILL). If nobody"),
         (["fine"], "exit code 0", "it ended with exit code 0."),
         (
             ["x.ValidationError: 1 validation error for M", "  Value error, no [type=y]"],

@@ -86,7 +86,7 @@ async def jump(night: Night) -> None:
 QUIET = Aims(is_quiet=True, found_s=None)
 CASES = (
     Case(
-        "drain", "resized while it streams", drain, Aims(found_s=10.0, back_s=120.0, keeps_streams=True), REAL,
+        "drain", "resized while it streams", drain, Aims(found_s=10.0, back_s=300.0, keeps_streams=True), REAL,
         changing, restarted, other={Engines.FAKE: FAKE},
     ),
     Case(

@@ -101,8 +101,8 @@ def classify(lines: Iterable[str], ended: str) -> Failure:
         return Failure(
             Trouble.KILLED,
             Kind.RETRY_SAME,
-            "it was killed, most likely for lack of memory",
-            "Look at the kernel log (`dmesg`); end other programs or, on a CPU, lower cpu_kv_cache_gib.",
+            "it was killed from outside",
+            "If nobody did that on purpose, look at the kernel log (`dmesg`): it may have been for lack of memory.",
             ended,
         )
     return _unknown(errors, ended)
