@@ -10,10 +10,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engines import runtime as runtimes
 from engines.config import Wanted, read_config
@@ -25,7 +23,7 @@ from engines.models.lock import Lock, LockedModel, model_view, read_lock
 from engines.models.resolve import unlocked
 from engines.plan import RouterPlan
 from engines.snapshot import ModelView
-from engines.tables import TableError, read_toml
+from engines.tables import TableError, named_variables, read_toml
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECK_S = 60.0
@@ -126,16 +124,8 @@ def _check_pin(lock: Lock, runtime: runtimes.Runtime, path: Path) -> None:
 def _fingerprint(asked: Asked, runtime: str) -> str:
     """Changes with the files, the hardware's kind, and the keys in the environment that the files name."""
     parts = [asked.config.read_bytes(), asked.lock.read_bytes(), runtime.encode(), str(asked.config).encode()]
-    parts += [os.environ.get(name, "").encode() for name in sorted(_named_variables(read_toml(asked.config)))]
+    parts += [os.environ.get(name, "").encode() for name in sorted(named_variables(read_toml(asked.config)))]
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
-
-
-def _named_variables(table: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _named_variables(value)
-        elif key.endswith("_env") and isinstance(value, str):
-            yield value
 
 
 def check_router(config: Path) -> RouterPlan:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +43,15 @@ def read_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         said = str(error).replace("end of document", f"the end, line {len(text.splitlines())}")
         raise TableError(f"{path} is not valid TOML: {said}.") from error
+
+
+def named_variables(table: Mapping[str, Any]) -> Iterator[str]:
+    """The environment variables that a stack.toml names."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from named_variables(value)
+        elif key.endswith("_env") and isinstance(value, str):
+            yield value
 
 
 def check_table(kind: TypeAdapter[T], raw: object, path: Path, table: str, known: Iterable[str]) -> T:

@@ -26,10 +26,10 @@ from engines.processes.process import ProcessId, read_records
 from engines.reign.reign import environment, is_of_this_version, supervisor_command
 from engines.reign.replanning import decline, only_planner, write_plan
 from engines.reign.replans import digest_of
-from engines.reign.routerlife import has_environment, named_variables
+from engines.reign.routerlife import has_environment
 from engines.snapshot import GpuState, Snapshot
 from engines.stack import Asked, Stack, check_router, read_stack
-from engines.tables import read_toml
+from engines.tables import named_variables, read_toml
 from engines.terminal.awaiting import ChangeRefusedError, UpError, wait_until_served
 from engines.terminal.progress import Show
 

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from engines.pause import pause
 from engines.plan import Plan
 from engines.processes.keeper import Orders
 from engines.processes.process import Kept, ProcessId, Record, how_ended, records_folder, sweep_orphans
+from engines.tables import named_variables
 
 NAME = "router"
 # Beyond its drain: a router ends what is left, and one with workers waits for the slowest of them.
@@ -147,15 +148,6 @@ def _table(plan: Plan | None) -> Mapping[str, Any]:
         return tomllib.loads(Path(source.config).read_text(encoding="utf-8")) if source else {}
     except (OSError, ValueError):
         return {}
-
-
-def named_variables(table: Mapping[str, Any]) -> Iterator[str]:
-    """The environment variables that a stack.toml names."""
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from named_variables(value)
-        elif key.endswith("_env") and isinstance(value, str):
-            yield value
 
 
 def code_digest(package: str) -> str:
