@@ -16,6 +16,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
+from benchmarks.cases.session import INTERRUPTED
 from benchmarks.night.case import Case
 from benchmarks.night.judgement import Row, end_row, row_of
 from benchmarks.night.scenery import Engines
@@ -44,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """0 when every aim was met, else 1. Raises ValueError or OSError with a sentence."""
+    """0 when every aim was met, 1 when not, 130 when interrupted: then what was judged so far is shown and written.
+    Raises ValueError or OSError with a sentence."""
     engines = Engines.FAKE if options.fake else Engines.REAL if options.real else None
     cases = chosen(options.only, engines)
     if options.list:
@@ -55,7 +57,20 @@ def main(options: argparse.Namespace) -> int:
     # Whoever ends the suite must not leave a stack behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    rows = [row for act in acts(cases) for row in played(act, console.print)]
+    rows, is_interrupted = list[Row](), False
+    try:
+        for act in acts(cases):
+            play(act, rows, console.print)
+    except KeyboardInterrupt:
+        is_interrupted = True
+        console.print("interrupted; judged so far:")
+    _report(rows, options)
+    if is_interrupted:
+        return INTERRUPTED
+    return 0 if all(row.is_kept for row in rows) else 1
+
+
+def _report(rows: Sequence[Row], options: argparse.Namespace) -> None:
     out = Console(highlight=False, markup=False)
     out.width = max(out.width, WIDTH)
     out.print(shown(rows))
@@ -65,36 +80,34 @@ def main(options: argparse.Namespace) -> int:
         options.json.write_text(to_json(rows, machine_of()), encoding="utf-8")
     if options.markdown:
         options.markdown.write_text(markdown(rows), encoding="utf-8")
-    return 0 if all(row.is_kept for row in rows) else 1
 
 
-def played(act: Act, say: Say) -> list[Row]:
-    """One stack from `up` to `down`, with its faults in between. A stack that does not come up loses all of them."""
-    words, rows = act.scenery.words, list[Row]()
+def play(act: Act, rows: list[Row], say: Say) -> None:
+    """One stack from `up` to `down`, with its faults in between, which go to `rows` as they are judged. A stack that
+    does not come up loses all of them."""
+    words, judged_before = act.scenery.words, len(rows)
     began_s = time.monotonic()
     say(f"{words}: starting a stack for {', '.join(case.name for case in act.cases)}")
     stage: Stage | None = None
     failure = ""
     try:
         with staged(act.scenery, act.conduct) as stage:
-            rows = uvloop.run(_tried(act.cases, stage, say))
+            uvloop.run(_try(act.cases, stage, rows, say))
             began_s = time.monotonic()
     except ValueError as error:
         failure = str(error)
-    for case in act.cases[len(rows) :]:
+    for case in act.cases[len(rows) - judged_before :]:
         rows.append(row_of(case, untried("there was no stack for it", began_s), words))
     end = end_row(words, stage.left if stage else (), failure, time.monotonic() - began_s)
     say(_line(end))
-    return [*rows, end]
+    rows.append(end)
 
 
-async def _tried(cases: Sequence[Case], stage: Stage, say: Say) -> list[Row]:
+async def _try(cases: Sequence[Case], stage: Stage, rows: list[Row], say: Say) -> None:
     known = await _known(stage)
-    rows = []
     for case in cases:
         rows.append(row_of(case, await tried(case, stage, known), stage.scenery.words))
         say(_line(rows[-1]))
-    return rows
 
 
 async def _known(stage: Stage) -> dict[int, str]:
