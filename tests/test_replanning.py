@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -257,3 +258,14 @@ async def test_an_errand_that_is_called_off_is_ended() -> None:
     await asyncio.wait({task}, timeout=30)
     assert (task.cancelled(), spared, time.monotonic() - began_s < 30) == (True, set(), True)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_port_that_is_taken_is_refused_before_the_router_gives_up_its_own(place: Place) -> None:
+    assert replan(place).returncode == 0
+    before = plan_path(place.home).read_text()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        place.config.write_text(place.config.read_text().replace(f"port = {place.port}", f"port = {port}"))
+        said = replan(place)
+    assert (said.returncode, f"port {port} on 127.0.0.1 is taken by" in said.stderr) == (1, True)
+    assert plan_path(place.home).read_text() == before

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from engines import home
+from engines import door, home
 from engines import runtime as runtimes
 from engines.gpus.cards import CardError
 from engines.plan import PlanError
@@ -27,7 +27,7 @@ from engines.stack import Asked, Stack, StackError, check_router, read_stack
 from engines.tables import TableError
 
 REFUSED, BUSY = 1, 3
-REFUSALS = (TableError, StackError, PlanError, CardError, RuntimeInstallError)
+REFUSALS = (TableError, StackError, PlanError, CardError, RuntimeInstallError, door.PortTakenError)
 LOCK_WAIT_S = 2.0
 LOCK_PAUSE_S = 0.1
 
@@ -106,6 +106,8 @@ def replan(asked: Asked, at: Path, without: Sequence[str]) -> bool:
         if before and before.fingerprint == stack.fingerprint and set(before.without) == set(without):
             return False
         router = check_router(asked.config)
+        if before is None or (before.router.host, before.router.port) != (router.host, router.port):
+            door.require_free(router.host, router.port)
         require_runtime(stack)
         plan = startable(stack, router, at, tuple(without))
         write_plan(at, plan.to_json())
