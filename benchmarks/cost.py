@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from engines.snapshot import EngineState, EngineView, HostView, Load, ModelView, Snapshot
 from router.ask import Ask, Endpoint, read_ask
-from router.config import Rules, parse_rules
 from router.forward import engine_body
-from router.policy import Money
+from router.routing.policy import Money
+from router.tables.read import parse_rules
+from router.tables.rules import Rules
 from router.watch import Usage, Watch
 
 MODEL = "llama-3.1-8b"

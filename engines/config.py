@@ -20,7 +20,21 @@ from engines.memory.ollama import KV_CACHE_TYPES
 from engines.memory.shape import AUTO
 from engines.tables import TableError, check_table, read_toml, unknown_key
 
-ROUTER_TABLES = ("endpoint", "tiers", "tasks", "clouds", "limits")
+ROUTER_TABLES = (
+    "active_preset",
+    "endpoint",
+    "tiers",
+    "tasks",
+    "presets",
+    "providers",
+    "clouds",
+    "chains",
+    "routes",
+    "shadows",
+    "splits",
+    "jobs",
+    "limits",
+)
 TABLES = ("models", "external", "gpus", *ROUTER_TABLES)
 # Flags that Spillway sets itself: given twice, the last one would win without a word.
 OWN_FLAGS = (

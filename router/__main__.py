@@ -11,8 +11,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from engines.snapshot import SnapshotError, models_from_json
-from router.config import ConfigError, Rules, Tier, keep_rules, kept_rules, load_rules, parse_rules, read_keys
 from router.seat import ALONE, Place, take
+from router.tables.kept import keep_rules, kept_rules
+from router.tables.keys import read_keys
+from router.tables.read import load_rules, parse_rules
+from router.tables.rules import Rules
+from router.tables.table import ConfigError
+from router.tables.tier import Tier
 from router.workers import Orders, become_parent
 
 USAGE_ERROR = 2

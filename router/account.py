@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from engines.snapshot import EngineUse
-from router.fleet import InFlight, Pace
+from router.routing.fleet import InFlight, Pace
 from router.siblings import NEVER_S, Rest, Row, rest_of
 
 # Rest after the first failure in a row; it doubles with each further one.

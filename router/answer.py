@@ -11,13 +11,13 @@ from collections.abc import Mapping
 
 from router.ask import read_ask
 from router.attempts import broken
-from router.config import Keys
 from router.decided import answered
 from router.errors import ApiError, StreamBroken
 from router.exchange import FAULT, STOPPING, Exchange
 from router.rounds import Course, carried_out
 from router.served import CLIENT_GONE, Doors, Served, refusal_lines, refused, settle
 from router.sse import error_event
+from router.tables.keys import Keys
 
 OK = 200
 BEARER = "Bearer "

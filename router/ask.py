@@ -13,9 +13,9 @@ import msgspec
 from msgspec import UNSET
 
 from router.body import LONGEST_NAME, Body, Prompt, parsed, read_chat, read_completion
-from router.config import Rules
 from router.errors import ApiError
 from router.ids import new_id
+from router.tables.rules import Rules
 
 AUTO = frozenset({"auto", "smart-router"})
 HINT_PREFIX = "x-spillway-"
@@ -40,7 +40,9 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
     `prompt_bytes` is the size of the text, `max_tokens` the client's own bound on each of its `answers` (None: no
     bound). `raw` is the body as it came; `steered` says that it has one of the STEERING fields. `trace` are the W3C
-    headers of the client, for whoever serves it.
+    headers of the client, for whoever serves it. `stand_ins` are models that the preset names after `model`, `size` the
+    class that its task prefers where no model is named, `fill` the fields that its task gives a body which leaves them
+    out. `prefixes` are digests of its prompt up to the end of each message, the longest last, where affinity counts.
     """
 
     request_id: str
@@ -65,6 +67,10 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     steered: bool
     trace: tuple[tuple[str, str], ...]
     raw: bytes
+    stand_ins: tuple[str, ...] = ()
+    size: str | None = None
+    fill: tuple[tuple[str, float], ...] = ()
+    prefixes: tuple[int, ...] = ()
 
     @property
     def body(self) -> dict[str, Any]:

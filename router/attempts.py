@@ -9,14 +9,14 @@ import time
 from collections.abc import Sequence
 
 from router.ask import Ask, Endpoint
-from router.cloud_reply import CloudReply
+from router.clouds.cloud_reply import CloudReply
 from router.errand import in_task
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
-from router.fleet import Place, Target
 from router.ledger import BudgetSpent, LedgerError
 from router.patience import CODES, patience_for
-from router.policy import BUDGET, Decision, reserved_usd
 from router.reply import Reply
+from router.routing.fleet import Place, Target
+from router.routing.policy import BUDGET, Decision, reserved_usd
 from router.served import Doors, Served
 from router.watch import Flight
 

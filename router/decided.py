@@ -12,8 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from router.ask import Ask
-from router.fleet import Target
-from router.policy import Decision
+from router.routing.fleet import Target
+from router.routing.policy import Decision
 
 
 class Decided(Struct, frozen=True, gc=False):

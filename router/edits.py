@@ -12,8 +12,11 @@ from pathlib import Path
 
 import structlog
 
-from router.cloud import Clouds
-from router.config import ConfigError, Rules, keep_rules_in, rules_of
+from router.clouds.cloud import Clouds
+from router.tables.kept import keep_rules_in
+from router.tables.read import rules_of
+from router.tables.rules import Rules
+from router.tables.table import ConfigError
 from router.upstream import Upstream
 from router.watch import Watch
 

@@ -15,9 +15,9 @@ from router.ask import Ask
 from router.connection import Connection
 from router.errand import Wait
 from router.errors import StreamBroken, TargetUnavailable
-from router.fleet import Target
 from router.patience import Patience
 from router.reply import Reading, Sink
+from router.routing.fleet import Target
 from router.whole import OK, read_whole
 
 # An engine that has said [DONE] closes the message at once; if it does not, the connection is of no more use.

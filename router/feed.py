@@ -15,8 +15,8 @@ import structlog
 
 from engines.snapshot import EngineState, EngineView, HostView, ModelView, Snapshot, connect_feed, from_json
 from router.errors import TargetUnavailable
-from router.fleet import EXTERNAL
 from router.lobby import Lobby
+from router.routing.fleet import EXTERNAL
 from router.upstream import ServedModel, Upstream
 from router.watch import Watch
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from router.account import Account
-from router.fleet import Target
 from router.ids import new_id
+from router.routing.fleet import Target
 
 
 class Flight(msgspec.Struct, eq=False, gc=False):

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from router.ask import STEERING, Ask
-from router.fleet import OLLAMA
+from router.routing.fleet import OLLAMA
 
 SPACES = b" \t\r\n"
 SAMPLING = {

@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from engines.snapshot import Snapshot
-from router.fleet import Fleet, Place
 from router.gauges import snapshot_gauges
 from router.outcome import Outcome
+from router.routing.fleet import Fleet, Place
 from router.tally import SECONDS, Sums, Tally, from_json
 
 WHERE = ("target", "tier")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from router.ask import Ask
-from router.config import Limits
+from router.tables.limits import Limits
 
 # The causes of the limits of time, and what the client finds as the error's code. `deadline` is his own limit. A target
 # that could not be reached in time was not slow: it is not there, as one whose port nobody listens at.

@@ -1,7 +1,7 @@
 """A target's answer: the commit gate before the first token, the tally after it, and how it reaches the client.
 
-`Reading` is pure: it knows bytes and events, not where they come from. `router.engine_reply` and `router.cloud` each
-make a Reply around one.
+`Reading` is pure: it knows bytes and events, not where they come from. `router.engine_reply` and
+`router.clouds.cloud` each make a Reply around one.
 """
 
 from __future__ import annotations

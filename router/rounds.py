@@ -17,8 +17,8 @@ from msgspec import structs
 from router.ask import Ask
 from router.attempts import LATE, NOT_ITS_FAULT, Failure, open_first
 from router.errors import ApiError, TargetUnavailable
-from router.fleet import Place, Target
-from router.policy import Decision
+from router.routing.fleet import Place, Target
+from router.routing.policy import Decision
 from router.served import Doors, Served
 
 # A request that an engine had when it died may be what killed it: it is sent home once more, and then no more.

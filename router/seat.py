@@ -21,7 +21,7 @@ class Seat:
 
     `listening` is bound but does not listen before `announce`; the parent keeps it open, so it outlives this process.
     `rows_fd` and `shown_fd` are the shared memory of `router.rows` and `router.shown`, `ready_fd` a pipe to the parent,
-    `rules_fd` what `router.config` keeps for whoever sits here next.
+    `rules_fd` what `router.tables.kept` keeps for whoever sits here next.
     """
 
     number: int = 0

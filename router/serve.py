@@ -20,8 +20,7 @@ from fastapi import FastAPI
 
 from engines.snapshot import ModelView
 from router.app import create_app
-from router.cloud import Clouds
-from router.config import Keys, Rules
+from router.clouds.cloud import Clouds
 from router.edits import Edits
 from router.feed import Line, poll_engines
 from router.front import Front
@@ -34,6 +33,8 @@ from router.report import Reports
 from router.rows import Rows
 from router.seat import ALONE, Seat, announce
 from router.served import Doors
+from router.tables.keys import Keys
+from router.tables.rules import Rules
 from router.upstream import Upstream
 from router.watch import Watch
 

@@ -9,21 +9,21 @@ from functools import lru_cache
 import msgspec
 
 from router.ask import Ask
-from router.cloud import Clouds
-from router.config import Keys
+from router.clouds.cloud import Clouds
 from router.decided import turned_away
 from router.edits import Edits
 from router.errors import ApiError
 from router.feed import Line
-from router.fleet import Place, Target
 from router.ledger import Ledger, Outcome
 from router.lobby import Lobby
 from router.metrics import Metrics
 from router.outbox import Outbox
-from router.policy import Decision, Money
 from router.reply import Reply
 from router.report import Reports
+from router.routing.fleet import Place, Target
+from router.routing.policy import Decision, Money
 from router.seat import Seat
+from router.tables.keys import Keys
 from router.upstream import Upstream
 from router.watch import Flight, Usage, Watch
 

@@ -11,9 +11,9 @@ from typing import Any
 from msgspec import to_builtins
 
 from router.ask import AUTO
-from router.config import Rules
-from router.fleet import Fleet, Place, Target
+from router.routing.fleet import Fleet, Place, Target
 from router.served import Doors
+from router.tables.rules import Rules
 
 
 def model_list(fleet: Fleet, rules: Rules) -> dict[str, Any]:

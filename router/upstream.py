@@ -18,15 +18,16 @@ import msgspec
 import orjson
 
 from router.ask import Ask
-from router.config import Limits, engine_key
 from router.connection import Connection, Origin
 from router.engine_reply import EngineReply, Stale
 from router.errand import in_task
 from router.errors import TargetUnavailable
-from router.fleet import Target
 from router.forward import engine_body
 from router.outbox import Outbox
 from router.patience import Patience
+from router.routing.fleet import Target
+from router.tables.keys import engine_key
+from router.tables.limits import Limits
 from router.whole import OK
 
 # vLLM closes idle connections after 5 s; we must be first, or a request meets a closed one.

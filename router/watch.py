@@ -17,13 +17,13 @@ import msgspec
 from engines.snapshot import Report, Snapshot
 from router.account import LONGEST_REST_S, REST_S, UNKNOWN, Account, uses_by_url
 from router.ask import Ask
-from router.config import Rules
 from router.decided import Decided
-from router.fleet import Fleet, Place, Target, as_seen, standing, wanted_models
 from router.flight import Flight
-from router.pace import Finished, learn
-from router.policy import Decision, Latches, Money, choose, tokens_of
+from router.routing.fleet import Fleet, Place, Target, as_seen, standing, wanted_models
+from router.routing.pace import Finished, learn
+from router.routing.policy import Decision, Latches, Money, choose, tokens_of
 from router.siblings import Siblings
+from router.tables.rules import Rules
 
 __all__ = ["DECISIONS_KEPT", "LONGEST_REST_S", "REST_S", "Flight", "Usage", "Watch"]
 

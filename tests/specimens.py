@@ -14,10 +14,12 @@ from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, HostView, Load, ModelView, Snapshot, Twin
 from router.ask import Ask, Endpoint, read_ask
-from router.config import Rules, parse_rules
-from router.fleet import Fleet, InFlight, Pace, Place, Price, Target
 from router.outcome import Outcome
-from router.policy import Latches, Money
+from router.registry import Price
+from router.routing.fleet import Fleet, InFlight, Pace, Place, Target
+from router.routing.policy import Latches, Money
+from router.tables.read import parse_rules
+from router.tables.rules import Rules
 
 RULES = parse_rules(
     {

@@ -8,7 +8,7 @@ from collections import deque
 
 from router.decided import answered, rows, turned_away
 from router.errors import ApiError
-from router.policy import Decision
+from router.routing.policy import Decision
 from tests.specimens import CLOUD, LOCAL, ask
 
 SPILLED = Decision((CLOUD, LOCAL), "spill:kv", considered=("local/other: serves_model no",))

@@ -25,7 +25,7 @@ from benchmarks.price import Price
 from benchmarks.stream import Sample, session
 from benchmarks.verdict import Verdict, judge
 from engines.config import read_config
-from router.config import parse_rules
+from router.tables.read import parse_rules
 from tests.stand_ins import standing_in
 
 PHASES = plan(30.0, 64)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from router.cloud import Clouds
-from router.config import Rules, keep_rules, keep_rules_in, kept_rules, load_rules
+from router.clouds.cloud import Clouds
 from router.edits import Edits
 from router.outbox import Outbox
+from router.tables.kept import keep_rules, keep_rules_in, kept_rules
+from router.tables.read import load_rules
+from router.tables.rules import Rules
 from router.upstream import Upstream
 from router.watch import Watch
 from tests.callers import heard, request

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from engines.snapshot import EngineState, Snapshot
-from router.config import Rules, parse_rules
-from router.fleet import Counts, Fleet, InFlight, Pace, Price, Target, merge
+from router.registry import Price
+from router.routing.fleet import Counts, Fleet, InFlight, Pace, Target, merge
+from router.tables.read import parse_rules
+from router.tables.rules import Rules
 from tests.specimens import ENGINE, MODEL, RULES, TWIN, load, snapshot
 
 NOTHING = Counts()

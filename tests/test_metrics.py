@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.parser import text_string_to_metric_families
 
 from engines.snapshot import EngineView, GpuState, GpuView
-from router.fleet import Fleet, InFlight
 from router.metrics import Metrics
 from router.outcome import Outcome
+from router.routing.fleet import Fleet, InFlight
 from router.tally import SECONDS
 from tests.specimens import CLOUD, ENGINE, KEYLESS, LOCAL, busy, load, local, outcome, snapshot
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from router.fleet import Pace
-from router.pace import Finished, freed_tokens_per_s, learn
+from router.routing.fleet import Pace
+from router.routing.pace import Finished, freed_tokens_per_s, learn
 
 # Four bytes a token, fifty tokens a second, prefill at two thousand a second.
 DONE = Finished(

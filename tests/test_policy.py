@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from router.ask import Ask, Endpoint, read_ask
 from router.errors import ApiError
-from router.fleet import Fleet, InFlight, Place, Target
-from router.policy import Decision, Latches, Money, choose, reserved_usd
+from router.routing.fleet import Fleet, InFlight, Place, Target
+from router.routing.policy import Decision, Latches, Money, choose, reserved_usd
 from tests.specimens import CLOUD, KEYLESS, LOCAL, RULES, Situation, ask, busy, cloud, load, local, situations
 
 RICH, POOR = Money(left_usd=10.0), Money(left_usd=0.0)

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from router.ask import Ask
-from router.fleet import Fleet, Pace, Target
-from router.policy import choose
+from router.routing.fleet import Fleet, Pace, Target
+from router.routing.policy import choose
 from tests.specimens import CLOUD, RULES, ask, busy, local
 from tests.test_policy import DEAD, FULL, JAMMED, POOR, RICH, decide, names, refusal
 

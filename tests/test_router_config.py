@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from router.config import ConfigError, Endpoint, Limits, is_loopback, load_rules, read_keys
+from router.tables.endpoint import Endpoint, is_loopback
+from router.tables.keys import read_keys
+from router.tables.limits import Limits
+from router.tables.read import load_rules
+from router.tables.table import ConfigError
 
 SHIPPED = Path(__file__).parents[1] / "compose" / "stack.toml"
 TIER = "[tiers.standard]\nttft_target_s = 2.0\n"

@@ -11,11 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from router.errors import ApiError
-from router.fleet import Target
 from router.metrics import Metrics
 from router.outcome import COLUMNS
-from router.policy import Decision
 from router.reply import Reading, Reply
+from router.routing.fleet import Target
+from router.routing.policy import Decision
 from router.served import Doors, Served, refused, settle
 from router.watch import Watch
 from tests.ledgers import opened, rows

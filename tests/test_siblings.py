@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.fleet import InFlight, Target
+from router.routing.fleet import InFlight, Target
 from router.siblings import Row, rest_of
 from router.watch import LONGEST_REST_S, Flight, Usage, Watch
 from tests.specimens import RULES, ask, snapshot

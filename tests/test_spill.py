@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from router.fleet import InFlight, Pace, Target
-from router.spill import Forecast, Need, forecast
-from router.spill import judge as judged
+from router.routing.fleet import InFlight, Pace, Target
+from router.routing.spill import Forecast, Need, forecast
+from router.routing.spill import judge as judged
 from tests.specimens import LOCAL, busy, load, local
 
 SMALL = Need(prompt_tokens=0, answer_tokens=10, ttft_target_s=2.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engines.snapshot import EngineState, EngineUse, Report
-from router.fleet import InFlight, Target
 from router.flight import Flight
+from router.routing.fleet import InFlight, Target
 from router.watch import Usage, Watch
 from tests.specimens import ENGINE, RULES, ask, snapshot
 

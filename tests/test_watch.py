@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from engines.snapshot import EngineState
 from router.ask import Ask
-from router.fleet import Fleet, InFlight, Pace, Target
-from router.policy import Money
+from router.routing.fleet import Fleet, InFlight, Pace, Target
+from router.routing.policy import Money
 from router.watch import LONGEST_REST_S, Flight, Usage, Watch
 from tests.specimens import ENGINE, IDLE, RULES, ask, snapshot
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from router.ask import Ask, Endpoint
 from router.errors import ApiError
-from router.fleet import OLLAMA, Fleet, Place, Target
+from router.routing.fleet import OLLAMA, Fleet, Place, Target
 
 # No vocabulary in use packs more text than this into a token on average: a prompt that is too long even so is too
 # long. What is closer to the limit the engine counts exactly.

@@ -14,7 +14,12 @@ from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
 from router.ask import BYTES_PER_TOKEN
-from router.config import Cloud, Rules, engine_key
+from router.health.verdict import WELL, Verdict
+from router.quotas.room import UNBOUNDED, Room
+from router.registry import Price
+from router.tables.cloud import Cloud
+from router.tables.keys import engine_key
+from router.tables.rules import Rules
 
 # A report older than this says nothing about now: the engine counts as full (field practice is 0.2 to 2 s).
 STALE_S = 2.0
@@ -33,16 +38,6 @@ class Place(StrEnum):
     CLOUD = "cloud"
 
 
-class Price(msgspec.Struct, frozen=True):
-    """Dollars per million tokens."""
-
-    input_usd_per_mtok: float
-    output_usd_per_mtok: float
-
-    def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
-        return (prompt_tokens * self.input_usd_per_mtok + completion_tokens * self.output_usd_per_mtok) / 1e6
-
-
 class InFlight(msgspec.Struct, frozen=True):
     """What this router, all its workers together, has sent to one target and not seen finished.
 
@@ -58,7 +53,7 @@ class InFlight(msgspec.Struct, frozen=True):
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """What this router has learned of one target from the answers that passed through it (see `router.pace`)."""
+    """What this router has learned of one target from the answers that passed through it (`router.routing.pace`)."""
 
     answers: int = 0
     bytes_per_token: float = BYTES_PER_TOKEN
@@ -76,7 +71,8 @@ class Target(msgspec.Struct, frozen=True):
     recent failures: it is passed over while another target can serve. `report_age_s` is how old its load was when its
     snapshot was taken; None for what reports no load, of which none can be old. `slots`: so many requests it serves at
     once, the others queue; None where memory decides. `weight` is below 1 while it is slowed down. `key` is what its
-    counts are kept under: a replaced engine hands its name on while its last requests still run.
+    counts are kept under: a replaced engine hands its name on while its last requests still run. `size` is the class of
+    its model, `provider` whose limits hold for it, `preference` its share among its like where a tier weighs them.
     """
 
     name: str
@@ -101,6 +97,11 @@ class Target(msgspec.Struct, frozen=True):
     slots: int | None = None
     weight: float = 1.0
     key_env: str | None = None
+    size: str | None = None
+    provider: str = ""
+    preference: float = 1.0
+    health: Verdict = WELL
+    room: Room = UNBOUNDED
 
     def prompt_tokens(self, prompt_bytes: int) -> float:
         """Estimated, by this target's own bytes a token."""

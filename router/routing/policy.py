@@ -1,7 +1,7 @@
 """Decide where one request goes. Pure: same Ask, Fleet, rules and spill state, same Decision.
 
-`router.filters` drops the targets that may not or cannot serve the Ask; the tier orders the rest; `router.spill` says
-whether the first local one would break the promise.
+`filters` drops the targets that may not or cannot serve the Ask; the tier orders the rest; `spill` says whether the
+first local one would break the promise.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import msgspec
 from msgspec.structs import replace
 
 from router.ask import Ask
-from router.config import Rules, Tier
 from router.errors import ApiError
-from router.filters import RETRY_STARTING_S, Filter, dropped_by, explained, refusal, starting
-from router.fleet import Fleet, Place, Target
-from router.spill import DEADLINE, Need, forecast, judge
+from router.routing.filters import RETRY_STARTING_S, Filter, dropped_by, explained, refusal, starting
+from router.routing.fleet import Fleet, Place, Target
+from router.routing.spill import DEADLINE, Need, forecast, judge
+from router.tables.rules import Rules
+from router.tables.tier import Tier
 
 # No vocabulary in use packs less text than this into a token on average, but for short prompts: what a prompt costs
 # at most is reckoned with it.

@@ -10,8 +10,8 @@ import math
 import msgspec
 
 from engines.snapshot import Load
-from router.fleet import Target
-from router.pace import freed_tokens_per_s
+from router.routing.fleet import Target
+from router.routing.pace import freed_tokens_per_s
 
 # Spilling starts when the forecast passes the promise and ends when it is back under half of it: the gap between
 # the two keeps a route from flapping around the threshold and losing the prefix cache each time.

@@ -9,7 +9,7 @@ import math
 
 import msgspec
 
-from router.fleet import Pace
+from router.routing.fleet import Pace
 
 # Weight of one answer in a moving average once there are many: about the last twenty count. The first ones weigh
 # more, so that what was assumed is soon forgotten.

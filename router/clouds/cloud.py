@@ -15,14 +15,14 @@ from typing import Any
 import orjson
 
 from router.ask import Ask, Endpoint
-from router.cloud_reply import CloudReply
-from router.config import Cloud
+from router.clouds.cloud_reply import CloudReply
 from router.errors import ContextExceeded, StreamBroken, TargetUnavailable, error_answer
-from router.fleet import Target
 from router.forward import OPENAI_FIELDS
 from router.patience import Patience
 from router.reply import Reading
+from router.routing.fleet import Target
 from router.sse import DONE, usage_of
+from router.tables.cloud import Cloud
 
 LONGEST_MESSAGE = 500
 # The SDK has time limits of its own; those of the request must end it before them.
@@ -41,7 +41,7 @@ class Clouds:
     def obey(self, clouds: Mapping[str, Cloud]) -> None:
         """These deployments from now on. Calls under way go on."""
         self._clouds = dict(clouds)
-        self._keys = {name: self._environment.get(cloud.key_env, "") for name, cloud in clouds.items()}
+        self._keys = {name: self._environment.get(cloud.key_env or "", "") for name, cloud in clouds.items()}
 
     @property
     def off(self) -> dict[str, str]:

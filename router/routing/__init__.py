@@ -1,0 +1,5 @@
+"""Where one request goes: pure functions of an Ask, a Fleet and the Rules.
+
+fleet (all targets at one moment), filters (who may and can), policy (order, chain, spill or wait), spill (would it
+break the promise), pace (what is learned of a target).
+"""

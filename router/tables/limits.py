@@ -1,0 +1,38 @@
+"""`[limits]`: bounds that hold for every request."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from router.tables.table import Seconds, Table, Usd
+
+# Whoever stops the whole stack waits for the router and then for the engines, and not for ever.
+LONGEST_DRAIN_S = 30.0
+
+
+class Limits(Table):
+    """Bounds that hold for every request. Times, in seconds, each with an error of its own:
+
+    receive_s       a client's request from its first byte to the end of its headers, and between two pieces of its body
+    max_wait_s      longest wait for local room, before 429 with retry-after; and, counted by itself, for an engine that
+                    starts, sleeps or is started again, before 503
+    connect_s       until an engine has accepted a connection
+    first_token_s   from sending a stream's request to an engine to its first token
+    silence_s       between two chunks of a stream after that
+    whole_answer_s  a whole request from its arrival, streaming or not
+    drain_s         what may run on after TERM, 30 at most
+
+    Every bound belongs to one request and is kept by the worker that serves it, but for `cloud_usd_per_day`: that
+    is one sum for all workers, kept exactly by the ledger's transactions.
+    """
+
+    default_tier: str = "standard"
+    body_bytes: int = Field(20 * 1024 * 1024, gt=0)
+    receive_s: Seconds = 30.0
+    max_wait_s: Seconds = 60.0
+    connect_s: Seconds = 2.0
+    first_token_s: Seconds = 120.0
+    silence_s: Seconds = 120.0
+    whole_answer_s: Seconds = 600.0
+    drain_s: Seconds = Field(10.0, le=LONGEST_DRAIN_S)
+    cloud_usd_per_day: Usd = 10.0

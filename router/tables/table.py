@@ -1,0 +1,25 @@
+"""What every table of stack.toml is: frozen, typed, and strict about keys that it does not know."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0, strict=True)]
+Share = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+# Of a model, by what it can rather than by its bytes: a task may prefer a class where no preset names a model.
+Size = Literal["small", "medium", "large", "frontier"]
+
+
+class ConfigError(ValueError):
+    """stack.toml cannot be used; the text names file, table and key and says how to mend it."""
+
+
+class Table(BaseModel):
+    """A table of stack.toml: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
