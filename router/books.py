@@ -30,6 +30,10 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS outcome_at ON outcome (at_unix_s)",
     "CREATE TABLE IF NOT EXISTS reservation (id TEXT PRIMARY KEY, at_unix_s REAL, target TEXT, usd REAL, state TEXT)",
 )
+# An older file has fewer columns. Rows of comparisons are few, and found without a look at all the others.
+HAS_COLUMNS = "SELECT name FROM pragma_table_info('outcome')"
+ADD_COLUMN = "ALTER TABLE outcome ADD COLUMN {}"
+INDEX_ARMS = "CREATE INDEX IF NOT EXISTS outcome_arm ON outcome (arm) WHERE arm IS NOT NULL"
 HAS_OWNER = "SELECT count(*) FROM pragma_table_info('reservation') WHERE name = 'owner'"
 ADD_OWNER = "ALTER TABLE reservation ADD COLUMN owner INTEGER NOT NULL DEFAULT 0"
 # The sum of each day is kept beside the reservations: a look at it takes as long in the evening as in the morning.
@@ -53,8 +57,9 @@ SETTLE = "UPDATE reservation SET state = 'settled', usd = ? WHERE id = ?"
 # What began yesterday and still runs counts today too: nobody knows yet what it costs.
 SPENT = "SELECT owner = ?, usd FROM spend WHERE day = ?"
 HELD_OVER = "SELECT owner = ?, usd FROM reservation WHERE state = 'held' AND at_unix_s >= ? AND at_unix_s < ?"
+ONE_ROW = f"({', '.join('?' * len(COLUMNS))})"
 INSERT = {
-    1 << power: f"INSERT INTO outcome VALUES {', '.join(['(' + ', '.join('?' * len(COLUMNS)) + ')'] * (1 << power))}"
+    1 << power: f"INSERT INTO outcome ({', '.join(COLUMNS)}) VALUES {', '.join([ONE_ROW] * (1 << power))}"
     for power in range(MOST_ROWS.bit_length())
 }
 BAD_VALUE = (OverflowError, UnicodeError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
@@ -152,6 +157,11 @@ class Books:
         connection = self._money
         for statement in SCHEMA:
             connection.execute(statement)
+        there = {name for (name,) in connection.execute(HAS_COLUMNS)}
+        for column in COLUMNS:
+            if column not in there:
+                connection.execute(ADD_COLUMN.format(column))
+        connection.execute(INDEX_ARMS)
         if connection.execute(HAS_OWNER).fetchone() == (0,):
             connection.execute(ADD_OWNER)
         for statement in SUMS:

@@ -8,6 +8,9 @@ from msgspec import Struct
 class Outcome(Struct, frozen=True, gc=False):
     """`usd` is what it cost, 0 for local targets. Times in seconds from arrival.
 
+    `route` is the rule of [[routes]] that it followed. `arm` is its part of a comparison: the name of a split or
+    shadow, and "/control" or "/trial". `shadow_of` is the request whose copy it is, and nobody was shown its answer.
+
     Only texts and numbers, so that thousands of them can wait for the disk without work for the garbage collector.
     """
 
@@ -28,6 +31,10 @@ class Outcome(Struct, frozen=True, gc=False):
     usd: float
     ttft_s: float | None
     e2e_s: float
+    route: str | None = None
+    arm: str | None = None
+    shadow_of: str | None = None
 
 
+# A new one goes to the end, where a file that is older gets it too.
 COLUMNS: tuple[str, ...] = Outcome.__struct_fields__
