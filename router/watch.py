@@ -21,7 +21,8 @@ from router.decided import Decided
 from router.flight import Flight
 from router.routing.fleet import Fleet, Place, Target, as_seen, standing, wanted_models
 from router.routing.pace import Finished, learn
-from router.routing.policy import Decision, Latches, Money, choose, tokens_of
+from router.routing.policy import Decision, Latches, Money, choose
+from router.routing.spill import tokens_of
 from router.siblings import Siblings
 from router.tables.rules import Rules
 

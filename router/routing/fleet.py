@@ -53,7 +53,10 @@ class InFlight(msgspec.Struct, frozen=True):
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """What this router has learned of one target from the answers that passed through it (`router.routing.pace`)."""
+    """What this router has learned of one target from the answers that passed through it (`router.routing.pace`).
+
+    The medians of the time to first token and between two tokens are None until an answer has shown them.
+    """
 
     answers: int = 0
     bytes_per_token: float = BYTES_PER_TOKEN
@@ -61,6 +64,8 @@ class Pace(msgspec.Struct, frozen=True):
     prefill_tokens_per_s: float = 4000.0
     stream_tokens_per_s: float = 30.0
     freed_tokens_per_s: float | None = None
+    ttft_p50_s: float | None = None
+    tpot_p50_s: float | None = None
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -118,6 +123,10 @@ class Fleet(msgspec.Struct, frozen=True):
 
     def model_names(self) -> frozenset[str]:
         return frozenset(name for target in self.targets for name in target.models)
+
+    def serving(self, model: str) -> list[Target]:
+        """The targets that serve this model."""
+        return [target for target in self.targets if model in target.models]
 
     def named(self, name: str) -> Target | None:
         return next((target for target in self.targets if target.name == name), None)

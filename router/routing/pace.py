@@ -66,11 +66,33 @@ def learn(pace: Pace, done: Finished) -> Pace:
     if done.since_last_s is not None:
         freed = _freed_rate(pace, done, max(done.since_last_s, SHORTEST_S))
     answer_tokens = _average(pace.answer_tokens, done.completion_tokens, weight)
-    return Pace(pace.answers + 1, bytes_per_token, answer_tokens, prefill, stream, freed)
+    ttft_p50_s = _median(pace.ttft_p50_s, done.ttft_s, weight) if done.streamed else pace.ttft_p50_s
+    tpot_p50_s = _median(pace.tpot_p50_s, _tpot_s(done, ttft_p50_s), weight)
+    return Pace(pace.answers + 1, bytes_per_token, answer_tokens, prefill, stream, freed, ttft_p50_s, tpot_p50_s)
 
 
 def _average(old: float, new: float, weight: float) -> float:
     return old + weight * (new - old)
+
+
+def _median(old: float | None, new: float | None, weight: float) -> float | None:
+    """The median goes up or down by a fixed share, towards each new value and never beyond it.
+
+    Robbins and Monro's stochastic approximation of a quantile (1951), on a logarithmic scale and with a step that never
+    ends, so that it follows a drift: where as many values lie above as below, the steps cancel out. A value that is far
+    out counts no more than one that is near, which is what a mean could not do.
+    """
+    if new is None or old is None:
+        return old if new is None else new
+    return max(new, old * math.exp(-weight)) if new < old else min(new, old * math.exp(weight))
+
+
+def _tpot_s(done: Finished, ttft_p50_s: float | None) -> float | None:
+    """Time for each token after the first. An answer that came whole hides its first token: the usual wait is taken off
+    where one is known, else it is spread over the tokens."""
+    tokens = done.completion_tokens - 1
+    decode_s = done.e2e_s - (done.ttft_s if done.streamed else ttft_p50_s or 0.0)
+    return decode_s / tokens if tokens > 0 and decode_s >= SHORTEST_S else None
 
 
 def _stream_rate(old: float, done: Finished, weight: float) -> float:

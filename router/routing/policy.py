@@ -7,6 +7,7 @@ first local one would break the promise.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -15,9 +16,19 @@ from msgspec.structs import replace
 
 from router.ask import Ask
 from router.errors import ApiError
-from router.routing.filters import RETRY_STARTING_S, Filter, dropped_by, explained, refusal, starting
+from router.routing.filters import (
+    FITS_CONTEXT,
+    RETRY_STARTING_S,
+    Dropped,
+    Filter,
+    considered,
+    dropped_by,
+    refusal,
+    starting,
+)
 from router.routing.fleet import Fleet, Place, Target
-from router.routing.spill import DEADLINE, Need, forecast, judge
+from router.routing.groups import chain_of, groups_of
+from router.routing.spill import DEADLINE, Need, forecast, judge, tokens_of
 from router.tables.rules import Rules
 from router.tables.tier import Tier
 
@@ -28,6 +39,7 @@ LEAST_BYTES_PER_TOKEN = 1.5
 OPEN_ANSWER_TOKENS = 4096
 BUDGET = "budget"
 PRIVACY = "privacy"
+ESCALATED = "escalate:context"
 
 Latches = Mapping[tuple[str, str], bool]
 
@@ -35,19 +47,26 @@ Latches = Mapping[tuple[str, str], bool]
 class Decision(msgspec.Struct, frozen=True):
     """Where to try, in order, and why there. `refusal` is set when there is nowhere.
 
-    `spilling` is the new spill state per (target, tier), for the next decision. `can_wait`: an engine of the tier's own
-    may serve later what nobody serves now. `asleep` is the model by which one is wanted that is off and will be there;
-    `prefers_it`: it would have gone there, were it awake.
+    `spilling` is the new spill state per (target, tier), for the next decision. `dropped` are the targets of its models
+    that a filter forbids; `chain` these models (empty: any), so that who serves none of them can be named as well.
+    `can_wait`: an engine of the tier's own may serve later what nobody serves now. `asleep` is the model by which one is
+    wanted that is off and will be there; `prefers_it`: it would have gone there, were it awake.
     """
 
     targets: tuple[Target, ...]
     reason: str
     refusal: ApiError | None = None
     spilling: Latches = {}
-    considered: tuple[str, ...] = ()
+    dropped: Dropped = ()
+    chain: tuple[str, ...] = ()
+    fleet: tuple[Target, ...] = ()
     can_wait: bool = False
     asleep: str | None = None
     prefers_it: bool = False
+
+    def considered(self) -> list[str]:
+        """What became of those who are not among the targets, rule by rule."""
+        return considered(self.dropped, self.chain, self.fleet)
 
 
 class Money(msgspec.Struct, frozen=True):
@@ -56,31 +75,51 @@ class Money(msgspec.Struct, frozen=True):
     left_usd: float
 
 
+class Ranked(msgspec.Struct):
+    """Targets that may serve, the best first, and where each group begins. `shut_out` are those that filters or the
+    tier's order keep out, with their group and their place in the order; the filter is None where it is the order."""
+
+    targets: list[Target]
+    starts: list[int]
+    shut_out: list[tuple[int, int, Filter | None, Target]]
+
+    def group_of(self, target: Target) -> int:
+        return bisect_right(self.starts, self.targets.index(target)) - 1
+
+
 def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money) -> Decision:
-    """Filter, order by the tier, then spill or not."""
+    """Filter, order by chain and tier, then spill or not."""
     tier = rules.tiers[ask.tier]
-    order = tier.order
-    ranked: list[Target] = []
-    outside: list[Target] = []
-    dropped: list[tuple[Filter, Target]] = []
-    for target in fleet.targets:
-        rule = dropped_by(ask, target)
-        if rule is not None:
-            dropped.append((rule, target))
-        elif target.place in order or target.name in order:
-            ranked.append(target)
-        else:
-            outside.append(target)
-    if len(ranked) > 1:
-        ranked.sort(key=partial(_rank, ask, tier))
-    if ranked:
+    chain = chain_of(ask, rules)
+    ranked = _ranked(ask, groups_of(ask, fleet, chain, rules), tier)
+    dropped = tuple([(rule, target) for _, _, rule, target in ranked.shut_out if rule is not None])
+    if ranked.targets:
         decision = _decide(ask, ranked, tier, rules, spilling, money)
         if not fleet.complete:
             decision = _unheard(decision, tier)
     else:
+        outside = [target for _, _, rule, target in ranked.shut_out if rule is None]
         why = _outside_tier(ask, fleet, outside) if outside else refusal(ask, fleet, dropped)
         decision = Decision((), ask.how, why, can_wait=_is_about_to_come(ask, fleet, tier))
-    return replace(decision, considered=explained(dropped)) if dropped else decision
+    return replace(decision, dropped=dropped, chain=chain, fleet=fleet.targets)
+
+
+def _ranked(ask: Ask, groups: Sequence[Sequence[Target]], tier: Tier) -> Ranked:
+    ranked = Ranked([], [], [])
+    for number, group in enumerate(groups):
+        ranked.starts.append(len(ranked.targets))
+        fit: list[Target] = []
+        for target in group:
+            rule = dropped_by(ask, target)
+            position = _position(target, tier.order)
+            if rule is None and position < len(tier.order):
+                fit.append(target)
+            else:
+                ranked.shut_out.append((number, position, rule, target))
+        if len(fit) > 1:
+            fit.sort(key=partial(_rank, ask, tier))
+        ranked.targets += fit
+    return ranked
 
 
 def _rank(ask: Ask, tier: Tier, target: Target) -> tuple[int, bool, float, float, str]:
@@ -118,14 +157,6 @@ def need_of(ask: Ask, target: Target, tier: Tier) -> Need:
     return Need(prompt_tokens, answer_tokens, tier.ttft_target_s, ask.deadline_s)
 
 
-def tokens_of(ask: Ask, target: Target) -> tuple[float, float]:
-    """(prompt, answer). An answer is as long as answers here usually are, never over its bound."""
-    answer_tokens = target.pace.answer_tokens
-    if ask.max_tokens and ask.max_tokens < answer_tokens:
-        answer_tokens = ask.max_tokens
-    return ask.prompt_bytes / target.pace.bytes_per_token, answer_tokens
-
-
 def reserved_usd(ask: Ask, target: Target) -> float:
     """The most that this Ask can cost there, images aside, which is set aside before the call."""
     if target.price is None:
@@ -134,23 +165,24 @@ def reserved_usd(ask: Ask, target: Target) -> float:
     return target.price.usd(ask.prompt_bytes / LEAST_BYTES_PER_TOKEN, answer_tokens)
 
 
-def _decide(ask: Ask, ranked: Sequence[Target], tier: Tier, rules: Rules, spilling: Latches, money: Money) -> Decision:
-    usable = [each for each in ranked if each.off is None and (each.place is LOCAL or _affordable(ask, each, money))]
+def _decide(ask: Ask, ranked: Ranked, tier: Tier, rules: Rules, spilling: Latches, money: Money) -> Decision:
+    targets = ranked.targets
+    usable = [each for each in targets if each.off is None and (each.place is LOCAL or _affordable(ask, each, money))]
     if not usable:
-        return _with_sleepers(Decision((), ask.how, _nobody(ask, ranked)), ranked)
+        return _with_sleepers(Decision((), ask.how, _nobody(ask, targets)), targets)
     # A target that rests after failures is the last resort, not lost: the sort keeps the order of the others.
     if len(usable) > 1:
         usable.sort(key=_rests)
     first = usable[0]
     if first.place is CLOUD:
-        return _with_sleepers(Decision(tuple(usable), _why_there(ask, ranked, first, tier)), ranked)
+        return _with_sleepers(Decision(tuple(usable), _why_there(ask, ranked, first, tier)), targets)
     latch = (first.name, ask.tier)
     need = need_of(ask, first, tier)
     expected = forecast(first, need)
     cause = judge(first, need, expected, spilling.get(latch, False))
     if cause is None:
         returns = first.returns_as is not None
-        return Decision(tuple(usable), _why_there(ask, ranked, first, tier), None, {latch: False}, (), returns)
+        return Decision(tuple(usable), _why_there(ask, ranked, first, tier), None, {latch: False}, can_wait=returns)
     # A deadline is one request's own: it says nothing about the next one.
     state = {} if cause == DEADLINE else {latch: tier.may_spill}
     refused = _too_long_a_wait(first, expected.ttft_s, max(rules.limits.max_wait_s, tier.ttft_target_s))
@@ -168,7 +200,8 @@ def _with_sleepers(decision: Decision, ranked: Sequence[Target]) -> Decision:
 
 def _is_about_to_come(ask: Ask, fleet: Fleet, tier: Tier) -> bool:
     """Whether the Ask wants a model of which only the engine is not known yet, as just after the supervisor's start."""
-    is_wanted = bool(fleet.models) if ask.model is None else ask.model in fleet.models
+    models = fleet.models
+    is_wanted = bool(models) if ask.model is None else not models.isdisjoint((ask.model, *ask.stand_ins))
     is_local = any(place.startswith(LOCAL) for place in tier.order)
     return is_wanted and is_local and not any(each.place is LOCAL for each in fleet.targets)
 
@@ -178,7 +211,7 @@ def _rests(target: Target) -> bool:
 
 
 def _spill_or_wait(
-    ask: Ask, ranked: Sequence[Target], usable: Sequence[Target], tier: Tier, cause: str, refused: ApiError | None
+    ask: Ask, ranked: Ranked, usable: Sequence[Target], tier: Tier, cause: str, refused: ApiError | None
 ) -> Decision:
     """The first of the usable ones would break the promise. `refused` is set if the wait there is too long as well."""
     reason = None
@@ -188,7 +221,7 @@ def _spill_or_wait(
         if clouds:
             others = [each for each in usable if each not in clouds]
             return Decision((*clouds, *others), cause, can_wait=_can_return(usable))
-        reason = _why_no_spill(ranked)
+        reason = _why_no_spill(ranked.targets)
     reason = reason or _why_there(ask, ranked, usable[0], tier)
     if refused is not None:
         return Decision((), reason, refused)
@@ -210,21 +243,32 @@ def _started_without(tier: Tier) -> str:
     return "spill:starting" if tier.may_spill else "fallback:starting"
 
 
-def _why_there(ask: Ask, ranked: Sequence[Target], first: Target, tier: Tier) -> str:
-    """The Ask's own reason, unless it must stay at home or a target that the tier prefers could not be used."""
+def _why_there(ask: Ask, ranked: Ranked, first: Target, tier: Tier) -> str:
+    """The Ask's own reason, unless it must stay at home or a target that goes before could not be used."""
     if ask.local_only:
         return PRIVACY
-    for skipped in ranked:
+    group = ranked.group_of(first) if len(ranked.starts) > 1 else 0
+    for at, skipped in enumerate(ranked.targets):
         if skipped is first:
             break
-        if skipped.place is first.place:
+        if skipped.place is first.place and at >= ranked.starts[group]:
             continue
         if skipped.starting:
             return _started_without(tier)
         if skipped.off is not None:
             return "fallback:off"
         return f"fallback:{skipped.resting}" if skipped.resting else BUDGET
-    return ask.how
+    return _why_not_before(ranked, first, group, tier) or ask.how
+
+
+def _why_not_before(ranked: Ranked, first: Target, group: int, tier: Tier) -> str | None:
+    """Who would have gone before the first, were it not for a filter: its reason. None if nobody would."""
+    here = (group, _position(first, tier.order))
+    before = [rule for number, position, rule, _ in ranked.shut_out if (number, position) < here]
+    if FITS_CONTEXT in before:
+        return ESCALATED
+    # Clouds that a tier prefers and that cannot do what is asked are no news; a model that was asked for is.
+    return "fallback:capability" if group and before else "fallback:off" if group else None
 
 
 def _affordable(ask: Ask, target: Target, money: Money) -> bool:

@@ -10,6 +10,7 @@ import math
 import msgspec
 
 from engines.snapshot import Load
+from router.ask import Ask
 from router.routing.fleet import Target
 from router.routing.pace import freed_tokens_per_s
 
@@ -58,6 +59,20 @@ def forecast(target: Target, need: Need) -> Forecast:
     if in_flight.oldest_wait_s > longest_s:
         longest_s, cause = in_flight.oldest_wait_s, QUEUE
     return Forecast(longest_s, cause)
+
+
+def tokens_of(ask: Ask, target: Target) -> tuple[float, float]:
+    """(prompt, answer). An answer is as long as answers here usually are, never over its bound."""
+    answer_tokens = target.pace.answer_tokens
+    if ask.max_tokens and ask.max_tokens < answer_tokens:
+        answer_tokens = ask.max_tokens
+    return ask.prompt_bytes / target.pace.bytes_per_token, answer_tokens
+
+
+def is_late(ask: Ask, target: Target, ttft_target_s: float) -> bool:
+    """Whether its first token is expected after the promise."""
+    prompt_tokens, answer_tokens = tokens_of(ask, target)
+    return forecast(target, Need(prompt_tokens, answer_tokens, ttft_target_s)).ttft_s > ttft_target_s
 
 
 def judge(target: Target, need: Need, expected: Forecast, spilling: bool) -> str | None:
