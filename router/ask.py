@@ -15,7 +15,10 @@ from msgspec import UNSET
 from router.body import LONGEST_NAME, Body, Prompt, parsed, read_chat, read_completion
 from router.errors import ApiError
 from router.ids import new_id
+from router.routing.chain import models_of
 from router.tables.rules import Rules
+from router.tables.table import Size
+from router.tables.task import Task
 
 AUTO = frozenset({"auto", "smart-router"})
 HINT_PREFIX = "x-spillway-"
@@ -43,6 +46,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     headers of the client, for whoever serves it. `stand_ins` are models that the preset names after `model`, `size` the
     class that its task prefers where no model is named, `fill` the fields that its task gives a body which leaves them
     out. `prefixes` are digests of its prompt up to the end of each message, the longest last, where affinity counts.
+    `route` is the rule of [[routes]] that it follows, `arm` its part of a comparison, `shadow_of` the request whose
+    copy it is.
     """
 
     request_id: str
@@ -68,35 +73,44 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     trace: tuple[tuple[str, str], ...]
     raw: bytes
     stand_ins: tuple[str, ...] = ()
-    size: str | None = None
+    size: Size | None = None
     fill: tuple[tuple[str, float], ...] = ()
     prefixes: tuple[int, ...] = ()
+    route: str | None = None
+    arm: str | None = None
+    shadow_of: str | None = None
 
     @property
     def body(self) -> dict[str, Any]:
-        """The whole body, parsed anew each time. Raises ApiError 400 on what only a whole parse can find."""
-        return parsed(self.raw)
+        """The whole body with what its task fills in, parsed anew each time. Raises ApiError 400 on what only a whole
+        parse can find."""
+        return parsed(self.raw) | dict(self.fill) if self.fill else parsed(self.raw)
 
 
 def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: Rules) -> Ask:
     """The Ask in a request; names of headers are in lower case. Raises ApiError 400 that names the field."""
     body, prompt = read_chat(raw) if endpoint is CHAT else read_completion(raw)
     hints = _hints(headers, body.metadata)
-    tier, how, task, model = _place(body.model, hints, rules)
+    tier, how, task, models, size = _place(body.model, hints, rules)
     options = body.stream_options
+    most_tokens, needs, fill = body.max_completion_tokens or body.max_tokens, _needs(body, prompt), NO_FILL
+    if task is not None:
+        work = rules.tasks[task]
+        most_tokens, fill = most_tokens or work.max_tokens, _fill(work, body)
+        needs = needs.union(work.needs) if work.needs else needs
     return Ask(
         _request_id(headers),
         endpoint,
         body.model,
-        model,
+        models[0] if models else None,
         tier,
         how,
         task,
         body.user,
         hints.feature,
         prompt.size_bytes,
-        body.max_completion_tokens or body.max_tokens,
-        _needs(body, prompt),
+        most_tokens,
+        needs,
         hints.local_only,
         hints.deadline_s,
         hints.max_usd,
@@ -107,6 +121,9 @@ def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: 
         body.steers,
         _trace(headers) if "traceparent" in headers else (),
         raw,
+        models[1:],
+        size,
+        fill,
     )
 
 
@@ -174,18 +191,32 @@ def _bad_hint(name: str, what: str) -> ApiError:
     return ApiError(400, "invalid_hint", f"{HINT_PREFIX}{name} {what}", name)
 
 
-def _place(name: str, hints: _Hints, rules: Rules) -> tuple[str, str, str | None, str | None]:
-    """(tier, how, task, model). A model name `tier/<tier>` or `task/<task>` goes before the hint of that kind."""
+def _place(name: str, hints: _Hints, rules: Rules) -> tuple[str, str, str | None, tuple[str, ...], Size | None]:
+    """(tier, how, task, models, size). A model name `tier/<tier>` or `task/<task>` goes before the hint of that kind,
+    and a model's own name before what the preset says of the task."""
     kind, rest = name.split("/", 1) if "/" in name else ("", "")
     task = rest if kind == "task" else hints.task
     work = None if task is None else _known("task", task, rules.tasks)
     wanted = rest if kind == "tier" else hints.tier or (work.tier if work else rules.limits.default_tier)
     _known("tier", wanted, rules.tiers)
     if name not in AUTO and kind not in PREFIXES:
-        return wanted, "pinned", task, name
-    return wanted, "task" if work and kind != "tier" else "tier", task, work.model if work else None
+        return wanted, "pinned", task, (name,), None
+    if work is None:
+        return wanted, "tier", None, (), None
+    models = models_of(task, rules)
+    return wanted, "tier" if kind == "tier" else "task", task, models, None if models else work.size
 
 
+def _fill(work: Task, body: Body) -> tuple[tuple[str, float], ...]:
+    """What the task says of fields that the body leaves out."""
+    if work.temperature is None and work.max_tokens is None:
+        return NO_FILL
+    is_open = body.max_tokens is None and body.max_completion_tokens is None
+    given = (("temperature", work.temperature, body.temperature is None), ("max_tokens", work.max_tokens, is_open))
+    return tuple([(field, value) for field, value, is_left_out in given if value is not None and is_left_out])
+
+
+NO_FILL: tuple[tuple[str, float], ...] = ()
 # Of a model name that names no model.
 PREFIXES = frozenset({"tier", "task"})
 

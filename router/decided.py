@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from router.ask import Ask
+from router.routing.filters import Dropped, considered
 from router.routing.fleet import Target
 from router.routing.policy import Decision
 
@@ -30,7 +31,9 @@ class Decided(Struct, frozen=True, gc=False):
     task: str | None
     local_only: bool
     targets: tuple[Target, ...]
-    dropped: tuple[str, ...]
+    dropped: Dropped
+    chain: tuple[str, ...]
+    fleet: tuple[Target, ...]
     reason: str
     target: str | None
     attempts: int
@@ -47,7 +50,9 @@ def answered(ask: Ask, decision: Decision, target: str, reason: str, attempts: i
         ask.task,
         ask.local_only,
         decision.targets,
-        decision.considered,
+        decision.dropped,
+        decision.chain,
+        decision.fleet,
         reason,
         target,
         attempts,
@@ -65,7 +70,9 @@ def turned_away(ask: Ask, decision: Decision, why: str, attempts: int) -> Decide
         ask.task,
         ask.local_only,
         decision.targets,
-        decision.considered,
+        decision.dropped,
+        decision.chain,
+        decision.fleet,
         decision.reason,
         None,
         attempts,
@@ -87,7 +94,7 @@ def row(decided: Decided) -> dict[str, Any]:
         "task": decided.task,
         "local_only": decided.local_only,
         "order": [target.name for target in decided.targets],
-        "dropped": list(decided.dropped),
+        "dropped": considered(decided.dropped, decided.chain, decided.fleet),
         "reason": decided.reason,
         "target": decided.target,
         "attempts": decided.attempts,

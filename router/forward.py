@@ -43,8 +43,8 @@ def engine_body(ask: Ask, served_name: str, kind: str = "") -> bytes:
     if ask.requested != served_name or ask.steered:
         return _rewritten(ask, served_name)
     if not ask.stream or ask.wants_usage:
-        return ask.raw
-    if ask.has_stream_options:
+        return _rewritten(ask, served_name) if ask.fill else ask.raw
+    if ask.has_stream_options or ask.fill:
         return _rewritten(ask, served_name)
     # An Ask's body is an object with at least one field, so what ends it is a brace and a comma may stand before it.
     return ask.raw.rstrip(SPACES)[:-1] + USAGE

@@ -9,9 +9,10 @@ from collections import deque
 from router.decided import answered, rows, turned_away
 from router.errors import ApiError
 from router.routing.policy import Decision
-from tests.specimens import CLOUD, LOCAL, ask
+from tests.specimens import CLOUD, LOCAL, ask, local
 
-SPILLED = Decision((CLOUD, LOCAL), "spill:kv", considered=("local/other: serves_model no",))
+OTHER = local(name="local/other", models=frozenset({"other"}))
+SPILLED = Decision((CLOUD, LOCAL), "spill:kv", chain=("smoke",), fleet=(LOCAL, OTHER, CLOUD))
 
 
 def test_a_row_says_where_a_request_went_and_why() -> None:

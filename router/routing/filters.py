@@ -80,9 +80,8 @@ Dropped = Sequence[tuple[Filter, Target]]
 
 
 def dropped_by(ask: Ask, target: Target) -> Filter | None:
-    """The first rule that forbids the target. One function for all of them, because each request asks it of each."""
-    if ask.model is not None and ask.model not in target.models:
-        return SERVES_MODEL
+    """The first rule that forbids a target which serves one of the Ask's models. One function for all of them, because
+    each request asks it of each."""
     if ask.local_only and target.place is not LOCAL:
         return KEEPS_PRIVACY
     if ask.needs and not ask.needs <= target.capabilities:
@@ -118,6 +117,8 @@ def refusal(ask: Ask, fleet: Fleet, dropped: Dropped) -> ApiError:
     return FILTERS[0].refuse(ask, fleet, ())
 
 
-def explained(dropped: Dropped) -> tuple[str, ...]:
-    """What the list of decisions says of them, rule by rule."""
-    return tuple([target.name + each.no for each in FILTERS for rule, target in dropped if rule is each])
+def considered(dropped: Dropped, chain: Sequence[str], fleet: Targets) -> list[str]:
+    """What the list of decisions says of those who were not asked, rule by rule; `chain` are the models asked for."""
+    others = [target for target in fleet if chain and target.models.isdisjoint(chain)]
+    all_dropped = [*((SERVES_MODEL, target) for target in others), *dropped]
+    return [target.name + each.no for each in FILTERS for rule, target in all_dropped if rule is each]

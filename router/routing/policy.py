@@ -49,8 +49,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     `spilling` is the new spill state per (target, tier), for the next decision. `dropped` are the targets of its models
     that a filter forbids; `chain` these models (empty: any), so that who serves none of them can be named as well.
-    `can_wait`: an engine of the tier's own may serve later what nobody serves now. `asleep` is the model by which one is
-    wanted that is off and will be there; `prefers_it`: it would have gone there, were it awake.
+    `can_wait`: an engine of the tier's own may serve later what nobody serves now. `asleep` is the model by which one
+    is wanted that is off and will be there; `prefers_it`: it would have gone there, were it awake.
     """
 
     targets: tuple[Target, ...]

@@ -1,0 +1,61 @@
+"""The targets that may serve an Ask, in groups: the first serves what was asked for, each later one stands in.
+
+Pure. A target of a later group serves when nobody of those before it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from router.ask import Ask
+from router.routing.chain import stand_ins
+from router.routing.fleet import Fleet, Target
+from router.tables.rules import Rules
+
+
+def chain_of(ask: Ask, rules: Rules) -> tuple[str, ...]:
+    """The models that may serve it, first to last; empty where any will do."""
+    if ask.model is None:
+        return ()
+    models = (ask.model, *ask.stand_ins)
+    return models + stand_ins(models, ask.tier, rules)
+
+
+def groups_of(ask: Ask, fleet: Fleet, chain: Sequence[str], rules: Rules) -> list[Sequence[Target]]:
+    """The targets of each model of the chain, one that serves several of them only where it comes first.
+
+    Where any model will do: all targets, those of the preferred size before the others, and in groups of their own,
+    behind these, those that serve nothing but stand-ins of the tier.
+    """
+    if not chain:
+        return _of_any_model(ask, fleet, rules)
+    if len(chain) == 1:
+        return [_serving(chain[0], fleet)]
+    groups: list[Sequence[Target]] = []
+    taken: set[str] = set()
+    for model in chain:
+        group = [target for target in _serving(model, fleet) if target.name not in taken]
+        taken.update([target.name for target in group])
+        groups.append(group)
+    return groups
+
+
+def _serving(model: str, fleet: Fleet) -> Sequence[Target]:
+    return [target for target in fleet.targets if model in target.models]
+
+
+def _of_any_model(ask: Ask, fleet: Fleet, rules: Rules) -> list[Sequence[Target]]:
+    behind = stand_ins((), ask.tier, rules)
+    if not behind and ask.size is None:
+        return [fleet.targets]
+    liked: list[Target] = []
+    others: list[Target] = []
+    last: list[list[Target]] = [[] for _ in behind]
+    for target in fleet.targets:
+        if behind and target.models and target.models.issubset(behind):
+            last[min(behind.index(model) for model in target.models)].append(target)
+        elif ask.size is None or target.size == ask.size:
+            liked.append(target)
+        else:
+            others.append(target)
+    return [liked, others, *last]
