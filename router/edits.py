@@ -78,10 +78,10 @@ class Edits:
         return rules.model_copy(update={"endpoint": obeyed.endpoint, "limits": limits})
 
     def _obey(self, rules: Rules) -> None:
-        """All at once: no request sees half of it. The clouds come first, for the Fleet says which of them are off."""
-        self._clouds.obey(rules.clouds)
-        self._watch.cloud_off = self._clouds.off
+        """All at once: nothing is awaited, so no request sees half of it."""
         self._watch.obey(rules)
+        self._clouds.obey(self._watch.deployed)
+        self._watch.cloud_off = self._clouds.off
         self._upstream.limits = rules.limits
         if self._rules_fd is not None:
             keep_rules_in(self._rules_fd, rules)

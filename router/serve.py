@@ -108,7 +108,7 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
 def _open(rules: Rules, keys: Keys, ledger: Ledger, seat: Seat, config: Path | None) -> Doors:
     """All doors, none of which needs the loop yet."""
     watch = Watch(rules, None if seat.rows_fd is None else Rows(seat.rows_fd, seat.number, seat.workers))
-    clouds = Clouds(rules.clouds)
+    clouds = Clouds(watch.deployed)
     watch.cloud_off = clouds.off
     lobby, outbox = Lobby(), Outbox()
     watch.on_change = lobby.tell

@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from engines.snapshot import Report, Snapshot
-from router.account import LONGEST_REST_S, REST_S, UNKNOWN, Account, uses_by_url
+from engines.snapshot import ModelView, Report, Snapshot
+from router.account import LONGEST_REST_S, REST_S, Account, uses_by_url
 from router.ask import Ask
+from router.clouds.prices import PRICES, Listed
 from router.decided import Decided
 from router.flight import Flight
+from router.registry import Deployment, deployments
 from router.routing.fleet import Fleet, Place, Target, as_seen, standing, wanted_models
 from router.routing.pace import Finished, learn
 from router.routing.policy import Decision, Latches, Money, choose
@@ -44,12 +46,20 @@ class Watch:
     """Newest snapshot, flights, paces, rests and spill state. Without `siblings` this process is the whole router."""
 
     def __init__(
-        self, rules: Rules, siblings: Siblings | None = None, environment: Mapping[str, str] = os.environ
+        self,
+        rules: Rules,
+        siblings: Siblings | None = None,
+        environment: Mapping[str, str] = os.environ,
+        prices: Mapping[str, Listed] = PRICES,
     ) -> None:
         self.decisions: deque[Decided] = deque(maxlen=DECISIONS_KEPT)
         # Read by anybody, changed by `obey`: the Fleet is built from them.
         self.rules = rules
         self._cloud_off: Mapping[str, str] = {}
+        self._prices = prices
+        # Where the rules, the lock and the environment say that models run; read by whoever calls clouds.
+        self.deployed: tuple[Deployment, ...] = ()
+        self._deployed_by: tuple[Rules, tuple[ModelView, ...]] | None = None
         self._siblings = siblings
         self._environment = environment
         self._snapshot: Snapshot | None = None
@@ -138,6 +148,10 @@ class Watch:
         self._spilling.update(decision.spilling)
         return decision
 
+    def would(self, ask: Ask, money: Money, now_s: float) -> Decision:
+        """What `decide` would say; nothing is kept of it."""
+        return choose(ask, self.view(now_s), self.rules, self._spilling, money)
+
     def start(self, ask: Ask, target: Target, now_s: float) -> Flight:
         """Count a request as in flight at `target`. Ends with `finish`, whatever happens."""
         account, siblings, load = self._account(target), self._siblings, target.load
@@ -210,12 +224,22 @@ class Watch:
         account = self._accounts.get(target.key)
         if account is None:
             known, url = self._namesakes.get(target.name), target.url if target.place is LOCAL else None
-            account = self._accounts[target.key] = Account(target.key, url, UNKNOWN if known is None else known.pace)
+            account = self._accounts[target.key] = Account(
+                target.key, url, target.pace if known is None else known.pace
+            )
         return account
+
+    def _deploy(self, models: tuple[ModelView, ...]) -> None:
+        """Only where something has changed: the engines tell of themselves twice a second."""
+        by = (self.rules, models)
+        if by != self._deployed_by:
+            self._deployed_by = by
+            self.deployed = deployments(self.rules, models, self._prices, self._environment)
 
     def _stand(self) -> None:
         """Build all of the Fleet that requests do not change."""
-        targets = standing(self._snapshot, self.rules, self._cloud_off, self._environment)
+        self._deploy(self._snapshot.models if self._snapshot else ())
+        targets = standing(self._snapshot, self.rules, self.deployed, self._cloud_off, self._environment)
         self._models = wanted_models(self._snapshot)
         self._standing = [(target, self._account(target)) for target in targets]
         self._namesakes.update({target.name: account for target, account in self._standing})

@@ -36,6 +36,9 @@ RULES = parse_rules(
     "specimen.toml",
 )
 
+# Where the specimens' cloud finds its key.
+ENVIRONMENT = {"NANO_KEY": "sk-nano"}
+
 IDLE = Load(
     running=0,
     waiting=0,

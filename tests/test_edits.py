@@ -25,6 +25,7 @@ from tests.stand_ins import StandIn
 from tests.test_sse import ROLE, USAGE
 from tests.wired import Wired, wired
 
+KEYS = {"STAND_IN_KEY": "sk-1"}
 NEW = "[tiers.new]\nttft_target_s = 3.0\n"
 
 
@@ -35,7 +36,7 @@ class Edited:
         self.path = path
         path.write_text(text)
         rules = load_rules(path)
-        self.watch, self.clouds = Watch(rules), Clouds(rules.clouds, {"STAND_IN_KEY": "sk-1"})
+        self.watch, self.clouds = Watch(rules, environment=KEYS), Clouds((), KEYS)
         self.upstream = Upstream(rules.limits, Outbox())
         self.edits = Edits(path, self.watch, self.clouds, self.upstream, rules_fd)
 
@@ -53,7 +54,7 @@ def test_a_file_that_is_not_edited_changes_nothing(edited: Edited) -> None:
     assert not edited.edits.look()
     assert not edited.edit(TIERS)
     assert not edited.edit(TIERS + "# a remark\n")
-    assert not edited.edit(TIERS + "[external.studio]\nurl = 'http://127.0.0.1:1234'\n[models.x]\nkeep = false\n")
+    assert not edited.edit(TIERS + "[gpus]\nreserve_gib = 2.0\n")
     assert edited.edits.refused == ""
 
 

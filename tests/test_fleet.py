@@ -12,9 +12,9 @@ from router.registry import Price
 from router.routing.fleet import Counts, Fleet, InFlight, Pace, Target, merge
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
-from tests.specimens import ENGINE, MODEL, RULES, TWIN, load, snapshot
+from tests.specimens import ENGINE, ENVIRONMENT, MODEL, RULES, TWIN, load, snapshot
 
-NOTHING = Counts()
+NOTHING = Counts(environment=ENVIRONMENT)
 
 
 def with_cloud(**changes: Any) -> Rules:
@@ -100,11 +100,12 @@ def test_an_engine_that_never_reports_is_not_stale() -> None:
 
 def test_counts_of_our_own_are_added_by_name() -> None:
     flying, pace = InFlight(requests=3), Pace(answers=7)
-    counts = Counts({"local/smoke": flying}, {"cloud/nano": pace}, {"local/smoke": "503"}, {"cloud/nano": "no key"})
+    resting, off = {"local/smoke": "503"}, {"cloud/nano": "no SDK"}
+    counts = Counts({"local/smoke": flying}, {"cloud/nano": pace}, resting, off, ENVIRONMENT)
     fleet = merge(snapshot(), 0.0, RULES, counts)
     engine, cloud = only(fleet, "local/smoke"), only(fleet, "cloud/nano")
     assert (engine.in_flight, engine.pace, engine.resting, engine.off) == (flying, Pace(), "503", None)
-    assert (cloud.in_flight, cloud.pace, cloud.resting, cloud.off) == (InFlight(), pace, None, "no key")
+    assert (cloud.in_flight, cloud.pace, cloud.resting, cloud.off) == (InFlight(), pace, None, "no SDK")
 
 
 def test_a_cloud_is_the_twin_that_the_lock_says() -> None:

@@ -92,7 +92,7 @@ def test_any_other_number_of_workers_is_refused(tmp_path: Path, workers: str) ->
         pytest.param("[endpoint]\nprt = 1\n" + TIER, "[endpoint]: unknown key 'prt'; did you mean 'port'?"),
         pytest.param(CLOUD + "modes = 1\n" + TIER, "[clouds.nano]: unknown key 'modes'; did you mean 'model'?"),
         pytest.param(TIER + "[limit]\nbody_bytes = 1", "unknown key 'limit'; did you mean 'limits'?"),
-        pytest.param(TIER + "[zzz]\n", "unknown key 'zzz'; known: endpoint, tiers, tasks, clouds, limits"),
+        pytest.param(TIER + "[zzz]\n", "unknown key 'zzz'; known: active_preset, endpoint, tiers, tasks, presets"),
     ],
     ids=["a key of a tier", "a key of the endpoint", "a key of a cloud", "a table", "nothing is near"],
 )
@@ -137,7 +137,9 @@ def test_an_unknown_name_is_refused_with_what_was_meant(tmp_path: Path, text: st
             ("[limits]", "default_tier", "standard", "bulk"),
             id="a default tier that is missing",
         ),
-        pytest.param(TIER + '[clouds.nano]\nmodel = "m/x"', ("[clouds.nano]", "key_env", "missing"), id="no key named"),
+        pytest.param(
+            TIER + '[clouds.nano]\nmodel = "m/x"', ("[clouds.nano]", "key_env", "[providers.m]"), id="no key named"
+        ),
         pytest.param(
             TIER + '[clouds.nano]\nmodel = "x"\nkey_env = "K"', ("[clouds.nano]", "model"), id="a model of no provider"
         ),

@@ -19,9 +19,19 @@ from router.routing.policy import Decision
 from router.served import Doors, Served, refused, settle
 from router.watch import Watch
 from tests.ledgers import opened, rows
-from tests.specimens import CLOUD, LOCAL, RULES, ask
+from tests.specimens import CLOUD, ENVIRONMENT, LOCAL, RULES, ask
 
-ASK = ask(request_id="req-7", tier="bulk", task="t", tenant="team-a", feature="search", prompt_bytes=400)
+ASK = ask(
+    request_id="req-7",
+    tier="bulk",
+    task="t",
+    tenant="team-a",
+    feature="search",
+    prompt_bytes=400,
+    route="night",
+    arm="new/trial",
+    shadow_of="req-6",
+)
 # What a test cannot know beforehand.
 CLOCKS = ("at_unix_s", "e2e_s")
 
@@ -40,7 +50,7 @@ class Whole:
 @contextmanager
 def doors_at(folder: Path) -> Iterator[Doors]:
     """Only the doors that the end of a request goes through; nobody may touch the others."""
-    watch = Watch(RULES)
+    watch = Watch(RULES, environment=ENVIRONMENT)
     with opened(folder / "ledger.sqlite3") as ledger:
         given = {"watch": watch, "ledger": ledger, "metrics": Metrics(watch.now, lambda: 0.0)}
         yield Doors(**cast(Any, dict.fromkeys(Doors.__struct_fields__) | given))
@@ -88,6 +98,9 @@ def test_a_served_request_is_a_row(
         "completion_tokens": tokens[1],
         "usd": pytest.approx(usd),
         "ttft_s": 0.25,
+        "route": "night",
+        "arm": "new/trial",
+        "shadow_of": "req-6",
     }
     assert f'{{reason="spill:kv",status="502",target="{target.name}",tier="bulk"}} 1.0' in page
 
@@ -111,6 +124,9 @@ def test_a_refused_request_is_a_row_too(tmp_path: Path) -> None:
         "completion_tokens": 0,
         "usd": 0.0,
         "ttft_s": None,
+        "route": "night",
+        "arm": "new/trial",
+        "shadow_of": "req-6",
     }
 
 
@@ -122,6 +138,6 @@ def test_a_refused_request_is_a_row_too(tmp_path: Path) -> None:
     ],
 )
 def test_an_answer_tells_what_it_cost(target: Target, usage: tuple[int, int], told: bytes) -> None:
-    flight = Watch(RULES).start(ASK, target, 1.0)
+    flight = Watch(RULES, environment=ENVIRONMENT).start(ASK, target, 1.0)
     served = Served(ASK, target, "tier", 1, cast(Reply, Whole(target.name, usage)), flight, None)
     assert told in served.lines()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.routing.fleet import InFlight, Target
 from router.siblings import Row, rest_of
 from router.watch import LONGEST_REST_S, Flight, Usage, Watch
-from tests.specimens import RULES, ask, snapshot
+from tests.specimens import ENVIRONMENT, RULES, ask, snapshot
 
 ASKED = ask(prompt_bytes=4000, max_tokens=100)
 
@@ -40,7 +40,7 @@ class Member:
 
 def workers(count: int) -> list[Watch]:
     family = Family()
-    watches = [Watch(RULES, Member(family, number)) for number in range(count)]
+    watches = [Watch(RULES, Member(family, number), ENVIRONMENT) for number in range(count)]
     for watch in watches:
         watch.heard(snapshot(), 0.0)
     return watches
@@ -125,7 +125,7 @@ def test_a_success_of_any_worker_ends_the_rest_in_all(hero: int) -> None:
 
 
 def test_a_router_of_one_worker_and_one_of_two_decide_alike() -> None:
-    alone = Watch(RULES)
+    alone = Watch(RULES, environment=ENVIRONMENT)
     alone.heard(snapshot(), 0.0)
     here, _ = workers(2)
     for watch in (alone, here):

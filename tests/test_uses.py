@@ -8,13 +8,13 @@ from engines.snapshot import EngineState, EngineUse, Report
 from router.flight import Flight
 from router.routing.fleet import InFlight, Target
 from router.watch import Usage, Watch
-from tests.specimens import ENGINE, RULES, ask, snapshot
+from tests.specimens import ENGINE, ENVIRONMENT, RULES, ask, snapshot
 
 OLD, NEW = ENGINE.url, "http://127.0.0.1:9000"
 
 
 def watching() -> Watch:
-    watch = Watch(RULES)
+    watch = Watch(RULES, environment=ENVIRONMENT)
     watch.heard(snapshot(), 0.0)
     return watch
 
@@ -36,7 +36,7 @@ def swapped(watch: Watch, now_s: float) -> None:
 
 
 def test_a_router_that_heard_nothing_has_nothing_to_say() -> None:
-    assert Watch(RULES).report(1.0) == Report(0, {}, {})
+    assert Watch(RULES, environment=ENVIRONMENT).report(1.0) == Report(0, {}, {})
 
 
 def test_a_report_names_the_snapshot_that_it_answers() -> None:
@@ -72,7 +72,7 @@ def test_nothing_is_told_of_clouds() -> None:
 
 
 def test_two_models_of_one_server_are_one_use() -> None:
-    watch = Watch(RULES)
+    watch = Watch(RULES, environment=ENVIRONMENT)
     watch.heard(snapshot(ENGINE, replace(ENGINE, name="other", model="other")), 0.0)
     watch.start(ask(prompt_bytes=4000), target(watch), 1.0)
     watch.start(ask(prompt_bytes=400), target(watch, "local/other"), 0.5)

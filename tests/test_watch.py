@@ -14,13 +14,13 @@ from router.ask import Ask
 from router.routing.fleet import Fleet, InFlight, Pace, Target
 from router.routing.policy import Money
 from router.watch import LONGEST_REST_S, Flight, Usage, Watch
-from tests.specimens import ENGINE, IDLE, RULES, ask, snapshot
+from tests.specimens import ENGINE, ENVIRONMENT, IDLE, RULES, ask, snapshot
 
 RICH = Money(10.0)
 
 
 def watching(now_s: float = 0.0) -> Watch:
-    watch = Watch(RULES)
+    watch = Watch(RULES, environment=ENVIRONMENT)
     watch.heard(snapshot(), now_s)
     return watch
 
@@ -47,7 +47,7 @@ def rested_s(watch: Watch, now_s: float) -> float:
 
 
 def test_nothing_is_known_before_the_first_snapshot() -> None:
-    fleet = Watch(RULES).view(0.0)
+    fleet = Watch(RULES, environment=ENVIRONMENT).view(0.0)
     assert not fleet.complete
     assert [target.name for target in fleet.targets] == ["cloud/nano"]
 

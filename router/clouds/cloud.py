@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -19,12 +19,14 @@ from router.clouds.cloud_reply import CloudReply
 from router.errors import ContextExceeded, StreamBroken, TargetUnavailable, error_answer
 from router.forward import OPENAI_FIELDS
 from router.patience import Patience
+from router.registry import Deployment
 from router.reply import Reading
 from router.routing.fleet import Target
 from router.sse import DONE, usage_of
-from router.tables.cloud import Cloud
+from router.tables.keys import engine_key
 
 LONGEST_MESSAGE = 500
+STARTING = "starting: its SDK is being loaded"
 # The SDK has time limits of its own; those of the request must end it before them.
 OURS_FIRST_S = 5.0
 
@@ -32,26 +34,27 @@ OURS_FIRST_S = 5.0
 class Clouds:
     """Cloud deployments by name, with their keys read from the environment."""
 
-    def __init__(self, clouds: Mapping[str, Cloud], environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, deployed: Iterable[Deployment], environment: Mapping[str, str] = os.environ) -> None:
         self._environment = environment
         self._sdk: Any = None
         self._errors: Any = None
-        self.obey(clouds)
+        self.obey(deployed)
 
-    def obey(self, clouds: Mapping[str, Cloud]) -> None:
+    def obey(self, deployed: Iterable[Deployment]) -> None:
         """These deployments from now on. Calls under way go on."""
-        self._clouds = dict(clouds)
-        self._keys = {name: self._environment.get(cloud.key_env or "", "") for name, cloud in clouds.items()}
+        self._deployed = {each.name: each for each in deployed}
+        self._keys = {name: self._keys_of(each) for name, each in self._deployed.items()}
+
+    def _keys_of(self, deployment: Deployment) -> tuple[str, ...]:
+        """Those of its pool that are set, in the order of stack.toml."""
+        keys = (engine_key(key_env, self._environment) for key_env in deployment.key_envs)
+        return tuple(key for key in keys if key is not None)
 
     @property
     def off(self) -> dict[str, str]:
-        """Why a deployment cannot be used now, by target name."""
-        missing = {name: f"the variable {cloud.key_env} is not set" for name, cloud in self._clouds.items()}
-        return {
-            f"cloud/{name}": "starting: its SDK is being loaded" if self._keys[name] else why
-            for name, why in missing.items()
-            if not self._keys[name] or self._sdk is None
-        }
+        """Why a deployment that has a key cannot be used yet, by target name. What keeps one off for longer is known by
+        `router.registry`."""
+        return {f"cloud/{name}": STARTING for name, keys in self._keys.items() if keys and self._sdk is None}
 
     async def warm(self) -> None:
         """Load the SDK before the first spill needs it, if any deployment has a key."""
@@ -78,8 +81,8 @@ class Clouds:
     async def open(self, ask: Ask, target: Target, patience: Patience) -> CloudReply:
         """Send the Ask and wait for its first token. Raises TargetUnavailable, RequestRefused or ContextExceeded."""
         name = target.name.removeprefix("cloud/")
-        cloud, key = self._clouds.get(name), self._keys.get(name)
-        if cloud is None or not key or self._sdk is None:
+        cloud, keys = self._deployed.get(name), self._keys.get(name)
+        if cloud is None or not keys or self._sdk is None:
             raise TargetUnavailable(target.name, "off", "an edit of stack.toml has taken it away")
         call = self._sdk.acompletion if ask.endpoint is Endpoint.CHAT else self._sdk.atext_completion
         reply: CloudReply | None = None
@@ -87,7 +90,7 @@ class Clouds:
             async with asyncio.timeout(patience.first_s):
                 # For the SDK this is the longest silence at any time, also long after the first token.
                 longest_s = max(patience.first_s, patience.silence_s) + OURS_FIRST_S
-                answer = await call(**_arguments(ask, cloud, key, longest_s))
+                answer = await call(**_arguments(ask, cloud, keys[0], longest_s))
                 reply = self._reply(ask, target, answer, patience)
                 await reply.until_first_token()
         except BaseException as error:
@@ -137,7 +140,7 @@ async def _nothing() -> None:
     """A whole answer holds nothing open."""
 
 
-def _arguments(ask: Ask, cloud: Cloud, key: str, timeout_s: float) -> dict[str, Any]:
+def _arguments(ask: Ask, cloud: Deployment, key: str, timeout_s: float) -> dict[str, Any]:
     body = ask.body
     arguments = {field: value for field, value in body.items() if field in OPENAI_FIELDS}
     arguments |= {"model": cloud.model, "api_key": key, "timeout": timeout_s, "max_retries": 0, "num_retries": 0}

@@ -14,18 +14,15 @@ from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
 from router.ask import BYTES_PER_TOKEN
+from router.clouds.prices import Listed
 from router.health.verdict import WELL, Verdict
 from router.quotas.room import UNBOUNDED, Room
-from router.registry import Price
-from router.tables.cloud import Cloud
+from router.registry import TEXT, Deployment, Price, deployments
 from router.tables.keys import engine_key
 from router.tables.rules import Rules
 
 # A report older than this says nothing about now: the engine counts as full (field practice is 0.2 to 2 s).
 STALE_S = 2.0
-# A context that nobody stated: what nearly every cloud model of today takes.
-CLOUD_CONTEXT_TOKENS = 128_000
-TEXT = frozenset({"chat", "completion"})
 # The kind of an engine that runs elsewhere and reports no load, so none can be old.
 EXTERNAL = "url"
 OLLAMA = "ollama"
@@ -124,10 +121,6 @@ class Fleet(msgspec.Struct, frozen=True):
     def model_names(self) -> frozenset[str]:
         return frozenset(name for target in self.targets for name in target.models)
 
-    def serving(self, model: str) -> list[Target]:
-        """The targets that serve this model."""
-        return [target for target in self.targets if model in target.models]
-
     def named(self, name: str) -> Target | None:
         return next((target for target in self.targets if target.name == name), None)
 
@@ -140,10 +133,12 @@ class Counts(msgspec.Struct, frozen=True):
     resting: Mapping[str, str] = {}
     cloud_off: Mapping[str, str] = {}
     environment: Mapping[str, str] = {}
+    prices: Mapping[str, Listed] = {}
 
 
 def merge(snapshot: Snapshot | None, snapshot_age_s: float, rules: Rules, counts: Counts) -> Fleet:
     """The Fleet: the engines of the snapshot, and the clouds of the rules with what the lock says of them."""
+    deployed = deployments(rules, snapshot.models if snapshot else (), counts.prices, counts.environment)
     return Fleet(
         tuple(
             as_seen(
@@ -153,7 +148,7 @@ def merge(snapshot: Snapshot | None, snapshot_age_s: float, rules: Rules, counts
                 counts.resting.get(target.name),
                 snapshot_age_s,
             )
-            for target in standing(snapshot, rules, counts.cloud_off, counts.environment)
+            for target in standing(snapshot, rules, deployed, counts.cloud_off, counts.environment)
         ),
         complete=snapshot is not None,
         models=wanted_models(snapshot),
@@ -165,14 +160,19 @@ UNKNOWN = Pace()
 
 
 def standing(
-    snapshot: Snapshot | None, rules: Rules, cloud_off: Mapping[str, str], environment: Mapping[str, str]
+    snapshot: Snapshot | None,
+    rules: Rules,
+    deployed: Sequence[Deployment],
+    cloud_off: Mapping[str, str],
+    environment: Mapping[str, str],
 ) -> tuple[Target, ...]:
-    """All targets without what changes from one request to the next. `environment` has the keys of external engines."""
+    """All targets without what changes from one request to the next. `environment` has the keys of external engines,
+    `cloud_off` what keeps a cloud that is on by the rules from serving now."""
     engines = snapshot.engines if snapshot else ()
     models = {model.name: model for model in snapshot.models} if snapshot else {}
-    local = [_local(engine, models.get(engine.model), environment) for engine in engines]
-    cloud = [_cloud(name, cloud, list(models.values()), cloud_off) for name, cloud in rules.clouds.items()]
-    return (*local, *cloud)
+    sizes = {name: model.size for name, model in rules.models.items()}
+    local = [_local(each, models.get(each.model), sizes.get(each.model), environment) for each in engines]
+    return (*local, *(_cloud(each, cloud_off) for each in deployed))
 
 
 def wanted_models(snapshot: Snapshot | None) -> frozenset[str]:
@@ -185,7 +185,7 @@ def as_seen(target: Target, in_flight: InFlight, pace: Pace, resting: str | None
     return replace(target, in_flight=in_flight, pace=pace, resting=resting, stale=stale)
 
 
-def _local(engine: EngineView, model: ModelView | None, environment: Mapping[str, str]) -> Target:
+def _local(engine: EngineView, model: ModelView | None, size: str | None, environment: Mapping[str, str]) -> Target:
     state, is_wanted = engine.state, model is not None
     return Target(
         name=f"local/{engine.name}",
@@ -207,6 +207,7 @@ def _local(engine: EngineView, model: ModelView | None, environment: Mapping[str
         slots=engine.slots,
         weight=max(engine.weight, LEAST_WEIGHT),
         key_env=engine.key_env,
+        size=size,
     )
 
 
@@ -255,31 +256,22 @@ def _why_no_key(key_env: str | None, environment: Mapping[str, str]) -> str | No
     return f"the variable {key_env} is not set, or holds what no header can"
 
 
-def _cloud(name: str, cloud: Cloud, models: Sequence[ModelView], cloud_off: Mapping[str, str]) -> Target:
-    full = f"cloud/{name}"
-    twins = [(model.name, model.twin) for model in models if model.twin and model.twin.deployment == name]
-    twin = twins[0][1] if twins else None
-    price = _price(cloud, twin.input_usd_per_mtok if twin else None, twin.output_usd_per_mtok if twin else None)
-    capabilities = cloud.capabilities or (twin.capabilities if twin else tuple(TEXT))
+def _cloud(deployment: Deployment, cloud_off: Mapping[str, str]) -> Target:
+    full = f"cloud/{deployment.name}"
+    speed = deployment.output_tokens_per_s
     return Target(
         name=full,
         place=Place.CLOUD,
-        models=frozenset(cloud.serves) | {model for model, _ in twins},
-        served_name=cloud.model,
-        url=cloud.base_url,
-        context_tokens=cloud.context_tokens or (twin.context_tokens if twin else CLOUD_CONTEXT_TOKENS),
-        capabilities=frozenset(capabilities),
-        off=cloud_off.get(full) or (None if price else NO_PRICE),
-        price=price,
+        models=deployment.serves,
+        served_name=deployment.model,
+        url=deployment.base_url,
+        context_tokens=deployment.context_tokens,
+        capabilities=deployment.capabilities,
+        off=deployment.off or cloud_off.get(full),
+        price=deployment.price,
+        pace=UNKNOWN if speed is None else Pace(stream_tokens_per_s=speed),
         key=full,
+        size=deployment.size,
+        provider=deployment.provider,
+        preference=deployment.weight,
     )
-
-
-NO_PRICE = "no price: set input_usd_per_mtok and output_usd_per_mtok in its table"
-
-
-def _price(cloud: Cloud, locked_input: float | None, locked_output: float | None) -> Price | None:
-    """What stack.toml says goes before the lock; a price half known is unknown."""
-    price_in = cloud.input_usd_per_mtok if cloud.input_usd_per_mtok is not None else locked_input
-    price_out = cloud.output_usd_per_mtok if cloud.output_usd_per_mtok is not None else locked_output
-    return None if price_in is None or price_out is None else Price(price_in, price_out)

@@ -33,8 +33,20 @@ def _clouds_of_tiers_exist(rules: Rules) -> Iterator[str]:
                 yield from _missing(f"[tiers.{name}]: order", place.removeprefix("cloud/"), rules.clouds)
 
 
+def _clouds_have_keys(rules: Rules) -> Iterator[str]:
+    """Each names a key of its own, or a provider that has some."""
+    for name, cloud in rules.clouds.items():
+        if cloud.provider is not None:
+            yield from _missing(f"[clouds.{name}]: provider", cloud.provider, rules.providers)
+        elif cloud.key_env is None and cloud.kind not in rules.providers:
+            yield (
+                f"[clouds.{name}]: key_env is missing: name the variable that holds its key, "
+                f"or those of all its like in [providers.{cloud.kind}]"
+            )
+
+
 # In the order in which a reader wants to hear of them.
-CHECKS: tuple[Check, ...] = (_default_tier_exists, _tiers_of_tasks_exist, _clouds_of_tiers_exist)
+CHECKS: tuple[Check, ...] = (_default_tier_exists, _tiers_of_tasks_exist, _clouds_of_tiers_exist, _clouds_have_keys)
 
 
 def _missing(key: str, name: str, table: Mapping[str, object]) -> Iterator[str]:
