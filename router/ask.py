@@ -11,12 +11,15 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from router.body import LONGEST_NAME, Body, Prompt, parsed, read_chat, read_completion
 from router.errors import ApiError
 from router.ids import new_id
+from router.prefixes import prefixes_of
 from router.routing.chain import models_of
 from router.tables.rules import Rules
+from router.tables.strategy import Weights
 from router.tables.table import Size
 from router.tables.task import Task
 
@@ -45,9 +48,9 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     bound). `raw` is the body as it came; `steered` says that it has one of the STEERING fields. `trace` are the W3C
     headers of the client, for whoever serves it. `stand_ins` are models that the preset names after `model`, `size` the
     class that its task prefers where no model is named, `fill` the fields that its task gives a body which leaves them
-    out. `prefixes` are digests of its prompt up to the end of each message, the longest last, where affinity counts.
-    `route` is the rule of [[routes]] that it follows, `arm` its part of a comparison, `shadow_of` the request whose
-    copy it is.
+    out. `prefixes` are digests of how its prompt begins (`router.prefixes`), where affinity counts. `order` and
+    `strategy` count instead of the tier's where its route or task says so. `route` is the rule of [[routes]] that it
+    follows, `arm` its part of a comparison, `shadow_of` the request whose copy it is.
     """
 
     request_id: str
@@ -76,6 +79,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     size: Size | None = None
     fill: tuple[tuple[str, float], ...] = ()
     prefixes: tuple[int, ...] = ()
+    order: tuple[str, ...] = ()
+    strategy: Weights | None = None
     route: str | None = None
     arm: str | None = None
     shadow_of: str | None = None
@@ -93,12 +98,7 @@ def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: 
     hints = _hints(headers, body.metadata)
     tier, how, task, models, size = _place(body.model, hints, rules)
     options = body.stream_options
-    most_tokens, needs, fill = body.max_completion_tokens or body.max_tokens, _needs(body, prompt), NO_FILL
-    if task is not None:
-        work = rules.tasks[task]
-        most_tokens, fill = most_tokens or work.max_tokens, _fill(work, body)
-        needs = needs.union(work.needs) if work.needs else needs
-    return Ask(
+    ask = Ask(
         _request_id(headers),
         endpoint,
         body.model,
@@ -109,8 +109,8 @@ def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: 
         body.user,
         hints.feature,
         prompt.size_bytes,
-        most_tokens,
-        needs,
+        body.max_completion_tokens or body.max_tokens,
+        _needs(body, prompt),
         hints.local_only,
         hints.deadline_s,
         hints.max_usd,
@@ -123,8 +123,10 @@ def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: 
         raw,
         models[1:],
         size,
-        fill,
+        NO_FILL,
+        prefixes_of(body) if rules.wants_affinity else (),
     )
+    return ask if task is None else _with_task(ask, rules.tasks[task], body)
 
 
 CHAT = Endpoint.CHAT
@@ -205,6 +207,16 @@ def _place(name: str, hints: _Hints, rules: Rules) -> tuple[str, str, str | None
         return wanted, "tier", None, (), None
     models = models_of(task, rules)
     return wanted, "tier" if kind == "tier" else "task", task, models, None if models else work.size
+
+
+def _with_task(ask: Ask, work: Task, body: Body) -> Ask:
+    return replace(
+        ask,
+        max_tokens=ask.max_tokens or work.max_tokens,
+        needs=ask.needs.union(work.needs) if work.needs else ask.needs,
+        fill=_fill(work, body),
+        strategy=work.strategy or None,
+    )
 
 
 def _fill(work: Task, body: Body) -> tuple[tuple[str, float], ...]:
