@@ -7,12 +7,12 @@ what an engine has thrown out of its cache, and a wrong guess costs what no gues
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from router.prefixes import prefix_bytes
 
-# So many beginnings of prompts are known; the one that nobody has sent for longest goes first. Some 4 MB.
-MOST_PREFIXES = 16_384
+# So many beginnings of prompts are known; the one that nobody has sent for longest goes first. Some 6 MB.
+MOST_KNOWN = 32_768
 # A beginning that many prompts share is soon in the cache of several targets.
 MOST_HOMES = 4
 
@@ -22,12 +22,15 @@ class Affinity:
 
     __slots__ = ("_homes", "_most")
 
-    def __init__(self, most: int = MOST_PREFIXES) -> None:
+    def __init__(self, most: int = MOST_KNOWN) -> None:
         self._homes: OrderedDict[int, tuple[str, ...]] = OrderedDict()
         self._most = most
 
     def __len__(self) -> int:
         return len(self._homes)
+
+    def __contains__(self, prefix: int) -> bool:
+        return prefix in self._homes
 
     def seen(self, prefixes: Sequence[int], target: str) -> None:
         """A prompt with these prefixes was sent to `target`."""
@@ -43,7 +46,7 @@ class Affinity:
         while len(homes) > self._most:
             homes.popitem(last=False)
 
-    def held(self, prefixes: Sequence[int]) -> Mapping[str, int]:
+    def held(self, prefixes: Sequence[int]) -> dict[str, int]:
         """How many bytes of such a prompt each target has read before; who is not in it has read none."""
         homes, held = self._homes, dict[str, int]()
         for prefix in reversed(prefixes):

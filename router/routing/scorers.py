@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from zlib import crc32
 
 import msgspec
 
@@ -16,7 +17,7 @@ from router.ask import BYTES_PER_TOKEN, Ask
 from router.prefixes import prefix_bytes
 from router.routing.affinity import Affinity
 from router.routing.fleet import Place, Target
-from router.routing.spill import is_late
+from router.routing.spill import late
 from router.tables.strategy import Strategy, Weights
 
 # Tokens in flight by which a target must lead an idle one to count as half as bad as can be: some ten usual requests.
@@ -25,6 +26,8 @@ HALF_BUSY_TOKENS = 16_384
 TRIALS = 2
 # Each so many decisions the target with the fewest answers counts as the fastest, so that old figures can be mended.
 TURNS_A_TRIAL = 50
+# The prefix cache spares a shorter prompt next to nothing: some two hundred tokens.
+LEAST_BYTES = 1024
 # The golden ratio's multiples, modulo 1, hit each stretch of [0, 1) as often as it is long, evenly spread in time
 # (Weyl's equidistribution theorem; the three-distance theorem).
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -52,8 +55,8 @@ def score(weights: Weights, ask: Ask, targets: Sequence[Target], scene: Scene) -
     holds the prefix must qualify first.
     """
     weights = weights or LEAST_BUSY_ALONE
-    late = 2.0 * sum(weights.values())
-    sums = [late if is_late(ask, target, scene.ttft_target_s) else 0.0 for target in targets]
+    behind = 2.0 * sum(weights.values())
+    sums = [behind if breaks else 0.0 for breaks in late(ask, targets, scene.ttft_target_s)]
     for strategy, weight in weights.items():
         figures = SCORERS[strategy](ask, targets, scene)
         sums = [total + weight * figure for total, figure in zip(sums, figures, strict=True)]
@@ -112,10 +115,18 @@ def weighted(_ask: Ask, targets: Sequence[Target], scene: Scene) -> Sequence[flo
 
 
 def affinity(ask: Ask, targets: Sequence[Target], scene: Scene) -> Sequence[float]:
-    """By how much of the prompt is new to it: 0 for all that it has read before, 1 for none."""
+    """By how much of the prompt is new to it: 0 for nothing, 1 for all; what is short saves little wherever it goes."""
+    if not ask.prefixes:
+        return [1.0] * len(targets)
     held = scene.affinity.held(ask.prefixes)
-    whole = prefix_bytes(ask.prefixes[-1]) if held else 1
-    return [1.0 - held.get(target.name, 0) / whole for target in targets]
+    whole = prefix_bytes(ask.prefixes[-1])
+    conversation = ask.prefixes[0]
+    if conversation not in scene.affinity:
+        # Another worker, or this one before it was started again, may have sent it where its name points to.
+        likely = max(targets, key=lambda target: _drawn(conversation, target)).name
+        held[likely] = max(held.get(likely, 0), whole // 2)
+    worth_while = max(whole, LEAST_BYTES)
+    return [1.0 - held.get(target.name, 0) / worth_while for target in targets]
 
 
 SCORERS: Mapping[Strategy, Scorer] = MappingProxyType(
@@ -154,6 +165,12 @@ def _latency_s(target: Target, answer_tokens: float) -> float | None:
 
 def _least_measured(targets: Sequence[Target]) -> int:
     return min(range(len(targets)), key=lambda place: targets[place].pace.answers)
+
+
+def _drawn(conversation: int, target: Target) -> int:
+    """Highest random weight (Thaler and Ravishankar 1998): all processes draw alike, and when a target comes or goes
+    only its own conversations move. A hash of numbers is the same everywhere, one of text is not."""
+    return hash((conversation, crc32(target.name.encode())))
 
 
 def _usd(target: Target, prompt_tokens: float, answer_tokens: float) -> float:

@@ -6,6 +6,7 @@ Pure, first version: the wait is the largest of three simple ones. Each has its 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
@@ -53,7 +54,10 @@ def forecast(target: Target, need: Need) -> Forecast:
     cause = TTFT
     if slots is not None and in_flight.requests >= slots and (slot_s := _slot_s(target, slots)) > longest_s:
         longest_s, cause = slot_s, QUEUE
-    if target.load is not None and (room_s := _kv_room_s(target, target.load, need)) > longest_s:
+    if (
+        target.load is not None
+        and (room_s := _kv_room_s(target, target.load, need.prompt_tokens, need.answer_tokens)) > longest_s
+    ):
         longest_s, cause = room_s, KV
     # Engines serve in order of arrival: whoever comes now waits at least as long as the head has waited already.
     if in_flight.oldest_wait_s > longest_s:
@@ -69,10 +73,37 @@ def tokens_of(ask: Ask, target: Target) -> tuple[float, float]:
     return ask.prompt_bytes / target.pace.bytes_per_token, answer_tokens
 
 
-def is_late(ask: Ask, target: Target, ttft_target_s: float) -> bool:
-    """Whether its first token is expected after the promise."""
+def late(ask: Ask, targets: Sequence[Target], ttft_target_s: float) -> list[bool]:
+    """Of each, whether its first token is expected after the promise: whether `forecast` says more than that.
+
+    Each request asks it of each target, so it makes no values and looks no further than it must.
+    """
+    prompt_bytes, found = ask.prompt_bytes, []
+    for target in targets:
+        in_flight, pace, slots = target.in_flight, target.pace, target.slots
+        prompt_tokens = prompt_bytes / pace.bytes_per_token
+        found.append(
+            target.stale
+            or in_flight.unstarted_tokens + prompt_tokens > ttft_target_s * pace.prefill_tokens_per_s * target.weight
+            or in_flight.oldest_wait_s > ttft_target_s
+            or (slots is not None and in_flight.requests >= slots and _slot_s(target, slots) > ttft_target_s)
+            or (_may_be_full(target, prompt_tokens) and _kv_wait_s(ask, target) > ttft_target_s)
+        )
+    return found
+
+
+def _may_be_full(target: Target, prompt_tokens: float) -> bool:
+    """False where there is room in the KV cache for sure."""
+    load = target.load
+    if load is None:
+        return False
+    needed, capacity = prompt_tokens + target.pace.answer_tokens, load.kv_capacity_tokens
+    return target.in_flight.promised_tokens + needed > capacity or load.kv_used_fraction * capacity + needed > capacity
+
+
+def _kv_wait_s(ask: Ask, target: Target) -> float:
     prompt_tokens, answer_tokens = tokens_of(ask, target)
-    return forecast(target, Need(prompt_tokens, answer_tokens, ttft_target_s)).ttft_s > ttft_target_s
+    return 0.0 if target.load is None else _kv_room_s(target, target.load, prompt_tokens, answer_tokens)
 
 
 def judge(target: Target, need: Need, expected: Forecast, spilling: bool) -> str | None:
@@ -86,13 +117,13 @@ def judge(target: Target, need: Need, expected: Forecast, spilling: bool) -> str
     return None
 
 
-def _kv_room_s(target: Target, load: Load, need: Need) -> float:
+def _kv_room_s(target: Target, load: Load, prompt_tokens: float, answer_tokens: float) -> float:
     """Time until enough of the KV cache is free, at the rate at which finished requests free it."""
     capacity, held = load.kv_capacity_tokens, target.in_flight.promised_tokens
     if capacity == 0:
         return 0.0
     reported = load.kv_used_fraction * capacity
-    missing = (held if held > reported else reported) + need.prompt_tokens + need.answer_tokens - capacity
+    missing = (held if held > reported else reported) + prompt_tokens + answer_tokens - capacity
     return missing / (freed_tokens_per_s(target.pace, capacity) * target.weight) if missing > 0 else 0.0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from pydantic import Field
 
 from router.tables.chain import Chain
@@ -14,6 +16,7 @@ from router.tables.model import ExternalServer, LocalModel
 from router.tables.preset import Preset
 from router.tables.provider import Provider
 from router.tables.route import Route
+from router.tables.strategy import Strategy
 from router.tables.table import Name, Table
 from router.tables.task import Task
 from router.tables.tier import Tier
@@ -42,3 +45,13 @@ class Rules(Table):
     def preset(self) -> Preset | None:
         """The active one."""
         return None if self.active_preset is None else self.presets[self.active_preset]
+
+    @cached_property
+    def wants_affinity(self) -> bool:
+        """Whether it matters anywhere who has read a prompt before. Kept, because each request asks it."""
+        strategies = [
+            *(tier.strategy for tier in self.tiers.values()),
+            *(task.strategy for task in self.tasks.values()),
+            *(route.strategy or {} for route in self.routes),
+        ]
+        return any(weights.get(Strategy.AFFINITY) for weights in strategies)
