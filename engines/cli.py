@@ -202,6 +202,24 @@ def router(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_ON)
+def cost(context: typer.Context, lock: LockFile = None) -> None:
+    """What a job costs under each preset: `spillway cost --jobs 200`."""
+    _ask_router("cost", context.args, lock)
+
+
+@app.command(context_settings=PASS_ON)
+def preset(context: typer.Context, lock: LockFile = None) -> None:
+    """List the presets, or switch to one while everything runs: `spillway preset NAME`."""
+    _ask_router("preset", context.args, lock)
+
+
+@app.command(context_settings=PASS_ON)
+def route(context: typer.Context, lock: LockFile = None) -> None:
+    """Where a request would go and why, and where next on each failure: `spillway route --task NAME`."""
+    _ask_router("route", context.args, lock)
+
+
+@app.command(context_settings=PASS_ON)
 def demo(context: typer.Context) -> None:
     """Half a minute of pressure on a small engine: see it spill and come back."""
     _become("benchmarks", ["demo", *context.args])
@@ -213,9 +231,16 @@ def bench(context: typer.Context) -> None:
     _become("benchmarks", ["bench", *context.args])
 
 
+def _ask_router(verb: str, arguments: list[str], path: Path | None) -> None:
+    """A verb that the router's own code answers. The user's own options come last, so that they count."""
+    with _our_errors(_console()):
+        models = models_to_json(stack.locked_models(path or stack.default_lock()))
+    _become("router.verbs", [verb, "--config", str(stack.default_config()), "--models", models, *arguments])
+
+
 def _become(package: str, arguments: list[str]) -> None:
     """Turn this process into another of our programs, so that signals and exit codes are its own."""
-    if not (stack.ROOT / package / "__init__.py").is_file():
+    if not stack.ROOT.joinpath(*package.split("."), "__init__.py").is_file():
         print(f"`{package}` is not here: this verb works in a checkout of Spillway only.", file=sys.stderr)
         raise typer.Exit(1)
     os.execv(sys.executable, [sys.executable, "-m", package, *arguments])

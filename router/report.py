@@ -7,6 +7,7 @@ once is kept whoever is killed then, so no counter is ever seen to go back. A ro
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -25,12 +26,13 @@ PAUSE_S = 1.0
 
 
 class Report(Struct, frozen=True):
-    """`tally` is JSON as `Metrics.export` gives it; `decisions` are rows, the latest first."""
+    """`tally` is JSON as `Metrics.export` gives it; `decisions` are rows, the latest first. `preset` is obeyed."""
 
     tally: Raw
     decisions: list[dict[str, Any]]
     spilling: list[str]
     lost_outcomes: int
+    preset: str = ""
 
 
 NOTHING = Report(Raw(b"[]"), [], [], 0)
@@ -62,7 +64,7 @@ class Reports:
             return
         decisions = self._watch.decisions
         last = decisions[-1] if decisions else None
-        now = (last, self._metrics.export(), self._spilling(), self._ledger.lost_outcomes)
+        now = (last, self._metrics.export(), self._spilling(), self._ledger.lost_outcomes, self._preset())
         if now != self._showed:
             self._shown.show(msgspec.json.encode(self._own()))
             self._showed = now
@@ -84,6 +86,11 @@ class Reports:
             sum(each.lost_outcomes for each in everyone),
         )
 
+    def presets(self) -> dict[str, int]:
+        """How many workers obey each preset: one entry but for the moments of a change; "" where there is none."""
+        self.show()
+        return dict(Counter([self._preset(), *(each.preset for each in self._others())]))
+
     def _own(self) -> Report:
         before = self._before
         return Report(
@@ -91,10 +98,14 @@ class Reports:
             [*rows(self._watch.decisions), *before.decisions][:DECISIONS_KEPT],
             self._spilling(),
             self._ledger.lost_outcomes + before.lost_outcomes,
+            self._preset(),
         )
 
     def _others(self) -> list[Report]:
         return [_decode(each) for each in self._shown.others()] if self._shown else []
+
+    def _preset(self) -> str:
+        return self._watch.rules.active_preset or ""
 
     def _spilling(self) -> list[str]:
         return [f"{target} {tier}" for (target, tier), on in self._watch.spilling.items() if on]

@@ -11,6 +11,8 @@ from typing import Any
 from msgspec import to_builtins
 
 from router.ask import AUTO
+from router.costs import costs
+from router.imagined import whole
 from router.routing.fleet import Fleet, Place, Target
 from router.served import Doors
 from router.tables.rules import Rules
@@ -57,6 +59,9 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "engines": [to_builtins(engine) for engine in snapshot.engines] if snapshot else [],
         "gpus": [to_builtins(gpu) for gpu in snapshot.gpus] if snapshot else [],
         "host": to_builtins(snapshot.host) if snapshot else None,
+        "preset": rules.active_preset,
+        "presets": doors.reports.presets(),
+        "cost_per_job": {cost.job: cost.usd for cost in costs(rules, whole(fleet, rules))},
         "targets": [_target(target) for target in fleet.targets],
         "tiers": [{"name": name} | tier.model_dump() for name, tier in rules.tiers.items()],
         "clouds": [_cloud(target) for target in fleet.targets if target.place is Place.CLOUD],

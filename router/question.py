@@ -1,0 +1,67 @@
+"""A request that nobody sends: what `spillway route` and the costs ask about.
+
+Pure. It becomes the very bytes and headers that a client would send, so that it is read as a request is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import orjson
+from msgspec.structs import replace
+
+from router.ask import BYTES_PER_TOKEN, Ask, Endpoint, read_ask
+from router.body import parsed
+from router.errors import ApiError
+from router.tables.rules import Rules
+
+# Of the body of each endpoint: the field that no other has.
+FIELDS = {"messages": Endpoint.CHAT, "prompt": Endpoint.COMPLETION}
+PLACEHOLDER = [{"role": "user", "content": "Where would this go?"}]
+
+
+class Question(msgspec.Struct, frozen=True):
+    """`tokens` is how long to take the prompt for, None: as long as it is. `body` is a request of a client's own, whose
+    model name counts where neither `model`, `task` nor `tier` is given."""
+
+    task: str | None = None
+    tier: str | None = None
+    model: str | None = None
+    privacy: str | None = None
+    tokens: int | None = None
+    body: bytes | None = None
+
+    def headers(self) -> dict[str, str]:
+        hints = {"task": self.task, "tier": self.tier, "privacy": self.privacy}
+        return {f"x-spillway-{name}": value for name, value in hints.items() if value is not None}
+
+    def raw(self) -> bytes:
+        """Raises ApiError 400 for a body that is no JSON object."""
+        body = {"model": "auto", "messages": PLACEHOLDER} if self.body is None else parsed(self.body)
+        if self.model is not None:
+            body["model"] = self.model
+        elif self.task is not None or self.tier is not None:
+            # Its own name would go before the hints.
+            body["model"] = "auto"
+        return orjson.dumps(body)
+
+
+def ask_of(question: Question, rules: Rules) -> Ask:
+    """Raises ApiError as a request does."""
+    return read_question(question.raw(), question.headers(), question.tokens, rules)
+
+
+def read_question(raw: bytes, headers: Mapping[str, str], tokens: int | None, rules: Rules) -> Ask:
+    """The Ask in a body for any of the endpoints. `tokens`: how long to take its prompt for. Raises ApiError."""
+    ask = read_ask(raw, headers, endpoint_for(raw), rules)
+    return ask if tokens is None else replace(ask, prompt_bytes=round(tokens * BYTES_PER_TOKEN))
+
+
+def endpoint_for(raw: bytes) -> Endpoint:
+    """Where a client would send this body. Raises ApiError 400."""
+    body = parsed(raw)
+    found = next((endpoint for field, endpoint in FIELDS.items() if field in body), None)
+    if found is None:
+        raise ApiError(400, "invalid_value", f"the body has none of {', '.join(FIELDS)}: it is no request", "messages")
+    return found

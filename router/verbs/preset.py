@@ -1,0 +1,104 @@
+"""Lists the presets of stack.toml, or makes one of them the active one: that changes one line of the file, and nothing
+restarts. A preset with a hole is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.text import Text
+
+from router.costs import job_cost
+from router.tables.read import rules_of
+from router.verbs.given import FAILED, Given, VerbError, given, one_of, options
+from router.verbs.line import read_exactly, with_preset, write_whole
+from router.verbs.running import Running, running_at
+from router.verbs.shown import Column, dollars, line, table
+
+# The promise is five seconds; a router that takes twice as long does not obey.
+LONGEST_WAIT_S = 10.0
+LOOK_EACH_S = 0.05
+
+
+def run(arguments: Sequence[str]) -> int:
+    parser = options("preset", __doc__)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="makes this one active; left out: lists them")
+    parser.add_argument("--router", metavar="HOST:PORT", help="where the router runs; left out: as stack.toml says")
+    asked = parser.parse_args(arguments)
+    known = given(asked)
+    if asked.name is None:
+        _list(known)
+        return 0
+    running = running_at(asked.router, known.rules.endpoint)
+    return _change(known, one_of("preset", asked.name, known.rules.presets), running)
+
+
+def _list(known: Given) -> None:
+    rules, fleet = known.rules, known.fleet()
+    if not rules.presets:
+        raise VerbError(f"{known.path}: there are no presets; a table [presets.NAME] is one")
+    columns = [Column(""), Column("preset"), *(Column(f"one {job}", is_number=True) for job in rules.jobs)]
+    rows: list[list[Text | str]] = []
+    for name, preset in rules.presets.items():
+        style = "green" if name == rules.active_preset else ""
+        usd = [dollars(job_cost(job, name, rules, fleet).usd) for job in rules.jobs]
+        rows.append([Text("*" if style else "", style=style), Text(name, style=style), *usd, preset.about])
+    known.console.print(table([*columns, Column("", is_whole=False)], rows))
+
+
+def _change(known: Given, name: str, running: Running) -> int:
+    before = read_exactly(known.path)
+    after = with_preset(before, name)
+    _require_whole(known, after)
+    began_s = time.monotonic()
+    if after != before:
+        write_whole(known.path, before, after)
+    known.console.print(_costs(known, name))
+    refused = _await(known, name, running, began_s)
+    if refused and after != before:
+        write_whole(known.path, after, before)
+        raise VerbError(f"the running router refuses it: {refused}\nThe line is as it was before.")
+    return FAILED if refused else 0
+
+
+def _require_whole(known: Given, text: str) -> None:
+    """Raises ConfigError, VerbError with every hole of what is about to be written."""
+    rules_of(text.encode(), str(known.path))
+
+
+def _costs(known: Given, name: str) -> Text:
+    jobs = [job_cost(job, name, known.rules, known.fleet()) for job in known.rules.jobs]
+    costs = ", ".join(f"{job.job} {dollars(job.usd)}" for job in jobs)
+    return line(f"active_preset = {name!r}" + (f"   {costs} a job" if costs else ""))
+
+
+def _await(known: Given, name: str, running: Running, began_s: float) -> str:
+    """Until every worker of the running router obeys: then says so. Returns why not, "" if it does or nothing runs."""
+    while True:
+        status = running.status()
+        other = _another(status, known)
+        waited_s = time.monotonic() - began_s
+        if status is None or other is not None:
+            known.console.print(
+                line(other or f"nothing runs at {running.host}:{running.port}; it holds from its start")
+            )
+            return ""
+        if status["presets"] == {name: status["workers"]}:
+            known.console.print(line(f"obeyed after {waited_s:.1f} s", "green"))
+            return ""
+        if refused := str(status["config"]["refused"]):
+            return refused
+        if waited_s > LONGEST_WAIT_S:
+            return f"it does not obey after {waited_s:.0f} s; see `spillway logs router`"
+        time.sleep(LOOK_EACH_S)
+
+
+def _another(status: dict[str, Any] | None, known: Given) -> str | None:
+    """What to say where the router that answers does not read this file."""
+    path = status["config"]["path"] if status else None
+    if status is None or (path is not None and os.path.realpath(path) == os.path.realpath(known.path)):
+        return None
+    return f"the router that runs does not read this file: it obeys {path or 'no file'}"

@@ -1,0 +1,79 @@
+"""The router that runs, asked over HTTP from another process of the same machine."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from router.tables.endpoint import Endpoint
+from router.verbs.given import VerbError
+
+ANSWER_S = 5.0
+OK = 200
+# A router that listens on every address is asked on the loopback one.
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class Running:
+    """A router at one address, with a key that it accepts."""
+
+    def __init__(self, host: str, port: int, key: str = "") -> None:
+        self.host, self.port = LOOPBACK.get(host, host), port
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"<Running at={self.host}:{self.port}>"
+
+    def status(self) -> dict[str, Any] | None:
+        """What it says of itself; None where nothing answers. Raises VerbError for an answer that is no status."""
+        return self._ask("GET", "/spillway/status")
+
+    def route(self, body: bytes, headers: Mapping[str, str], tokens: int | None) -> dict[str, Any] | None:
+        """Where this request would go; None where nothing answers. Raises VerbError with the router's own words."""
+        path = "/spillway/route" if tokens is None else f"/spillway/route?tokens={tokens}"
+        return self._ask("POST", path, body, headers)
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any] | None:
+        own = {"authorization": f"Bearer {self._key}"} if self._key else {}
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=ANSWER_S)
+        try:
+            connection.request(method, path, body, {**(headers or {}), **own})
+            answer = connection.getresponse()
+            said = answer.read()
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        return self._understood(answer.status, said)
+
+    def _understood(self, status: int, said: bytes) -> dict[str, Any]:
+        try:
+            found = orjson.loads(said)
+        except orjson.JSONDecodeError:
+            found = None
+        if status == OK and isinstance(found, dict):
+            return found
+        words = found["error"]["message"] if isinstance(found, dict) and "error" in found else "not a word of ours"
+        raise VerbError(f"{self.host}:{self.port} answers {status}: {words}")
+
+
+def running_at(address: str | None, endpoint: Endpoint) -> Running:
+    """Where the router should run: at `address` (HOST:PORT), else at that of stack.toml. Raises VerbError."""
+    key = os.environ.get(endpoint.keys_env, "").split(",")[0].strip() if endpoint.keys_env else ""
+    if address is None:
+        return Running(endpoint.host, endpoint.port, key)
+    parts = urlsplit(f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None:
+        raise VerbError(f"--router {address}: write it like 127.0.0.1:4000")
+    return Running(host, port, key)
