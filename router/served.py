@@ -10,6 +10,7 @@ import msgspec
 
 from router.ask import Ask
 from router.clouds.cloud import Clouds
+from router.comparing.slots import Slots
 from router.decided import turned_away
 from router.edits import Edits
 from router.errors import ApiError
@@ -50,6 +51,8 @@ class Doors(msgspec.Struct, frozen=True):
     reports: Reports
     edits: Edits
     seat: Seat
+    # Of copies that shadows send.
+    slots: Slots = msgspec.field(default_factory=Slots)
 
     def money(self) -> Money:
         return Money(left_usd=self.watch.rules.limits.cloud_usd_per_day - self.ledger.spent_today_usd)
@@ -137,6 +140,9 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
         usd,
         served.ttft_s,
         now_s - arrived_s,
+        ask.route,
+        ask.arm,
+        ask.shadow_of,
     )
     doors.ledger.record(outcome)
     doors.metrics.observe(outcome)
@@ -164,6 +170,9 @@ def refused(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, error:
         0.0,
         None,
         time.monotonic() - arrived_s,
+        ask.route,
+        ask.arm,
+        ask.shadow_of,
     )
     doors.ledger.record(outcome)
     doors.metrics.observe(outcome)
