@@ -1,0 +1,206 @@
+"""One provider's windows and the line before them. Written by `router.quotas.quotas` only."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Callable, Mapping
+from itertools import count
+
+from router.errand import Wait
+from router.ids import new_id
+from router.quotas import pool
+from router.quotas.learned import Told
+from router.quotas.line import MOST_WAITING, Line, Rank, Waiter
+from router.quotas.meter import NOTHING, Hold, Need
+from router.quotas.permit import Permit
+from router.quotas.pool import Pool, Terms, Turn, Wish
+from router.quotas.room import UNBOUNDED, Room
+from router.quotas.shared import SharedPool
+
+# Other workers take and give back without a word, so who waits looks again so often; not more often than the least.
+LOOK_EACH_S = 0.1
+LEAST_S = 0.002
+# Rooms that are shown are this old at most. Windows fill up all the time, but a twentieth of a second decides nothing.
+SHOWN_S = 0.05
+# No request runs longer; whoever holds one of the places at once for so long has forgotten it.
+LONGEST_HOLD_S = 3600.0
+
+
+class Full(Exception):
+    """There is no room, and none in time. `ready_in_s` is infinite where there never will be."""
+
+    def __init__(self, why: str, ready_in_s: float) -> None:
+        super().__init__(why)
+        self.why = why
+        self.ready_in_s = ready_in_s
+
+
+class Counter:
+    """`terms` may be replaced at any time; permits that are out then still end in `settle`."""
+
+    def __init__(self, provider: str, terms: Terms, shared: SharedPool, clock: Callable[[], float]) -> None:
+        self._provider = provider
+        self._shared = shared
+        self._clock = clock
+        self._line = Line()
+        self._granted: dict[Waiter, Permit] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._numbers = count()
+        self._shown: dict[str, Room] = {}
+        self._shown_of: tuple[Pool, int] | None = None
+        self._shown_until_s = 0.0
+        self.obey(terms)
+
+    def __repr__(self) -> str:
+        return f"<Counter {self._provider} waiting={len(self._line)}>"
+
+    def obey(self, terms: Terms) -> None:
+        self._terms = terms
+        self._together = pool.bounds(terms.pool)
+        self._shown_of = None
+        self._change(lambda old: pool.without_dead(pool.fitted(old, terms, self._clock()), _is_alive, self._clock()))
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
+
+    def rooms(self, now_s: float) -> Mapping[str, Room]:
+        """By target name, of deployments that are not unbounded. The same object while nothing has changed."""
+        state = self._shared.read()
+        if self._shown_of is not None and now_s < self._shown_until_s:
+            shown_of, waiting = self._shown_of
+            if shown_of is state and waiting == len(self._line):
+                return self._shown
+        rooms = {f"cloud/{name}": self._room(state, name, now_s) for name, keys in self._terms.keys.items() if keys}
+        rooms = {name: room for name, room in rooms.items() if room != UNBOUNDED}
+        if rooms != self._shown:
+            self._shown = rooms
+        at_rest = all(room.left_share == 1.0 and not room.ready_in_s for room in rooms.values())
+        self._shown_of, self._shown_until_s = (state, len(self._line)), math.inf if at_rest else now_s + SHOWN_S
+        return self._shown
+
+    async def take(self, deployment: str, need: Need, rank: Rank, until_s: float) -> Permit:
+        """Now if there is room and nobody waits, else in turn. Raises Full where that would be after `until_s`, at once
+        if it is foreseen."""
+        waiter = Waiter(
+            Rank(rank.ttft_target_s, rank.deadline_at_s, next(self._numbers)), deployment, need, until_s, Wait()
+        )
+        if not len(self._line) and (permit := self._grant(waiter)) is not None:
+            return permit
+        now_s = self._clock()
+        turn = self._turn(waiter, now_s)
+        if now_s + turn.wait_s > until_s:
+            raise Full(turn.why, turn.wait_s)
+        if len(self._line) >= MOST_WAITING:
+            raise Full(f"{MOST_WAITING} wait for it", turn.wait_s)
+        self._line.join(waiter)
+        self._look_in(turn.wait_s)
+        try:
+            await waiter.wait
+        except asyncio.CancelledError:
+            if (permit := self._granted.pop(waiter, None)) is not None:
+                self.settle(permit, NOTHING)
+            raise
+        finally:
+            self._line.leave(waiter)
+        permit = self._granted.pop(waiter, None)
+        if permit is None:
+            turn = self._turn(waiter, self._clock())
+            raise Full(turn.why, turn.wait_s)
+        return permit
+
+    def settle(self, permit: Permit, used: Need) -> None:
+        """It has ended and used that much."""
+        now_s = self._clock()
+
+        def step(old: Pool) -> Pool:
+            new = pool.settled(old, permit, used, now_s)
+            return pool.seen(new, permit.deployment, used) if used.requests and new is not old else new
+
+        self._change(step)
+        if len(self._line):
+            self._look_in(0.0)
+
+    def learn(self, permit: Permit, told: Told) -> None:
+        now_s = self._clock()
+        self._change(lambda old: pool.heard(old, self._terms, permit, told, now_s))
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._shared.close()
+
+    def _room(self, state: Pool, deployment: str, now_s: float) -> Room:
+        ahead = self._line.ahead_of(None, None if self._together else deployment)
+        return pool.room(state, self._terms, deployment, now_s, ahead)
+
+    def _turn(self, waiter: Waiter, now_s: float) -> Turn:
+        ahead = self._line.ahead_of(waiter.rank, None if self._together else waiter.deployment)
+        return self._first(self._shared.read(), waiter, now_s, ahead)
+
+    def _first(self, state: Pool, waiter: Waiter, now_s: float, ahead: Need = NOTHING) -> Turn:
+        wish = Wish(waiter.deployment, waiter.need, ahead, waiter.rank.number)
+        return pool.turns(state, self._terms, wish, now_s)[0]
+
+    def _grant(self, waiter: Waiter) -> Permit | None:
+        """Take what it needs, if a key has it."""
+        granted: list[Permit] = []
+        now_s = self._clock()
+        hold = Hold(os.getpid(), new_id(), now_s, now_s + LONGEST_HOLD_S)
+
+        def step(old: Pool) -> Pool:
+            if waiter.deployment not in self._terms.keys:
+                return old
+            turn = self._first(old, waiter, now_s)
+            if turn.wait_s and turn.why.startswith("concurrent"):
+                old = pool.without_dead(old, _is_alive, now_s)
+                turn = self._first(old, waiter, now_s)
+            if turn.wait_s:
+                return old
+            granted.append(Permit(self._provider, waiter.deployment, turn.key, waiter.need, hold.name))
+            return pool.taken(old, granted[0], now_s, hold)
+
+        self._change(step)
+        return granted[0] if granted else None
+
+    def _look_in(self, s: float) -> None:
+        """Look again who may go, in so long, or sooner if that was planned already."""
+        loop = asyncio.get_running_loop()
+        at_s = loop.time() + min(max(s, LEAST_S), LOOK_EACH_S)
+        if self._timer is not None:
+            if self._timer.when() <= at_s:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(at_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        served = self._line.serve(self._admit, together=self._together)
+        now_s = self._clock()
+        loop = asyncio.get_running_loop()
+        for waiter in (*served, *self._line.late(now_s)):
+            # In a turn of the loop of its own, for it may go on at once.
+            loop.call_soon(waiter.wait.done, None)
+        if len(self._line):
+            self._look_in(self._line.first_s(now_s))
+
+    def _admit(self, waiter: Waiter) -> bool:
+        permit = self._grant(waiter)
+        if permit is not None:
+            self._granted[waiter] = permit
+        return permit is not None
+
+    def _change(self, step: Callable[[Pool], Pool]) -> None:
+        self._shared.change(step)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,122 @@
+"""One pool in a file that all workers of a router share, and that outlives them: the door to that file.
+
+Times in it are those of the day (Unix), so that what was counted still holds after a restart. Layout: a word of eight
+bytes at the beginning, then two copies, each a length of four bytes and the pool as msgpack:
+
+    word     u64     crc32 of the copy << 32 | turn; the last bit of the turn picks the copy; 0: nothing yet
+
+Who changes it holds a lock (flock) from the look to the store; readers take none. They find a copy whole or its sum
+wrong, and look again: as in `router.rows`, where it says why. A process that is stopped while it holds the lock keeps
+the others waiting for PATIENCE_S each time; they then go on without it, and of two changes at once one may be lost.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+
+from router.quotas.pool import Pool
+
+HEAD_BYTES = mmap.PAGESIZE
+# A file with holes: only pages that are written take memory. Keys times deployments times 300 bytes fit.
+COPY_BYTES = 1 << 20
+LENGTH_BYTES = 4
+PATIENCE_S = 0.002
+LOOKS = 8
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Pool).decode
+
+
+class SharedPool:
+    """A pool that others may change at any moment. Raises OSError where the file cannot be opened."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.truncate(self._fd, HEAD_BYTES + 2 * COPY_BYTES)
+        self._memory = mmap.mmap(self._fd, HEAD_BYTES + 2 * COPY_BYTES)
+        self._words = memoryview(self._memory)[:8].cast("Q")
+        self._word = 0
+        self._pool = Pool()
+
+    def read(self) -> Pool:
+        """The newest. The same object as long as nobody has changed it."""
+        if self._words[0] == self._word:
+            return self._pool
+        for _ in range(LOOKS):
+            word = self._words[0]
+            found = self._copy(word)
+            if found is not None:
+                self._word, self._pool = word, found
+                break
+        return self._pool
+
+    def change(self, step: Callable[[Pool], Pool]) -> Pool:
+        """Replace the pool by what `step` makes of it; nothing is written where that is the pool itself."""
+        with self._locked():
+            old = self.read()
+            new = step(old)
+            if new is not old:
+                self._store(new)
+        return new
+
+    def close(self) -> None:
+        self._words.release()
+        self._memory.close()
+        os.close(self._fd)
+
+    def _copy(self, word: int) -> Pool | None:
+        """None where it is being written over, or was when the machine lost its power."""
+        at = _at(word)
+        length = int.from_bytes(self._memory[at : at + LENGTH_BYTES], "little")
+        body = self._memory[at + LENGTH_BYTES : at + LENGTH_BYTES + min(length, COPY_BYTES)]
+        if not word or crc32(body) != word >> 32:
+            return None
+        try:
+            return _decode(body)
+        except msgspec.DecodeError:
+            # Of another version of this program.
+            return Pool()
+
+    def _store(self, pool: Pool) -> None:
+        body = _encode(pool)
+        if len(body) > COPY_BYTES - LENGTH_BYTES:
+            # Thousands of windows: they hold in this process alone.
+            self._pool = pool
+            return
+        turn = (self._words[0] + 1) & 0xFFFFFFFF
+        at = _at(turn)
+        self._memory[at : at + LENGTH_BYTES] = len(body).to_bytes(LENGTH_BYTES, "little")
+        self._memory[at + LENGTH_BYTES : at + LENGTH_BYTES + len(body)] = body
+        word = crc32(body) << 32 | turn
+        self._words[0] = word
+        self._word, self._pool = word, pool
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        until_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until_s:
+                    break
+                os.sched_yield()
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+
+def _at(word: int) -> int:
+    return HEAD_BYTES + (word & 1) * COPY_BYTES
