@@ -1,3 +1,4 @@
-"""Is a target well? Pure: breaker (open, half open, closed, and the gradual return), ejection (who is worse than its
-like, and never all of them), retries (the budget of second tries and the pause before one).
+"""Is a target well? Pure: verdict (what the rest of the router hears), breaker (open, half open, the gradual return,
+closed), ejection (who is much slower than its like, and never all engines at once), retries (what second tries may
+cost and the pause before one), schema (does an answer have the form that was asked for).
 """

@@ -1,0 +1,237 @@
+"""A target's circuit breaker: what its failures mean for those who come next.
+
+Closed, it opens after five failures in a row, or when half of what it answers of late are failures, or at once when an
+engine is gone or has become far slower than its like. Open, it is passed over for a second, and twice as long each time
+it opens again, up to half a minute. Half open, one request may try it, and one more each time that as long has passed
+again: a failure opens it anew, a success begins its return, in which it has a tenth of its traffic at first and all of
+it after as long a time as it was open.
+
+Values only: a Trouble is what one worker has seen, `together` what all have, and a target without trouble has none at
+all. Sources: five failures in a row are Envoy's outlier detection (consecutive_5xx 5), whose longest ejection of 300 s
+is far too long for one who comes back by a single probe; half of ten or more is resilience4j's failureRateThreshold
+of 50 % (minimumNumberOfCalls 100 there, 10 here); a second that doubles is the first rest that this router always gave.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from router.health.verdict import WELL, Verdict
+
+NEVER_S = -math.inf
+MOST_FAILURES = 5
+MOST_FAILED_SHARE = 0.5
+# Fewer answers than these say nothing of a share.
+LEAST_ANSWERS = 10.0
+# Time over which answers and failures are forgotten.
+WINDOW_S = 10.0
+# The first opening; each further one is twice as long, as long as it has not been well for FORGET_S in between.
+OPEN_S = 1.0
+LONGEST_OPEN_S = 30.0
+FORGET_S = 60.0
+FIRST_SHARE = 0.1
+# Of an engine: nobody listens there, or its connection ended with the request. One such failure tells all.
+DEATHS = frozenset({"connect", "cut"})
+SLOW = "slow"
+
+
+class Opening(msgspec.Struct, frozen=True, array_like=True):
+    """`trips`: the how many-th in a row; 0 is no opening but a pause that the target asked for, which just ends.
+
+    `until_s` ends the time in which nobody may try it. `ended_at_s` is when a success did; NEVER_S while it lasts.
+    `limit_s`: a first token must come faster than this to end it. `is_death`: it is over when the time is.
+    """
+
+    trips: int
+    cause: str
+    opened_at_s: float
+    until_s: float
+    ended_at_s: float = NEVER_S
+    limit_s: float = math.inf
+    is_death: bool = False
+
+    @property
+    def length_s(self) -> float:
+        return self.until_s - self.opened_at_s
+
+    @property
+    def tells_until_s(self) -> float:
+        """A failure of a request that was sent before this says no more than the opening does."""
+        return self.until_s if self.ended_at_s == NEVER_S else min(self.until_s, self.ended_at_s)
+
+    def lasts(self, now_s: float) -> bool:
+        """Whether it is open or half open."""
+        if self.ended_at_s != NEVER_S:
+            return False
+        return now_s < self.until_s or not (self.is_death or self.trips == 0)
+
+
+class Trouble(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker has seen of a target since its first failure.
+
+    `failures` in a row, those of which it has heard by siblings included, as is the `opening`. `good` and `bad` are its
+    own answers and failures, which fade, as of `counted_at_s`; `probes` its own requests since `opening` is half open.
+    """
+
+    failures: int = 0
+    failed_at_s: float = NEVER_S
+    good: float = 0.0
+    bad: float = 0.0
+    counted_at_s: float = NEVER_S
+    probes: int = 0
+    opening: Opening | None = None
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One failure, of a request that was sent at `sent_at_s`."""
+
+    cause: str
+    sent_at_s: float
+    retry_after_s: float | None = None
+    is_death: bool = False
+
+
+def together(troubles: Sequence[Trouble], proved_at_s: float, now_s: float) -> Trouble | None:
+    """What all workers have seen. `proved_at_s` is when the newest request was sent that any of them saw answered: it
+    ends a row of failures that are older. None where nothing is left that counts."""
+    if not troubles:
+        return None
+    opening = max((each.opening for each in troubles if each.opening is not None), key=_newest, default=None)
+    failed_at_s = max(each.failed_at_s for each in troubles)
+    if failed_at_s < now_s - FORGET_S and not (opening and _counts(opening, now_s)):
+        return None
+    # Who has not heard of the newest opening yet counts what was before it.
+    counted = [_faded(each, now_s) for each in troubles if each.opening == opening]
+    return Trouble(
+        max([each.failures for each in troubles if each.failed_at_s > proved_at_s], default=0),
+        failed_at_s,
+        sum(each.good for each in counted),
+        sum(each.bad for each in counted),
+        now_s,
+        sum(each.probes for each in counted),
+        opening,
+    )
+
+
+def verdict_of(known: Trouble | None, now_s: float) -> Verdict:
+    """What all that is known of a target comes to."""
+    opening = None if known is None else known.opening
+    if known is None or opening is None:
+        return WELL
+    if opening.lasts(now_s):
+        if now_s < opening.until_s:
+            return Verdict(opening.cause, 0.0)
+        allowed = 1 + int((now_s - opening.until_s) / opening.length_s)
+        return Verdict(opening.cause, 0.0, max(0, allowed - known.probes))
+    if opening.is_death or opening.trips == 0:
+        return WELL
+    back = (now_s - opening.ended_at_s) / opening.length_s
+    return WELL if back >= 1 else Verdict(None, FIRST_SHARE + (1 - FIRST_SHARE) * back, 0, opening.cause)
+
+
+def after_failure(known: Trouble | None, own: Trouble | None, fault: Fault, now_s: float) -> Trouble:
+    """A worker's own trouble after a failure, where `known` is that of all workers.
+
+    A request that was sent before an opening ended says nothing new: requests under way together fail together.
+    """
+    known = known or Trouble()
+    mine, opening = _own(known, own, now_s), known.opening
+    if opening is not None and fault.sent_at_s < opening.tells_until_s:
+        if fault.retry_after_s is None or not opening.lasts(now_s):
+            return mine
+        until_s = max(opening.until_s, now_s + min(fault.retry_after_s, LONGEST_OPEN_S))
+        return replace(mine, opening=replace(opening, until_s=until_s))
+    mine = replace(mine, failures=known.failures + 1, failed_at_s=now_s, bad=mine.bad + 1)
+    is_half_open = opening is not None and opening.lasts(now_s)
+    if fault.is_death or is_half_open or mine.failures >= MOST_FAILURES or _is_half(known.good, known.bad + 1):
+        return replace(mine, probes=0, opening=_opened(_trips(opening, now_s) + 1, fault, now_s))
+    if fault.retry_after_s:
+        return replace(mine, probes=0, opening=_opened(0, fault, now_s))
+    return mine
+
+
+def after_success(
+    known: Trouble, own: Trouble | None, sent_at_s: float, ttft_s: float | None, now_s: float
+) -> Trouble | None:
+    """A worker's own trouble after a first token, `ttft_s` after it was sent, or after a whole answer (None)."""
+    mine, opening = _own(known, own, now_s), known.opening
+    mine = replace(mine, good=mine.good + 1)
+    if opening is None or opening.ended_at_s != NEVER_S or sent_at_s < opening.opened_at_s:
+        return mine
+    if opening.is_death:
+        return replace(mine, opening=replace(opening, trips=0, ended_at_s=now_s))
+    if ttft_s is not None and ttft_s > opening.limit_s:
+        again = _opened(opening.trips + 1, Fault(opening.cause, sent_at_s), now_s)
+        return replace(mine, opening=replace(again, limit_s=opening.limit_s), probes=0)
+    # Who has answered begins anew: the failures before this say nothing of what it is now.
+    return replace(mine, failures=0, bad=0.0, probes=0, opening=replace(opening, ended_at_s=now_s))
+
+
+def after_probe(known: Trouble, own: Trouble | None, now_s: float) -> Trouble | None:
+    """A worker's own trouble after it sent a request there."""
+    opening = known.opening
+    if opening is None or now_s < opening.until_s or not opening.lasts(now_s):
+        return own
+    mine = _own(known, own, now_s)
+    return replace(mine, probes=mine.probes + 1)
+
+
+def slowed(known: Trouble | None, own: Trouble | None, limit_s: float, now_s: float) -> Trouble:
+    """A worker's own trouble with a target that has become too slow: its first token must come within `limit_s`."""
+    opening = None if known is None else known.opening
+    opened = replace(_opened(_trips(opening, now_s) + 1, Fault(SLOW, now_s), now_s), limit_s=limit_s)
+    return replace(own or Trouble(), failed_at_s=now_s, good=0.0, bad=0.0, probes=0, opening=opened)
+
+
+def revived(known: Trouble, own: Trouble | None, now_s: float) -> Trouble:
+    """A worker's own trouble with an engine that was started anew: what its last run did says nothing of this one."""
+    opening = known.opening and replace(known.opening, trips=0, ended_at_s=now_s)
+    return replace(own or Trouble(), failures=0, bad=0.0, good=0.0, probes=0, opening=opening)
+
+
+def _opened(trips: int, fault: Fault, now_s: float) -> Opening:
+    # Bounded before the power is taken, which would grow beyond every float.
+    length_s = fault.retry_after_s or OPEN_S * 2.0 ** min(max(trips - 1, 0), 10)
+    until_s = now_s + min(length_s, LONGEST_OPEN_S)
+    return Opening(trips, fault.cause, now_s, until_s, is_death=fault.is_death)
+
+
+def _own(known: Trouble, own: Trouble | None, now_s: float) -> Trouble:
+    """A worker's own counts as they weigh now; they begin anew with each opening and with its end."""
+    if own is not None and own.opening == known.opening:
+        return _faded(own, now_s)
+    failed = (0, NEVER_S) if own is None else (own.failures, own.failed_at_s)
+    return Trouble(*failed, counted_at_s=now_s, opening=known.opening)
+
+
+def _is_half(good: float, bad: float) -> bool:
+    return bad + good >= LEAST_ANSWERS and bad >= MOST_FAILED_SHARE * (bad + good)
+
+
+def _trips(opening: Opening | None, now_s: float) -> int:
+    """Openings in a row so far: those before a time in which it was well do not count."""
+    if opening is None:
+        return 0
+    ended_at_s = opening.until_s if opening.ended_at_s == NEVER_S else opening.ended_at_s
+    is_old = now_s - ended_at_s > FORGET_S and not opening.lasts(now_s)
+    return 0 if is_old else opening.trips
+
+
+def _counts(opening: Opening, now_s: float) -> bool:
+    return opening.lasts(now_s) or now_s - max(opening.until_s, opening.ended_at_s) < FORGET_S
+
+
+def _newest(opening: Opening) -> tuple[float, float, float]:
+    return opening.opened_at_s, opening.ended_at_s, opening.until_s
+
+
+def _faded(trouble: Trouble, now_s: float) -> Trouble:
+    """Its counts as they weigh now."""
+    if not trouble.good and not trouble.bad:
+        return replace(trouble, counted_at_s=now_s)
+    left = math.exp((trouble.counted_at_s - now_s) / WINDOW_S)
+    return replace(trouble, good=trouble.good * left, bad=trouble.bad * left, counted_at_s=now_s)

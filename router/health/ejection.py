@@ -1,0 +1,98 @@
+"""Who is worse than its like, and how many of them may be passed over at once. Pure: figures in, names out.
+
+Latency is judged among targets of one place that share a model: what is slow for a large model is not for a small one,
+and engines and clouds wait for different things. Who has no like is not judged by this: a promise that an engine would
+break is what `spill` sees, and a cloud that says nothing at all is `silent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import msgspec
+
+from router.health.breaker import DEATHS, FIRST_SHARE
+from router.health.verdict import Verdict
+
+# So many times as slow as the median of its like, and slow at all.
+SLOWER = 5.0
+LEAST_SLOW_S = 1.0
+# Medians of fewer answers say little.
+LEAST_ANSWERS = 10
+# Tokens of a usual answer, by which the time of each counts.
+ANSWER_TOKENS = 64
+# So many requests without a first token are no chance; and how long the oldest of them must have waited: so many times
+# as long as usual, or this long where nothing is known, and never less than a patient reader minds.
+LEAST_WAITING = 3
+SILENT_TIMES = 5.0
+LEAST_SILENT_S = 2.0
+UNKNOWN_SILENT_S = 10.0
+SILENT = Verdict("silent", 0.0)
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """Medians of a target's answers, None where there are none, and whom it can be compared with."""
+
+    answers: int
+    ttft_s: float | None
+    tpot_s: float | None
+    place: str
+    models: frozenset[str]
+
+    @property
+    def answer_s(self) -> float | None:
+        """A usual answer; None where too little is known."""
+        if self.answers < LEAST_ANSWERS or self.ttft_s is None:
+            return None
+        return self.ttft_s + ANSWER_TOKENS * (self.tpot_s or 0.0)
+
+
+def outliers(speeds: Mapping[str, Speed]) -> Mapping[str, float]:
+    """Who is far slower than its like, and the time to first token that would be none of that."""
+    found: dict[str, float] = {}
+    known = {name: speed for name, speed in speeds.items() if speed.answer_s is not None}
+    for name, speed in known.items():
+        like = [each for other, each in known.items() if other != name and _are_alike(speed, each)]
+        if like and (limit_s := _limit_s(like)) is not None:
+            usual_s = median(each.answer_s or 0.0 for each in like)
+            if (speed.answer_s or 0.0) > max(LEAST_SLOW_S, SLOWER * usual_s):
+                found[name] = limit_s
+    return found
+
+
+def spared(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+    """The verdicts on all engines that are on, where no more than half are passed over at once, and never all.
+
+    Who would be one too many has the share of one that comes back: a request that brings down each engine it meets must
+    not take them all, and the share keeps the second tries few. Engines that are dead are not counted at all: nobody is
+    served by being sent to them.
+    """
+    alive = [at for at, verdict in enumerate(verdicts) if verdict.cause not in DEATHS]
+    ejected = [at for at in alive if verdicts[at].cause is not None]
+    most = len(alive) // 2
+    if len(ejected) <= most:
+        return verdicts
+    # Who may be tried is nearest to its return.
+    ejected.sort(key=lambda at: verdicts[at].probes > 0)
+    kept = list(verdicts)
+    for at in ejected[most:]:
+        kept[at] = Verdict(None, FIRST_SHARE, 0, verdicts[at].cause or "")
+    return kept
+
+
+def is_silent(waiting: int, oldest_wait_s: float, answered_ago_s: float, usual_s: float | None) -> bool:
+    """Whether nothing comes of what was sent: several wait, the oldest for long, and nobody was answered since."""
+    if waiting < LEAST_WAITING or answered_ago_s < oldest_wait_s:
+        return False
+    limit_s = UNKNOWN_SILENT_S if usual_s is None else max(LEAST_SILENT_S, SILENT_TIMES * usual_s)
+    return oldest_wait_s > limit_s
+
+
+def _are_alike(one: Speed, other: Speed) -> bool:
+    return one.place == other.place and not one.models.isdisjoint(other.models)
+
+
+def _limit_s(like: Sequence[Speed]) -> float | None:
+    firsts = [each.ttft_s for each in like if each.ttft_s is not None]
+    return max(LEAST_SLOW_S, SLOWER * median(firsts)) if firsts else None
