@@ -131,7 +131,7 @@ def plan_verb(
     console, at = _console(as_json), state_home()
     with _our_errors(console):
         read = stack.read_stack(replace(_asked(profile, config, lock), gpus=gpus, may_declare=True))
-        found = planned(read, stack.check_router(read.asked.config), at)
+        found = planned(read, stack.check_router(read.asked), at)
         host_bytes = None if found.gpus.seen else read_host().total_bytes
         shown = view_of(found.plan, found.gpus, found.placement.unplaced, found.wants, found.rules, host_bytes)
         if as_json:

@@ -22,7 +22,7 @@ from engines.gpus.nvml import read_gpus
 from engines.models.lock import Lock, LockedModel, model_view, read_lock
 from engines.models.resolve import unlocked
 from engines.plan import RouterPlan
-from engines.snapshot import ModelView
+from engines.snapshot import ModelView, models_to_json
 from engines.tables import TableError, named_variables, read_toml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -128,11 +128,14 @@ def _fingerprint(asked: Asked, runtime: str) -> str:
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
-def check_router(config: Path) -> RouterPlan:
-    """Let the router judge its own tables. Raises StackError with its words."""
+def check_router(asked: Asked) -> RouterPlan:
+    """Let the router judge its own tables, by the locked facts of the models. Raises StackError with its words."""
+    config, facts = asked.config, models_to_json(locked_models(asked.lock))
     command = (sys.executable, "-m", "router", "--config", str(config))
     try:
-        said = subprocess.run([*command, "--check"], capture_output=True, text=True, timeout=CHECK_S, check=False)
+        said = subprocess.run(
+            [*command, "--check", "--models", facts], capture_output=True, text=True, timeout=CHECK_S, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise StackError(f"`{' '.join(command)} --check` does not end within {CHECK_S:.0f} s.") from error
     if said.returncode != 0:

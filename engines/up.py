@@ -100,7 +100,7 @@ def _wait_for_running(running: ProcessId, plan: Plan, at: Path, show: Show) -> S
 def _start_anew(stack: Stack, at: Path, show: Show) -> tuple[Plan, Snapshot]:
     """With nothing of ours running."""
     show.say("checking the router's tables")
-    router = check_router(stack.asked.config)
+    router = check_router(stack.asked)
     show.say("planning")
     startable(stack, router, at)
     ensure_files(stack.locked(), show)
@@ -125,7 +125,7 @@ def _start_anew(stack: Stack, at: Path, show: Show) -> tuple[Plan, Snapshot]:
 def _change(stack: Stack, digest: str, at: Path, show: Show) -> tuple[Plan, Snapshot]:
     """Beside what runs."""
     show.say("checking the router's tables")
-    router = check_router(stack.asked.config)
+    router = check_router(stack.asked)
     before = home.last_plan(at)
     if before is None or (before.router.host, before.router.port) != (router.host, router.port):
         door.require_free(router.host, router.port)

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from engines.snapshot import SnapshotError, models_from_json
+from engines.snapshot import ModelView, SnapshotError, models_from_json
+from router.clouds.prices import PRICES
+from router.gaps import gaps
 from router.seat import ALONE, Place, take
 from router.tables.kept import keep_rules, kept_rules
 from router.tables.keys import read_keys
@@ -36,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = Place(**json.loads(options.seat)) if options.seat else None
         rules = _rules(options) if place is None else kept_rules(place.rules_fd)
         keys = read_keys(rules.endpoint)
+        if place is None:
+            _refuse_gaps(rules, models, _path(options), bool(engines))
     except (ConfigError, SnapshotError) as error:
         print(error, file=sys.stderr)
         return USAGE_ERROR
@@ -60,7 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="overrides [endpoint] host")
     parser.add_argument("--port", type=int, help="overrides [endpoint] port")
     parser.add_argument("--workers", type=int, help="overrides [endpoint] workers")
-    parser.add_argument("--check", action="store_true", help="validate the configuration, print it as JSON and stop")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="validate the configuration, say what is missing, print it as JSON and stop",
+    )
     parser.add_argument(
         "--models", default="[]", help="locked facts as JSON; `spillway router` takes them from models.lock"
     )
@@ -110,6 +118,14 @@ def _rules(options: argparse.Namespace) -> Rules:
     given = {key: vars(options)[key] for key in ("host", "port", "workers") if vars(options)[key] is not None}
     endpoint = rules.endpoint.model_dump() | given
     return parse_rules(rules.model_dump() | {"endpoint": endpoint}, "--host, --port and --workers")
+
+
+def _refuse_gaps(rules: Rules, models: Sequence[ModelView], path: Path | None, is_open: bool) -> None:
+    """Raises ConfigError. Engines by URL and the tiers that go with them promise nothing that could be missing; nor is
+    a worker that is started again asked, for its siblings obey the same rules already."""
+    holes = [] if path is None else gaps(rules, models, PRICES, os.environ, is_open)
+    if holes:
+        raise ConfigError("\n".join(f"{path}: {hole}" for hole in holes))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from router.clouds.cloud import Clouds
+from router.gaps import gaps
 from router.tables.kept import keep_rules_in
 from router.tables.read import rules_of
 from router.tables.rules import Rules
@@ -28,16 +29,26 @@ log = structlog.get_logger()
 class Edits:
     """Looks at `path`; None for a router without a file. `refused` says why its content is not what is obeyed.
 
-    `rules_fd` is where a worker that is started again finds the rules (`config.keep_rules`).
+    `rules_fd` is where a worker that is started again finds the rules (`router.tables.kept`). `is_open`: engines are
+    used of which the file does not tell (`router.gaps`).
     """
 
-    def __init__(self, path: Path | None, watch: Watch, clouds: Clouds, upstream: Upstream, rules_fd: int | None):
+    def __init__(
+        self,
+        path: Path | None,
+        watch: Watch,
+        clouds: Clouds,
+        upstream: Upstream,
+        rules_fd: int | None,
+        is_open: bool = False,
+    ) -> None:
         self.path = path
         self.refused = ""
         self._watch = watch
         self._clouds = clouds
         self._upstream = upstream
         self._rules_fd = rules_fd
+        self._is_open = is_open
         self._seen: bytes | None = None
 
     async def keep(self) -> None:
@@ -73,7 +84,11 @@ class Edits:
         return True
 
     def _usable(self, rules: Rules) -> Rules:
-        obeyed = self._watch.rules
+        """As far as a running router can obey them. Raises ConfigError for holes in them."""
+        watch, obeyed = self._watch, self._watch.rules
+        models = watch.snapshot.models if watch.snapshot else ()
+        if holes := gaps(rules, models, watch.prices, watch.environment, self._is_open):
+            raise ConfigError("\n".join(f"{self.path}: {hole}" for hole in holes))
         limits = rules.limits.model_copy(update={"drain_s": obeyed.limits.drain_s})
         return rules.model_copy(update={"endpoint": obeyed.endpoint, "limits": limits})
 

@@ -113,6 +113,10 @@ def provider_of(cloud: Cloud, rules: Rules) -> Provider | None:
     return None if cloud.key_env else rules.providers.get(pool_of(cloud))
 
 
+def is_turned_off(cloud: Cloud, provider: Provider | None) -> bool:
+    return cloud.off or (provider is not None and provider.off)
+
+
 def base_url_of(cloud: Cloud, rules: Rules) -> str | None:
     provider = provider_of(cloud, rules)
     return cloud.base_url or (provider.base_url if provider else None)
@@ -178,7 +182,7 @@ def _quota(table: Bounds, day_zone: str) -> Quota:
 def _why_off(
     cloud: Cloud, provider: Provider | None, key_envs: Sequence[str], environment: Mapping[str, str]
 ) -> str | None:
-    if cloud.off or (provider is not None and provider.off):
+    if is_turned_off(cloud, provider):
         return "off = true in stack.toml"
     if any(engine_key(key_env, environment) for key_env in key_envs):
         return None

@@ -79,7 +79,7 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
     except (PortError, LedgerError) as error:
         print(error, file=sys.stderr)
         return 1
-    doors = _open(_at_port(rules, port_of(listening)), keys, ledger, seat, config)
+    doors = _open(_at_port(rules, port_of(listening)), keys, ledger, seat, config, bool(alone.engines))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
@@ -105,8 +105,8 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
     return 0
 
 
-def _open(rules: Rules, keys: Keys, ledger: Ledger, seat: Seat, config: Path | None) -> Doors:
-    """All doors, none of which needs the loop yet."""
+def _open(rules: Rules, keys: Keys, ledger: Ledger, seat: Seat, config: Path | None, is_open: bool) -> Doors:
+    """All doors, none of which needs the loop yet. `is_open`: engines are used that no table names."""
     watch = Watch(rules, None if seat.rows_fd is None else Rows(seat.rows_fd, seat.number, seat.workers))
     clouds = Clouds(watch.deployed)
     watch.cloud_off = clouds.off
@@ -115,7 +115,7 @@ def _open(rules: Rules, keys: Keys, ledger: Ledger, seat: Seat, config: Path | N
     upstream = Upstream(rules.limits, outbox)
     metrics = Metrics(watch.now, lambda: ledger.spent_today_usd, seat.workers, watch.newest)
     reports = Reports(seat, watch, metrics, ledger)
-    edits = Edits(config, watch, clouds, upstream, seat.rules_fd)
+    edits = Edits(config, watch, clouds, upstream, seat.rules_fd, is_open)
     line = Line(watch, lobby)
     return Doors(keys, watch, line, lobby, outbox, upstream, clouds, ledger, metrics, reports, edits, seat)
 

@@ -56,12 +56,13 @@ class Watch:
         # Read by anybody, changed by `obey`: the Fleet is built from them.
         self.rules = rules
         self._cloud_off: Mapping[str, str] = {}
-        self._prices = prices
+        # With them the clouds are found in the rules.
+        self.prices = prices
+        self.environment = environment
         # Where the rules, the lock and the environment say that models run; read by whoever calls clouds.
         self.deployed: tuple[Deployment, ...] = ()
         self._deployed_by: tuple[Rules, tuple[ModelView, ...]] | None = None
         self._siblings = siblings
-        self._environment = environment
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
         self._accounts: dict[str, Account] = {}
@@ -234,12 +235,12 @@ class Watch:
         by = (self.rules, models)
         if by != self._deployed_by:
             self._deployed_by = by
-            self.deployed = deployments(self.rules, models, self._prices, self._environment)
+            self.deployed = deployments(self.rules, models, self.prices, self.environment)
 
     def _stand(self) -> None:
         """Build all of the Fleet that requests do not change."""
         self._deploy(self._snapshot.models if self._snapshot else ())
-        targets = standing(self._snapshot, self.rules, self.deployed, self._cloud_off, self._environment)
+        targets = standing(self._snapshot, self.rules, self.deployed, self._cloud_off, self.environment)
         self._models = wanted_models(self._snapshot)
         self._standing = [(target, self._account(target)) for target in targets]
         self._namesakes.update({target.name: account for target, account in self._standing})

@@ -105,7 +105,7 @@ def replan(asked: Asked, at: Path, without: Sequence[str]) -> bool:
         before = home.last_plan(at)
         if before and before.fingerprint == stack.fingerprint and set(before.without) == set(without):
             return False
-        router = check_router(asked.config)
+        router = check_router(asked)
         if before is None or (before.router.host, before.router.port) != (router.host, router.port):
             door.require_free(router.host, router.port)
         require_runtime(stack)

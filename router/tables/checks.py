@@ -1,15 +1,23 @@
 """What one table of stack.toml says of another, checked: each check a small function of the Rules, in one list.
 
-Pure. What needs the environment, prices or the models of the lock is checked by `router.registry`.
+Pure. What needs the environment, prices or the models of the lock is checked by `router.gaps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
+from router.clouds.kinds import WINDOWS, kind_of
+from router.tables.comparison import Shadow, Split
+from router.tables.quota import Quota
+from router.tables.route import Route
 from router.tables.rules import Rules
+from router.tables.strategy import Weights
 
 Check = Callable[[Rules], Iterator[str]]
+CLOUD = "cloud/"
+# What requests can need and models can do, beside what a model's own table in models.lock may call by other names.
+CAPABILITIES = ("chat", "completion", "embeddings", "tools", "vision", "json_schema", "reasoning", "audio")
 
 
 def complaints(rules: Rules) -> list[str]:
@@ -26,11 +34,92 @@ def _tiers_of_tasks_exist(rules: Rules) -> Iterator[str]:
         yield from _missing(f"[tasks.{name}]: tier", task.tier, rules.tiers)
 
 
-def _clouds_of_tiers_exist(rules: Rules) -> Iterator[str]:
-    for name, tier in rules.tiers.items():
-        for place in tier.order:
-            if place.startswith("cloud/"):
-                yield from _missing(f"[tiers.{name}]: order", place.removeprefix("cloud/"), rules.clouds)
+def _clouds_of_orders_exist(rules: Rules) -> Iterator[str]:
+    orders = {f"[tiers.{name}]: order": tier.order for name, tier in rules.tiers.items()}
+    orders |= {f'[[routes]] "{route.name}": order': route.order for route in rules.routes if route.order}
+    for where, order in orders.items():
+        for place in order:
+            if place.startswith(CLOUD):
+                yield from _missing(where, place.removeprefix(CLOUD), rules.clouds)
+
+
+def _active_preset_exists(rules: Rules) -> Iterator[str]:
+    if rules.active_preset is not None:
+        yield from _missing("active_preset", rules.active_preset, rules.presets)
+
+
+def _tasks_that_are_named_exist(rules: Rules) -> Iterator[str]:
+    named = {f"[presets.{name}.tasks]": [*preset.tasks] for name, preset in rules.presets.items()}
+    named |= {f"[jobs.{name}.tasks]": [*job.tasks] for name, job in rules.jobs.items()}
+    for where, tasks in named.items():
+        for task in tasks:
+            yield from _missing(where, task, rules.tasks)
+    for where, condition in conditions(rules):
+        for task in condition.tasks:
+            yield from _missing(f"{where}: tasks", task, rules.tasks)
+
+
+def _tiers_that_are_named_exist(rules: Rules) -> Iterator[str]:
+    for where, condition in conditions(rules):
+        for tier in condition.tiers:
+            yield from _missing(f"{where}: tiers", tier, rules.tiers)
+    for route in rules.routes:
+        if route.tier is not None:
+            yield from _missing(f'[[routes]] "{route.name}": tier', route.tier, rules.tiers)
+
+
+def _routes_have_names_of_their_own(rules: Rules) -> Iterator[str]:
+    names = [route.name for route in rules.routes]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield f'[[routes]]: two are called "{name}"; give each a name of its own, which the ledger shows'
+
+
+def _conditions_can_hold(rules: Rules) -> Iterator[str]:
+    for where, condition in conditions(rules):
+        least, most = condition.prompt_tokens_from, condition.prompt_tokens_below
+        if least is not None and most is not None and least >= most:
+            yield f"{where}: no prompt has from {least} and below {most} tokens; correct one of them"
+
+
+def _chains_have_no_loop(rules: Rules) -> Iterator[str]:
+    """A model that stands in for itself, by whatever way, would be tried again after it has failed."""
+    told: set[frozenset[str]] = set()
+    for model in rules.chains:
+        loop = _loop_from(model, rules)
+        if loop and frozenset(loop) not in told:
+            told.add(frozenset(loop))
+            yield f"[chains.{model}]: a loop: {' -> '.join(loop)}; take one of these steps away"
+
+
+def _loop_from(start: str, rules: Rules) -> list[str]:
+    """The shortest way from a model back to it."""
+    ways, seen = [[start]], set[str]()
+    while ways:
+        way = ways.pop(0)
+        chain = rules.chains.get(way[-1])
+        for model in (*chain.fallbacks, *chain.emergency) if chain else ():
+            if model == start:
+                return [*way, model]
+            if model not in seen:
+                seen.add(model)
+                ways.append([*way, model])
+    return []
+
+
+def _some_weight_counts(rules: Rules) -> Iterator[str]:
+    tables: dict[str, Weights | None] = {f"[tiers.{name}]": tier.strategy for name, tier in rules.tiers.items()}
+    tables |= {f"[tasks.{name}]": task.strategy for name, task in rules.tasks.items()}
+    tables |= {f'[[routes]] "{route.name}"': route.strategy for route in rules.routes}
+    for where, weights in tables.items():
+        if weights and not any(weights.values()):
+            yield f"{where}: strategy: all weights are 0; give one a weight, or leave strategy out for least_busy"
+
+
+def _needs_are_capabilities(rules: Rules) -> Iterator[str]:
+    for name, task in rules.tasks.items():
+        for need in task.needs:
+            yield from _missing(f"[tasks.{name}]: needs", need, CAPABILITIES)
 
 
 def _clouds_have_keys(rules: Rules) -> Iterator[str]:
@@ -45,10 +134,50 @@ def _clouds_have_keys(rules: Rules) -> Iterator[str]:
             )
 
 
+def _windows_exist(rules: Rules) -> Iterator[str]:
+    for name, cloud in rules.clouds.items():
+        provider = None if cloud.key_env else rules.providers.get(cloud.provider or cloud.kind)
+        base_url = cloud.base_url or (provider.base_url if provider else None)
+        yield from _windows(f"[clouds.{name}]", cloud.kind, base_url, cloud)
+    for name, provider in rules.providers.items():
+        kinds = {cloud.kind for cloud in rules.clouds.values() if not cloud.key_env and cloud.provider == name}
+        for kind in sorted(kinds) or [name]:
+            yield from _windows(f"[providers.{name}]", kind, provider.base_url, provider)
+
+
+def _windows(where: str, kind: str, base_url: str | None, quota: Quota) -> Iterator[str]:
+    has = kind_of(kind, base_url).windows
+    there = f"it has {', '.join(has)}" if has else "it bounds only how many run at once: concurrent"
+    for window in WINDOWS:
+        if getattr(quota, window) is not None and window not in has:
+            yield f"{where}: {window}: {kind} has no {window}; {there}"
+
+
 # In the order in which a reader wants to hear of them.
-CHECKS: tuple[Check, ...] = (_default_tier_exists, _tiers_of_tasks_exist, _clouds_of_tiers_exist, _clouds_have_keys)
+CHECKS: tuple[Check, ...] = (
+    _active_preset_exists,
+    _default_tier_exists,
+    _tiers_of_tasks_exist,
+    _clouds_of_orders_exist,
+    _tasks_that_are_named_exist,
+    _tiers_that_are_named_exist,
+    _routes_have_names_of_their_own,
+    _conditions_can_hold,
+    _chains_have_no_loop,
+    _some_weight_counts,
+    _needs_are_capabilities,
+    _clouds_have_keys,
+    _windows_exist,
+)
 
 
-def _missing(key: str, name: str, table: Mapping[str, object]) -> Iterator[str]:
+def conditions(rules: Rules) -> Iterator[tuple[str, Route | Shadow | Split]]:
+    """(where, table) of everything that holds for some requests only."""
+    yield from ((f'[[routes]] "{route.name}"', route) for route in rules.routes)
+    yield from ((f"[shadows.{name}]", shadow) for name, shadow in rules.shadows.items())
+    yield from ((f"[splits.{name}]", split) for name, split in rules.splits.items())
+
+
+def _missing(key: str, name: str, table: Mapping[str, object] | Collection[str]) -> Iterator[str]:
     if name not in table:
         yield f'{key}: "{name}" does not exist; there are: {", ".join(sorted(table)) or "none"}'
