@@ -15,7 +15,7 @@ MINUTE_S = 60.0
 # ours. Ours stands still for so long after it was full; what is in transit longer may find less than we think.
 TRANSIT_S = 2.0
 # Rounding in sums of times of day, which have nine digits before the point.
-ROUNDING_S = 1e-4
+ROUNDING_S = 1e-5
 
 
 class Bucket(msgspec.Struct, frozen=True, array_like=True):

@@ -26,6 +26,7 @@ from router.quotas.shared import SharedPool
 from router.registry import Deployment
 from router.routing.fleet import Target
 from router.routing.spill import tokens_of
+from router.tables.keys import engine_key
 
 # What a target's refusal is called when its provider's limits leave no room: `fallback:quota`.
 QUOTA = "quota"
@@ -115,8 +116,8 @@ class Quotas:
         """Two variables with the same key are one key."""
         found: dict[str, Key] = {}
         for env in deployment.key_envs:
-            key = self._environment.get(env, "").strip()
-            if key:
+            key = engine_key(env, self._environment)
+            if key is not None:
                 found.setdefault(_id(key), Key(_id(key), env))
         return found.values()
 
