@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="validate the configuration, say what is missing, print it as JSON and stop",
+        help="validate the configuration, print it as JSON and stop",
     )
     parser.add_argument(
         "--models", default="[]", help="locked facts as JSON; `spillway router` takes them from models.lock"

@@ -174,10 +174,8 @@ def test_a_cloud_without_a_key_is_shown_as_off_and_nothing_is_sent_there(
     tiny_engine: StandIn, fast_cloud: StandIn, tmp_path: Path
 ) -> None:
     before = fast_cloud.stats()["requests"]
-    environment = {"STAND_IN_KEY": ""}
-    with running_router(
-        tmp_path, TIERS + cloud_table(fast_cloud.url), {"tiny": tiny_engine.url}, environment
-    ) as router:
+    config, environment = TIERS + cloud_table(fast_cloud.url) + "optional = true\n", {"STAND_IN_KEY": ""}
+    with running_router(tmp_path, config, {"tiny": tiny_engine.url}, environment) as router:
         assert "STAND_IN_KEY" in router.get("/readyz")["targets"]["cloud/stand-in"]
         assert router.get("/spillway/status")["clouds"][0]["state"] == "off"
         _, headers, _ = post(router, asked("tier/premium"))
