@@ -1,45 +1,34 @@
-"""Decide where one request goes. Pure: same Ask, Fleet, rules and spill state, same Decision.
+"""Decide where one request goes. Pure: same Ask, Fleet, rules and past, same Decision.
 
-`filters` drops the targets that may not or cannot serve the Ask; the tier orders the rest; `spill` says whether the
-first local one would break the promise.
+`groups` are the targets of its models, `ranking` drops those that may not or cannot serve it and orders the rest,
+`passing` says who is passed over now, `spill` whether the first engine would break the promise.
 """
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
 from router.ask import Ask
 from router.errors import ApiError
-from router.routing.filters import (
-    FITS_CONTEXT,
-    RETRY_STARTING_S,
-    Dropped,
-    Filter,
-    considered,
-    dropped_by,
-    refusal,
-    starting,
-)
+from router.routing.filters import Dropped, considered
 from router.routing.fleet import Fleet, Place, Target
 from router.routing.groups import chain_of, groups_of
-from router.routing.spill import DEADLINE, Need, forecast, judge, tokens_of
+from router.routing.passing import BUDGET, Ease, Money, ease, reserved_usd, usable
+from router.routing.ranking import Past, Ranked, ranked, turn_of
+from router.routing.reasons import SATURATED, unheard, why_no_spill, why_there
+from router.routing.refusals import nobody, nowhere, too_long_a_wait
+from router.routing.spill import DEADLINE, Forecast, Need, forecast, judge, tokens_of
+from router.routing.terms import Terms, terms_of
 from router.tables.rules import Rules
 from router.tables.tier import Tier
 
-# No vocabulary in use packs less text than this into a token on average, but for short prompts: what a prompt costs
-# at most is reckoned with it.
-LEAST_BYTES_PER_TOKEN = 1.5
-# What is reserved for an answer whose length the client left open.
-OPEN_ANSWER_TOKENS = 4096
-BUDGET = "budget"
-PRIVACY = "privacy"
-ESCALATED = "escalate:context"
+__all__ = ["BUDGET", "Decision", "Latches", "Money", "Past", "choose", "need_of", "reserved_usd", "tokens_of"]
+
+# Members of an enumeration are slow to look up in it.
+LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
 
 Latches = Mapping[tuple[str, str], bool]
 
@@ -50,7 +39,8 @@ class Decision(msgspec.Struct, frozen=True):
     `spilling` is the new spill state per (target, tier), for the next decision. `dropped` are the targets of its models
     that a filter forbids; `chain` these models (empty: any), so that who serves none of them can be named as well.
     `can_wait`: an engine of the tier's own may serve later what nobody serves now. `asleep` is the model by which one
-    is wanted that is off and will be there; `prefers_it`: it would have gone there, were it awake.
+    is wanted that is off and will be there; `prefers_it`: it would have gone there, were it awake. `turn` is what the
+    decision counts for, where strategies take turns.
     """
 
     targets: tuple[Target, ...]
@@ -63,239 +53,147 @@ class Decision(msgspec.Struct, frozen=True):
     can_wait: bool = False
     asleep: str | None = None
     prefers_it: bool = False
+    turn: tuple[str, str] | None = None
 
     def considered(self) -> list[str]:
         """What became of those who are not among the targets, rule by rule."""
         return considered(self.dropped, self.chain, self.fleet)
 
 
-class Money(msgspec.Struct, frozen=True):
-    """What may still be spent today."""
-
-    left_usd: float
+NO_PAST = Past()
 
 
-class Ranked(msgspec.Struct):
-    """Targets that may serve, the best first, and where each group begins. `shut_out` are those that filters or the
-    tier's order keep out, with their group and their place in the order; the filter is None where it is the order."""
-
-    targets: list[Target]
-    starts: list[int]
-    shut_out: list[tuple[int, int, Filter | None, Target]]
-
-    def group_of(self, target: Target) -> int:
-        return bisect_right(self.starts, self.targets.index(target)) - 1
-
-
-def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money) -> Decision:
-    """Filter, order by chain and tier, then spill or not."""
-    tier = rules.tiers[ask.tier]
-    chain = chain_of(ask, rules)
-    ranked = _ranked(ask, groups_of(ask, fleet, chain, rules), tier)
-    dropped = tuple([(rule, target) for _, _, rule, target in ranked.shut_out if rule is not None])
-    if ranked.targets:
-        decision = _decide(ask, ranked, tier, rules, spilling, money)
+def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money, past: Past = NO_PAST) -> Decision:
+    """Filter, rank by chain, order and strategy, then spill or not."""
+    terms, chain = terms_of(ask, rules), chain_of(ask, rules)
+    order = ranked(ask, groups_of(ask, fleet, chain, rules), terms, past)
+    if order.targets:
+        decision = _decide(_Case(ask, terms, money, order, past, spilling))
         if not fleet.complete:
-            decision = _unheard(decision, tier)
+            decision = replace(decision, reason=unheard(decision.reason, decision.targets, terms))
     else:
-        outside = [target for _, _, rule, target in ranked.shut_out if rule is None]
-        why = _outside_tier(ask, fleet, outside) if outside else refusal(ask, fleet, dropped)
-        decision = Decision((), ask.how, why, can_wait=_is_about_to_come(ask, fleet, tier))
-    return replace(decision, dropped=dropped, chain=chain, fleet=fleet.targets)
+        refusal = nowhere(ask, fleet, order.shut_out, terms)
+        decision = Decision((), ask.how, refusal, can_wait=_is_about_to_come(ask, fleet, terms))
+    dropped = tuple([(each.rule, each.target) for each in order.shut_out if each.rule is not None])
+    return replace(decision, dropped=dropped, chain=chain, fleet=fleet.targets, turn=turn_of(ask, terms))
 
 
-def _ranked(ask: Ask, groups: Sequence[Sequence[Target]], tier: Tier) -> Ranked:
-    ranked = Ranked([], [], [])
-    for number, group in enumerate(groups):
-        ranked.starts.append(len(ranked.targets))
-        fit: list[Target] = []
-        for target in group:
-            rule = dropped_by(ask, target)
-            position = _position(target, tier.order)
-            if rule is None and position < len(tier.order):
-                fit.append(target)
-            else:
-                ranked.shut_out.append((number, position, rule, target))
-        if len(fit) > 1:
-            fit.sort(key=partial(_rank, ask, tier))
-        ranked.targets += fit
-    return ranked
+class _Case(msgspec.Struct, frozen=True):
+    """All that one decision is made of, once its targets are ranked."""
+
+    ask: Ask
+    terms: Terms
+    money: Money
+    ranked: Ranked
+    past: Past
+    spilling: Latches
+
+    def why(self, first: Target) -> str:
+        return why_there(self.ask, self.ranked, first, self.terms, self.money, self.past)
 
 
-def _rank(ask: Ask, tier: Tier, target: Target) -> tuple[int, bool, float, float, str]:
-    """By the tier's order; among equals those that keep the promise, and of them the one with the least work for what
-    it can do."""
-    late = forecast(target, need_of(ask, target, tier)).ttft_s > tier.ttft_target_s
-    work = target.in_flight.promised_tokens / target.weight
-    return _position(target, tier.order), late, work, -target.weight, target.name
+def _decide(case: _Case) -> Decision:
+    ask, terms, targets = case.ask, case.terms, case.ranked.targets
+    can = [each for each in targets if usable(ask, each, case.money)]
+    if not can:
+        return _with_sleepers(Decision((), ask.how, nobody(ask, targets, case.money)), targets)
+    # Who failed of late or has no room is the last resort, not lost: the sort keeps the order of the others.
+    if len(can) > 1:
+        can.sort(key=lambda each: ease(ask, each, terms.ttft_target_s))
+    first = can[0]
+    if first.place is CLOUD:
+        return _with_sleepers(Decision(tuple(can), case.why(first)), targets)
+    cause, expected = _judged(case, first)
+    if cause is None:
+        latches = {(first.name, terms.tier): False}
+        return Decision(tuple(can), case.why(first), None, latches, can_wait=first.returns_as is not None)
+    # A deadline is one request's own: it says nothing about the next one.
+    latches = {} if cause == DEADLINE else {(first.name, terms.tier): terms.may_spill}
+    refused = too_long_a_wait(first, expected.ttft_s, max(terms.max_wait_s, terms.ttft_target_s))
+    return replace(_spill_or_wait(case, can, cause, refused), spilling=latches)
 
 
-def _position(target: Target, order: Sequence[str]) -> int:
-    """Where the tier's order first names the target or its place."""
-    here = (target.place, target.name)
-    for index, place in enumerate(order):
-        if place in here:
-            return index
-    return len(order)
+def _judged(case: _Case, target: Target) -> tuple[str | None, Forecast]:
+    """Why this engine would break the promise, None if it would not; and what is expected of it."""
+    terms = case.terms
+    need = need_of(case.ask, target, terms)
+    expected = forecast(target, need)
+    return judge(target, need, expected, case.spilling.get((target.name, terms.tier), False)), expected
 
 
-def _unheard(decision: Decision, tier: Tier) -> Decision:
-    """Before the engines have been heard of, a tier that prefers them is served elsewhere because they start."""
-    elsewhere = bool(decision.targets) and decision.targets[0].place is CLOUD
-    if elsewhere and tier.order[0].startswith(LOCAL):
-        return replace(decision, reason=_started_without(tier))
-    return decision
-
-
-# Members of an enumeration are slow to look up in it.
-LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
-
-
-def need_of(ask: Ask, target: Target, tier: Tier) -> Need:
+def need_of(ask: Ask, target: Target, terms: Terms | Tier) -> Need:
     """What the tier promises for the Ask, in the target's own tokens."""
     prompt_tokens, answer_tokens = tokens_of(ask, target)
-    return Need(prompt_tokens, answer_tokens, tier.ttft_target_s, ask.deadline_s)
+    return Need(prompt_tokens, answer_tokens, terms.ttft_target_s, ask.deadline_s)
 
 
-def reserved_usd(ask: Ask, target: Target) -> float:
-    """The most that this Ask can cost there, images aside, which is set aside before the call."""
-    if target.price is None:
-        return math.inf
-    answer_tokens = (ask.max_tokens or OPEN_ANSWER_TOKENS) * ask.answers
-    return target.price.usd(ask.prompt_bytes / LEAST_BYTES_PER_TOKEN, answer_tokens)
+def _spill_or_wait(case: _Case, can: Sequence[Target], cause: str, refused: ApiError | None) -> Decision:
+    """The first of those who can would break the promise: another one goes before it, or the request waits there.
+
+    `refused` is set if the wait there is too long as well.
+    """
+    first, may_spill, can_wait = can[0], case.terms.may_spill, _can_return(can)
+    preferred = _preferred_soon(case, can)
+    if preferred:
+        return Decision(_led_by(preferred, can), case.why(preferred[0]), can_wait=can_wait)
+    others = _elsewhere(case, can, refused is not None)
+    if others:
+        return Decision(_led_by(others, can), cause if may_spill else SATURATED, can_wait=can_wait)
+    reason = (why_no_spill(case.ask, case.ranked, case.money) if may_spill else None) or case.why(first)
+    return Decision((), reason, refused) if refused is not None else Decision(tuple(can), reason, can_wait=can_wait)
 
 
-def _decide(ask: Ask, ranked: Ranked, tier: Tier, rules: Rules, spilling: Latches, money: Money) -> Decision:
-    targets = ranked.targets
-    usable = [each for each in targets if each.off is None and (each.place is LOCAL or _affordable(ask, each, money))]
-    if not usable:
-        return _with_sleepers(Decision((), ask.how, _nobody(ask, targets)), targets)
-    # A target that rests after failures is the last resort, not lost: the sort keeps the order of the others.
-    if len(usable) > 1:
-        usable.sort(key=_rests)
-    first = usable[0]
-    if first.place is CLOUD:
-        return _with_sleepers(Decision(tuple(usable), _why_there(ask, ranked, first, tier)), targets)
-    latch = (first.name, ask.tier)
-    need = need_of(ask, first, tier)
-    expected = forecast(first, need)
-    cause = judge(first, need, expected, spilling.get(latch, False))
-    if cause is None:
-        returns = first.returns_as is not None
-        return Decision(tuple(usable), _why_there(ask, ranked, first, tier), None, {latch: False}, can_wait=returns)
-    # A deadline is one request's own: it says nothing about the next one.
-    state = {} if cause == DEADLINE else {latch: tier.may_spill}
-    refused = _too_long_a_wait(first, expected.ttft_s, max(rules.limits.max_wait_s, tier.ttft_target_s))
-    return replace(_spill_or_wait(ask, ranked, usable, tier, cause, refused), spilling=state)
+def _led_by(leaders: Sequence[Target], can: Sequence[Target]) -> tuple[Target, ...]:
+    return (*leaders, *[each for each in can if each not in leaders])
 
 
-def _with_sleepers(decision: Decision, ranked: Sequence[Target]) -> Decision:
+def _preferred_soon(case: _Case, can: Sequence[Target]) -> Sequence[Target]:
+    """Who would have gone before the first, and whose limits let the request in within the promise."""
+    before = case.ranked.targets[: case.ranked.targets.index(can[0])]
+    return [each for each in before if each in can and _ease(case, each) is Ease.SOON]
+
+
+def _elsewhere(case: _Case, can: Sequence[Target], is_refused: bool) -> Sequence[Target]:
+    """Where the request rather goes than wait for the first one.
+
+    A cloud that failed of late or has no room is better than a refusal, but not better than a wait. An engine of a
+    model that stands in must keep the promise; those of the same model have been compared with the first already. A
+    tier that may not spill leaves only where it would be refused, and never for a cloud.
+    """
+    terms, ranks = case.terms, case.ranked
+    if not terms.may_spill and not is_refused:
+        return ()
+    most, own = Ease.ILL if is_refused else Ease.SOON, ranks.group_of(can[0])
+    found = []
+    for each in can[1:]:
+        if each.place is CLOUD:
+            is_better = terms.may_spill and _ease(case, each) <= most
+        else:
+            is_better = ranks.group_of(each) > own and _ease(case, each) is Ease.NOW and _judged(case, each)[0] is None
+        if is_better:
+            found.append(each)
+    return found
+
+
+def _ease(case: _Case, target: Target) -> Ease:
+    return ease(case.ask, target, case.terms.ttft_target_s)[0]
+
+
+def _with_sleepers(decision: Decision, order: Sequence[Target]) -> Decision:
     """Of a decision for a cloud or for nobody: who else could serve later."""
     first = decision.targets[0] if decision.targets else None
-    place = next((at for at, each in enumerate(ranked) if each is first), len(ranked))
-    sleepers = [(at, each.returns_as) for at, each in enumerate(ranked) if each.off is not None and each.returns_as]
-    at, asleep = sleepers[0] if sleepers else (len(ranked), None)
-    return replace(decision, can_wait=_can_return(ranked), asleep=asleep, prefers_it=at < place)
-
-
-def _is_about_to_come(ask: Ask, fleet: Fleet, tier: Tier) -> bool:
-    """Whether the Ask wants a model of which only the engine is not known yet, as just after the supervisor's start."""
-    models = fleet.models
-    is_wanted = bool(models) if ask.model is None else not models.isdisjoint((ask.model, *ask.stand_ins))
-    is_local = any(place.startswith(LOCAL) for place in tier.order)
-    return is_wanted and is_local and not any(each.place is LOCAL for each in fleet.targets)
-
-
-def _rests(target: Target) -> bool:
-    return target.resting is not None
-
-
-def _spill_or_wait(
-    ask: Ask, ranked: Ranked, usable: Sequence[Target], tier: Tier, cause: str, refused: ApiError | None
-) -> Decision:
-    """The first of the usable ones would break the promise. `refused` is set if the wait there is too long as well."""
-    reason = None
-    if tier.may_spill:
-        # A cloud that rests is better than a refusal, but not better than a wait.
-        clouds = [each for each in usable if each.place is CLOUD and (not _rests(each) or refused is not None)]
-        if clouds:
-            others = [each for each in usable if each not in clouds]
-            return Decision((*clouds, *others), cause, can_wait=_can_return(usable))
-        reason = _why_no_spill(ranked.targets)
-    reason = reason or _why_there(ask, ranked, usable[0], tier)
-    if refused is not None:
-        return Decision((), reason, refused)
-    return Decision(tuple(usable), reason, can_wait=_can_return(usable))
+    place = next((at for at, each in enumerate(order) if each is first), len(order))
+    sleepers = [(at, each.returns_as) for at, each in enumerate(order) if each.off is not None and each.returns_as]
+    at, asleep = sleepers[0] if sleepers else (len(order), None)
+    return replace(decision, can_wait=_can_return(order), asleep=asleep, prefers_it=at < place)
 
 
 def _can_return(targets: Sequence[Target]) -> bool:
-    return any(each.returns_as is not None for each in targets)
+    return any([each.returns_as is not None for each in targets])
 
 
-def _why_no_spill(ranked: Sequence[Target]) -> str | None:
-    """Why a spill that is due stays at home: the clouds rest or cost too much. None where there is no cloud."""
-    clouds = [each for each in ranked if each.place is CLOUD and each.off is None]
-    resting = (f"fallback:{target.resting}" for target in clouds if target.resting is not None)
-    return next(resting, BUDGET) if clouds else None
-
-
-def _started_without(tier: Tier) -> str:
-    return "spill:starting" if tier.may_spill else "fallback:starting"
-
-
-def _why_there(ask: Ask, ranked: Ranked, first: Target, tier: Tier) -> str:
-    """The Ask's own reason, unless it must stay at home or a target that goes before could not be used."""
-    if ask.local_only:
-        return PRIVACY
-    group = ranked.group_of(first) if len(ranked.starts) > 1 else 0
-    for at, skipped in enumerate(ranked.targets):
-        if skipped is first:
-            break
-        if skipped.place is first.place and at >= ranked.starts[group]:
-            continue
-        if skipped.starting:
-            return _started_without(tier)
-        if skipped.off is not None:
-            return "fallback:off"
-        return f"fallback:{skipped.resting}" if skipped.resting else BUDGET
-    return _why_not_before(ranked, first, group, tier) or ask.how
-
-
-def _why_not_before(ranked: Ranked, first: Target, group: int, tier: Tier) -> str | None:
-    """Who would have gone before the first, were it not for a filter: its reason. None if nobody would."""
-    here = (group, _position(first, tier.order))
-    before = [rule for number, position, rule, _ in ranked.shut_out if (number, position) < here]
-    if FITS_CONTEXT in before:
-        return ESCALATED
-    # Clouds that a tier prefers and that cannot do what is asked are no news; a model that was asked for is.
-    return "fallback:capability" if group and before else "fallback:off" if group else None
-
-
-def _affordable(ask: Ask, target: Target, money: Money) -> bool:
-    """Whether a cloud is. One that has no price is off anyway."""
-    if target.price is None:
-        return True
-    usd = reserved_usd(ask, target)
-    return usd <= money.left_usd and (ask.max_usd is None or usd <= ask.max_usd)
-
-
-def _outside_tier(ask: Ask, fleet: Fleet, candidates: Sequence[Target]) -> ApiError:
-    if not fleet.complete:
-        return starting()
-    names = ", ".join(target.name for target in candidates)
-    return ApiError(503, "no_target", f"the tier {ask.tier!r} does not use {names}; see its order in stack.toml")
-
-
-def _nobody(ask: Ask, ranked: Sequence[Target]) -> ApiError:
-    needs = f"the request needs {', '.join(sorted(ask.needs))}, which only these can: " if ask.needs else ""
-    why = needs + "; ".join(f"{each.name}: {each.off or 'over the budget'}" for each in ranked)
-    if any(each.off is None for each in ranked):
-        return ApiError(429, "budget_exceeded", f"no target within the budget ({why})", retry_after_s=60.0)
-    return ApiError(503, "no_target", f"no target can serve this now ({why})", retry_after_s=RETRY_STARTING_S)
-
-
-def _too_long_a_wait(first: Target, wait_s: float, most_s: float) -> ApiError | None:
-    if wait_s <= most_s or math.isinf(wait_s):
-        return None
-    message = f"{first.name} is full: about {wait_s:.0f} s until a first token, more than {most_s:.0f} s"
-    return ApiError(429, "saturated", message, retry_after_s=wait_s - most_s)
+def _is_about_to_come(ask: Ask, fleet: Fleet, terms: Terms) -> bool:
+    """Whether the Ask wants a model of which only the engine is not known yet, as just after the supervisor's start."""
+    models = fleet.models
+    is_wanted = bool(models) if ask.model is None else not models.isdisjoint((ask.model, *ask.stand_ins))
+    return is_wanted and terms.uses_engines and not any([each.place is LOCAL for each in fleet.targets])

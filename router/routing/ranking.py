@@ -1,0 +1,116 @@
+"""The targets of an Ask, the best first: by chain, then by the tier's order, then by its strategy. Pure.
+
+Who is off is ranked behind who is not, because no figure says anything of it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from router.ask import Ask
+from router.routing.affinity import Affinity
+from router.routing.filters import Filter, dropped_by
+from router.routing.fleet import Target
+from router.routing.scorers import Scene, score
+from router.routing.spill import late
+from router.routing.terms import Terms
+from router.tables.strategy import Strategy
+
+# Whose figures depend on how many decisions there were before.
+TAKES_TURNS = frozenset({Strategy.ROUND_ROBIN, Strategy.WEIGHTED, Strategy.LEAST_LATENCY})
+# So many are asked at once whether they keep the promise, until one does.
+ASKED_AT_ONCE = 8
+
+# Of each tier and first model.
+Turns = Mapping[tuple[str, str], int]
+
+
+class Past(msgspec.Struct, frozen=True):
+    """What earlier decisions have left: how many there were of each kind, and who has read what."""
+
+    turns: Turns = {}
+    affinity: Affinity = msgspec.field(default_factory=Affinity)
+
+
+class ShutOut(msgspec.Struct, frozen=True):
+    """A target that may not serve: because of a filter or, where that is None, of the tier's order."""
+
+    group: int
+    position: int
+    rule: Filter | None
+    target: Target
+
+
+class Ranked(msgspec.Struct):
+    """Targets that may serve, the best first; `starts` is where each group begins."""
+
+    targets: list[Target]
+    starts: list[int]
+    shut_out: list[ShutOut]
+
+    def group_of(self, target: Target) -> int:
+        return bisect_right(self.starts, self.targets.index(target)) - 1 if len(self.starts) > 1 else 0
+
+
+def turn_of(ask: Ask, terms: Terms) -> tuple[str, str] | None:
+    """Whose turn is counted; None where no strategy takes turns."""
+    if not terms.weights or TAKES_TURNS.isdisjoint(terms.weights):
+        return None
+    return terms.tier, ask.model or ""
+
+
+def ranked(ask: Ask, groups: Sequence[Sequence[Target]], terms: Terms, past: Past) -> Ranked:
+    """Only what no filter drops and the order names, group by group."""
+    result = Ranked([], [], [])
+    width = len(terms.order)
+    for number, group in enumerate(groups):
+        result.starts.append(len(result.targets))
+        alike: list[list[Target]] = [[] for _ in range(width)]
+        for target in group:
+            rule, position = dropped_by(ask, target), terms.position(target)
+            if rule is None and position < width:
+                alike[position].append(target)
+            else:
+                result.shut_out.append(ShutOut(number, position, rule, target))
+        for targets in alike:
+            result.targets += _best_first(ask, targets, terms, past) if len(targets) > 1 else targets
+    return result
+
+
+def _best_first(ask: Ask, targets: list[Target], terms: Terms, past: Past) -> list[Target]:
+    """Targets of the same rank."""
+    on = [target for target in targets if target.off is None]
+    off = [target for target in targets if target.off is not None] if len(on) < len(targets) else []
+    if len(on) > 1:
+        on = _scored(ask, on, terms, past) if terms.weights else _least_busy(ask, on, terms)
+    return on + off
+
+
+def _scored(ask: Ask, targets: list[Target], terms: Terms, past: Past) -> list[Target]:
+    """By the sum of the strategies' figures; among equals the least busy goes first."""
+    turn = turn_of(ask, terms)
+    scene = Scene(terms.ttft_target_s, past.turns.get(turn, 0) if turn else 0, past.affinity)
+    figures = score(terms.weights, ask, targets, scene)
+    order = sorted(range(len(targets)), key=lambda at: (figures[at], _work(targets[at])))
+    return [targets[at] for at in order]
+
+
+def _least_busy(ask: Ask, targets: list[Target], terms: Terms) -> list[Target]:
+    """Those that keep the promise, and of them the one with the least work for what it can do.
+
+    Who keeps the promise is asked only until somebody does: behind the first of them the order is that of their work.
+    """
+    targets.sort(key=_work)
+    for start in range(0, len(targets), ASKED_AT_ONCE):
+        found = late(ask, targets[start : start + ASKED_AT_ONCE], terms.ttft_target_s)
+        if False in found:
+            first = start + found.index(False)
+            return targets[first:] + targets[:first] if first else targets
+    return targets
+
+
+def _work(target: Target) -> tuple[float, float, str]:
+    return target.in_flight.promised_tokens / target.weight, -target.weight, target.name
