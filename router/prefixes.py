@@ -86,4 +86,6 @@ def _first(prompt: str | Sequence[object]) -> bytes:
     """Token ids as text, which does as well as long as equal ones look alike."""
     if not isinstance(prompt, str) and prompt and isinstance(prompt[0], str):
         prompt = prompt[0]
-    return prompt.encode() if isinstance(prompt, str) else orjson.dumps(prompt)
+    if isinstance(prompt, str):
+        return prompt.encode()
+    return orjson.dumps(prompt) if prompt else b""

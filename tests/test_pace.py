@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import random
+import statistics
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +105,59 @@ def test_greetings_do_not_spoil_the_estimate_for_long_prompts() -> None:
     assert 5_000 < 40_000 / pace.bytes_per_token < 20_000
 
 
+def test_no_median_is_known_before_an_answer_has_shown_it() -> None:
+    assert (Pace().ttft_p50_s, Pace().tpot_p50_s) == (None, None)
+    assert after(DONE).ttft_p50_s == 0.5
+    assert after(DONE).tpot_p50_s == pytest.approx(0.02)
+
+
+def delays(*ttfts_s: float) -> list[Finished]:
+    return [replace(DONE, ttft_s=ttft_s, e2e_s=ttft_s + 2.0) for ttft_s in ttfts_s]
+
+
+@given(st.lists(st.floats(0.01, 10.0), min_size=1, max_size=50), st.floats(0.01, 10.0))
+def test_steady_delays_are_their_own_median(before: list[float], steady_s: float) -> None:
+    pace = after(*delays(*before), *delays(*[steady_s] * 200))
+    assert pace.ttft_p50_s == pytest.approx(steady_s, rel=0.001)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_median_is_learned_whatever_the_tail(seed: int) -> None:
+    # A lognormal spread as wide as real delays have, and one in ten a hundred times as long: the mean would be 5 s.
+    dice = random.Random(seed)
+    ttfts_s = [math.exp(dice.gauss(math.log(0.4), 0.6)) * (100 if dice.random() < 0.1 else 1) for _ in range(2000)]
+    assert after(*delays(*ttfts_s)).ttft_p50_s == pytest.approx(statistics.median(ttfts_s), rel=0.35)
+
+
+def test_one_answer_that_took_for_ever_moves_the_median_by_a_step() -> None:
+    pace = after(*delays(*[0.5] * 50), *delays(100.0))
+    assert pace.ttft_p50_s == pytest.approx(0.5, rel=0.06)
+
+
+def test_a_median_of_nothing_can_grow() -> None:
+    assert after(*delays(*[0.0] * 20), *delays(*[1.0] * 300)).ttft_p50_s == pytest.approx(1.0)
+
+
+def test_the_median_follows_a_drift() -> None:
+    pace = after(*delays(*[0.5] * 500), *delays(*[2.0] * 40))
+    assert pace.ttft_p50_s == pytest.approx(2.0)
+
+
+def test_answers_that_come_whole_teach_the_time_of_a_token_and_not_the_wait_for_the_first() -> None:
+    whole = replace(DONE, streamed=False, ttft_s=2.5)
+    alone = after(*[whole] * 20)
+    assert alone.ttft_p50_s is None
+    assert alone.tpot_p50_s == pytest.approx(0.025)
+    beside_streams = after(*[DONE] * 20, *[whole] * 20)
+    assert beside_streams.ttft_p50_s == 0.5
+    assert beside_streams.tpot_p50_s == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("tokens", [0, 1])
+def test_a_single_token_has_no_time_between_tokens(tokens: int) -> None:
+    assert after(replace(DONE, completion_tokens=tokens)).tpot_p50_s is None
+
+
 def test_an_idle_engine_does_not_teach_how_fast_it_frees() -> None:
     pace = after(DONE, DONE)
     assert pace.freed_tokens_per_s is None
@@ -144,4 +201,6 @@ def test_every_rate_stays_above_zero_whatever_comes(answers: list[Finished]) -> 
     assert pace.prefill_tokens_per_s > 0
     assert pace.stream_tokens_per_s > 0
     assert pace.answer_tokens >= 0
+    assert pace.ttft_p50_s is None or pace.ttft_p50_s >= 0
+    assert pace.tpot_p50_s is None or pace.tpot_p50_s > 0
     assert pace.freed_tokens_per_s is None or pace.freed_tokens_per_s >= 0

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from router.ask import Ask
 from router.routing.fleet import InFlight, Pace, Target
-from router.routing.spill import Forecast, Need, forecast
+from router.routing.spill import Forecast, Need, forecast, late, tokens_of
 from router.routing.spill import judge as judged
-from tests.specimens import LOCAL, busy, load, local
+from tests.specimens import ASKS, CLOUDS, LOCAL, LOCALS, busy, load, local
 
 SMALL = Need(prompt_tokens=0, answer_tokens=10, ttft_target_s=2.0)
 
@@ -179,3 +180,18 @@ def test_an_engine_that_is_slowed_down_takes_longer_for_everything() -> None:
     hurried = replace(SMALL, answer_tokens=60, deadline_s=3.0)
     assert judge(LOCAL, hurried, False) is None
     assert judge(local(weight=0.5), hurried, False) == "spill:deadline"
+
+
+@given(
+    asked=ASKS,
+    target=LOCALS | CLOUDS,
+    slots=st.none() | st.integers(1, 8),
+    promise_s=st.sampled_from([0.01, 2.0, 60.0]),
+)
+def test_who_is_late_is_whose_forecast_is_longer_than_the_promise(
+    asked: Ask, target: Target, slots: int | None, promise_s: float
+) -> None:
+    several = [replace(target, slots=slots), LOCAL, busy(oldest_wait_s=100.0)]
+    waits = [forecast(each, Need(*tokens_of(asked, each), promise_s)).ttft_s for each in several]
+    assume(not any(wait_s == pytest.approx(promise_s) for wait_s in waits))
+    assert late(asked, several, promise_s) == [wait_s > promise_s for wait_s in waits]

@@ -84,7 +84,7 @@ def _median(old: float | None, new: float | None, weight: float) -> float | None
     """
     if new is None or old is None:
         return old if new is None else new
-    return max(new, old * math.exp(-weight)) if new < old else min(new, old * math.exp(weight))
+    return max(new, old * math.exp(-weight)) if new < old else min(new, max(old, SHORTEST_S) * math.exp(weight))
 
 
 def _tpot_s(done: Finished, ttft_p50_s: float | None) -> float | None:

@@ -31,6 +31,7 @@ LEAST_BYTES = 1024
 # The golden ratio's multiples, modulo 1, hit each stretch of [0, 1) as often as it is long, evenly spread in time
 # (Weyl's equidistribution theorem; the three-distance theorem).
 GOLDEN = (math.sqrt(5) - 1) / 2
+PRIME = (1 << 61) - 1
 # Members of an enumeration are slow to look up in it.
 LOCAL = Place.LOCAL
 
@@ -71,16 +72,18 @@ def least_busy(_ask: Ask, targets: Sequence[Target], _scene: Scene) -> Sequence[
 def least_latency(ask: Ask, targets: Sequence[Target], scene: Scene) -> Sequence[float]:
     """By the median time to first token and between tokens, for an answer of the usual length; twice is 0.5.
 
-    Who has not been measured is as good as the best while it is being tried, and as bad as can be from then on.
+    Who has not been measured counts as twice as fast as the best while it is being tried, and as the worst from then
+    on. So does, now and then, whoever has the fewest answers.
     """
     answer_tokens = _answer_tokens(ask, targets)
     known = [_latency_s(target, answer_tokens) for target in targets]
-    if len(targets) > 1 and scene.turn % TURNS_A_TRIAL == TURNS_A_TRIAL - 1:
-        known[_least_measured(targets)] = 0.0
+    tried_s = min([latency_s for latency_s in known if latency_s is not None], default=0.0) / 2
     waits = [
-        (0.0 if target.in_flight.requests < TRIALS else math.inf) if latency_s is None else latency_s
+        (tried_s if target.in_flight.requests < TRIALS else math.inf) if latency_s is None else latency_s
         for target, latency_s in zip(targets, known, strict=True)
     ]
+    if scene.turn % TURNS_A_TRIAL == TURNS_A_TRIAL - 1:
+        waits[_least_measured(targets)] = tried_s
     return _above_least(waits)
 
 
@@ -169,8 +172,9 @@ def _least_measured(targets: Sequence[Target]) -> int:
 
 def _drawn(conversation: int, target: Target) -> int:
     """Highest random weight (Thaler and Ravishankar 1998): all processes draw alike, and when a target comes or goes
-    only its own conversations move. A hash of numbers is the same everywhere, one of text is not."""
-    return hash((conversation, crc32(target.name.encode())))
+    only its own conversations move. Squared, because a checksum alone would keep the names in one order."""
+    drawn = conversation + crc32(target.name.encode())
+    return drawn * drawn % PRIME
 
 
 def _usd(target: Target, prompt_tokens: float, answer_tokens: float) -> float:
