@@ -2,8 +2,8 @@
 
 Pure. Where that is, `choose` itself says, of a Fleet in which everything is ready and idle: so it holds for a stack
 that keeps its promises, and `most_usd` is what it costs where everything went to the dearest place that may serve it. A
-local model costs no dollars: electricity and hardware are not counted. Reckoned with small requests, so routes by the
-length of a prompt do not count, nor do splits and shadows.
+local model costs no dollars: electricity and hardware are not counted. Nor are splits, shadows, and routes that hold
+for some tenants, lengths or hours only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from router.imagined import at_rest
 from router.question import Question, ask_of
@@ -19,10 +20,13 @@ from router.routing.chain import models_of, stand_ins
 from router.routing.fleet import Fleet, Place, Target
 from router.routing.policy import Decision, Money, choose
 from router.tables.job import Use
+from router.tables.route import Condition
 from router.tables.rules import Rules
 
 ENDLESS = Money(left_usd=math.inf)
 LOCAL = Place.LOCAL
+# No route that counts here looks at the clock.
+NEVER_UNIX_S = 0.0
 
 
 class TaskCost(msgspec.Struct, frozen=True):
@@ -67,8 +71,14 @@ class JobCost(msgspec.Struct, frozen=True):
 
 
 def under(preset: str | None, rules: Rules) -> Rules:
-    """The rules as if that preset were the active one."""
-    return rules if preset == rules.active_preset else rules.model_copy(update={"active_preset": preset})
+    """The rules as if that preset were the active one, as far as they hold for every request of a task."""
+    routes = tuple(route for route in rules.routes if _always_holds(route))
+    return rules.model_copy(update={"active_preset": preset, "routes": routes, "splits": {}})
+
+
+def _always_holds(condition: Condition) -> bool:
+    lengths = (condition.prompt_tokens_from, condition.prompt_tokens_below)
+    return condition.between is None and not condition.tenants and lengths == (None, None)
 
 
 def job_cost(job: str, preset: str | None, rules: Rules, fleet: Fleet) -> JobCost:
@@ -76,9 +86,7 @@ def job_cost(job: str, preset: str | None, rules: Rules, fleet: Fleet) -> JobCos
     obeyed, ready = under(preset, rules), at_rest(fleet)
     off = {target.name: target.off for target in fleet.targets if target.off}
     tasks = [_task_cost(task, use, obeyed, ready) for task, use in rules.jobs[job].tasks.items()]
-    return JobCost(
-        job, preset, tuple(msgspec.structs.replace(each, off=off.get(each.target or "", "")) for each in tasks)
-    )
+    return JobCost(job, preset, tuple(replace(each, off=off.get(each.target or "", "")) for each in tasks))
 
 
 def costs(rules: Rules, fleet: Fleet) -> list[JobCost]:
@@ -90,16 +98,16 @@ def _task_cost(task: str, use: Use, rules: Rules, fleet: Fleet) -> TaskCost:
     decision = _where(task, rules, fleet)
     blank = TaskCost(task, use.prompt_tokens, use.completion_tokens)
     if not decision.targets:
-        return msgspec.structs.replace(blank, why=decision.refusal.message if decision.refusal else "nobody")
+        return replace(blank, why=decision.refusal.message if decision.refusal else "nobody")
     first = decision.targets[0]
     prices = [_usd(use, target) for target in decision.targets]
     most_usd = None if None in prices else max(price for price in prices if price is not None)
     model = _model(task, rules, first)
-    return msgspec.structs.replace(blank, model=model, target=first.name, usd=prices[0], most_usd=most_usd)
+    return replace(blank, model=model, target=first.name, usd=prices[0], most_usd=most_usd)
 
 
 def _where(task: str, rules: Rules, fleet: Fleet) -> Decision:
-    return choose(ask_of(Question(task=task), rules), fleet, rules, {}, ENDLESS)
+    return choose(ask_of(Question(task=task), rules, NEVER_UNIX_S), fleet, rules, {}, ENDLESS)
 
 
 def _usd(use: Use, target: Target) -> float | None:

@@ -8,6 +8,7 @@ file that cannot be used is refused, with words, and the rules that were obeyed 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 
 import structlog
@@ -48,8 +49,13 @@ class Edits:
         self._clouds = clouds
         self._upstream = upstream
         self._rules_fd = rules_fd
-        self._is_open = is_open
+        self.is_open = is_open
         self._seen: bytes | None = None
+
+    @property
+    def seen_sha256(self) -> str:
+        """Of the content that was looked at last, to which `refused` belongs; "" if none could be read."""
+        return "" if self._seen is None else hashlib.sha256(self._seen).hexdigest()
 
     async def keep(self) -> None:
         """Look once a second, for ever."""
@@ -87,7 +93,7 @@ class Edits:
         """As far as a running router can obey them. Raises ConfigError for holes in them."""
         watch, obeyed = self._watch, self._watch.rules
         models = watch.snapshot.models if watch.snapshot else ()
-        if holes := gaps(rules, models, watch.prices, watch.environment, self._is_open):
+        if holes := gaps(rules, models, watch.prices, watch.environment, self.is_open):
             raise ConfigError("\n".join(f"{self.path}: {hole}" for hole in holes))
         limits = rules.limits.model_copy(update={"drain_s": obeyed.limits.drain_s})
         return rules.model_copy(update={"endpoint": obeyed.endpoint, "limits": limits})

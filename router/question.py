@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from router.ask import BYTES_PER_TOKEN, Ask, Endpoint, read_ask
 from router.body import parsed
 from router.errors import ApiError
+from router.routing.directed import directed
 from router.tables.rules import Rules
 
 # Of the body of each endpoint: the field that no other has.
@@ -47,15 +48,18 @@ class Question(msgspec.Struct, frozen=True):
         return orjson.dumps(body)
 
 
-def ask_of(question: Question, rules: Rules) -> Ask:
+def ask_of(question: Question, rules: Rules, at_unix_s: float) -> Ask:
     """Raises ApiError as a request does."""
-    return read_question(question.raw(), question.headers(), question.tokens, rules)
+    return read_question(question.raw(), question.headers(), question.tokens, rules, at_unix_s)
 
 
-def read_question(raw: bytes, headers: Mapping[str, str], tokens: int | None, rules: Rules) -> Ask:
-    """The Ask in a body for any of the endpoints. `tokens`: how long to take its prompt for. Raises ApiError."""
+def read_question(raw: bytes, headers: Mapping[str, str], tokens: int | None, rules: Rules, at_unix_s: float) -> Ask:
+    """The Ask in a body for any of the endpoints, after routes and splits. `tokens`: how long to take its prompt for.
+    Raises ApiError."""
     ask = read_ask(raw, headers, endpoint_for(raw), rules)
-    return ask if tokens is None else replace(ask, prompt_bytes=round(tokens * BYTES_PER_TOKEN))
+    if tokens is not None:
+        ask = replace(ask, prompt_bytes=round(tokens * BYTES_PER_TOKEN))
+    return directed(ask, rules, at_unix_s)
 
 
 def endpoint_for(raw: bytes) -> Endpoint:

@@ -15,6 +15,7 @@ from router.costs import costs
 from router.imagined import whole
 from router.routing.fleet import Fleet, Place, Target
 from router.served import Doors
+from router.tables.keys import engine_key
 from router.tables.rules import Rules
 
 
@@ -55,7 +56,7 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "snapshot_age_s": round(watch.snapshot_age_s(now_s), 3) if snapshot else None,
         "refused": snapshot.refused if snapshot else "",
         "busy": snapshot.busy if snapshot else "",
-        "config": {"path": None if doors.edits.path is None else str(doors.edits.path), "refused": doors.edits.refused},
+        "config": _config(doors),
         "engines": [to_builtins(engine) for engine in snapshot.engines] if snapshot else [],
         "gpus": [to_builtins(gpu) for gpu in snapshot.gpus] if snapshot else [],
         "host": to_builtins(snapshot.host) if snapshot else None,
@@ -74,12 +75,26 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
     }
 
 
+def _config(doors: Doors) -> dict[str, Any]:
+    """The file that is obeyed, and what it is judged by: `keys` says which of the variables that it names are set."""
+    edits, watch = doors.edits, doors.watch
+    named = {name for each in watch.deployed for name in each.key_envs}
+    return {
+        "path": None if edits.path is None else str(edits.path),
+        "sha256": edits.seen_sha256,
+        "refused": edits.refused,
+        "is_open": edits.is_open,
+        "keys": {name: engine_key(name, watch.environment) is not None for name in sorted(named)},
+    }
+
+
 def _target(target: Target) -> dict[str, Any]:
     return {
         "name": target.name,
         "models": sorted(target.models),
         "state": "ready" if target.off is None else target.off,
-        "resting": target.resting,
+        "resting": target.health.cause,
+        "share": target.health.share,
         "context_tokens": target.context_tokens,
         "in_flight": to_builtins(target.in_flight),
         "pace": to_builtins(target.pace),

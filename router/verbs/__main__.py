@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from engines.snapshot import SnapshotError
 from router.errors import ApiError
 from router.tables.table import ConfigError
-from router.verbs import cost, preset
+from router.verbs import arms, cost, preset
 from router.verbs.given import VerbError
 
 # To add one: a file with `run`, a line here, and one in `engines.cli`.
-VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {"cost": cost.run, "preset": preset.run}
+VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {"arms": arms.run, "cost": cost.run, "preset": preset.run}
 FAILED, USAGE_ERROR = 1, 2
 
 

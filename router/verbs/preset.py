@@ -4,6 +4,7 @@ restarts. A preset with a hole is refused before anything is written.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from typing import Any
 
 from rich.text import Text
 
+from router.clouds.prices import PRICES
 from router.costs import job_cost
+from router.gaps import gaps
 from router.tables.read import rules_of
 from router.verbs.given import FAILED, Given, VerbError, given, one_of, options
 from router.verbs.line import read_exactly, with_preset, write_whole
@@ -52,48 +55,25 @@ def _list(known: Given) -> None:
 def _change(known: Given, name: str, running: Running) -> int:
     before = read_exactly(known.path)
     after = with_preset(before, name)
-    _require_whole(known, after)
+    status = running.status()
+    other = _another(status, known)
+    _require_whole(known, after, None if other else status)
     began_s = time.monotonic()
     if after != before:
         write_whole(known.path, before, after)
     known.console.print(_costs(known, name))
-    refused = _await(known, name, running, began_s)
+    if status is None or other is not None:
+        idle = f"nothing runs at {running.host}:{running.port}; it counts from the next start on"
+        known.console.print(line(other or idle))
+        return 0
+    refused = _await(name, hashlib.sha256(after.encode()).hexdigest(), running, began_s)
     if refused and after != before:
         write_whole(known.path, after, before)
-        raise VerbError(f"the running router refuses it: {refused}\nThe line is as it was before.")
+        raise VerbError(f"{refused}\nThe line is as it was before.")
+    known.console.print(
+        line(refused or f"obeyed after {time.monotonic() - began_s:.1f} s", "red" if refused else "green")
+    )
     return FAILED if refused else 0
-
-
-def _require_whole(known: Given, text: str) -> None:
-    """Raises ConfigError, VerbError with every hole of what is about to be written."""
-    rules_of(text.encode(), str(known.path))
-
-
-def _costs(known: Given, name: str) -> Text:
-    jobs = [job_cost(job, name, known.rules, known.fleet()) for job in known.rules.jobs]
-    costs = ", ".join(f"{job.job} {dollars(job.usd)}" for job in jobs)
-    return line(f"active_preset = {name!r}" + (f"   {costs} a job" if costs else ""))
-
-
-def _await(known: Given, name: str, running: Running, began_s: float) -> str:
-    """Until every worker of the running router obeys: then says so. Returns why not, "" if it does or nothing runs."""
-    while True:
-        status = running.status()
-        other = _another(status, known)
-        waited_s = time.monotonic() - began_s
-        if status is None or other is not None:
-            known.console.print(
-                line(other or f"nothing runs at {running.host}:{running.port}; it holds from its start")
-            )
-            return ""
-        if status["presets"] == {name: status["workers"]}:
-            known.console.print(line(f"obeyed after {waited_s:.1f} s", "green"))
-            return ""
-        if refused := str(status["config"]["refused"]):
-            return refused
-        if waited_s > LONGEST_WAIT_S:
-            return f"it does not obey after {waited_s:.0f} s; see `spillway logs router`"
-        time.sleep(LOOK_EACH_S)
 
 
 def _another(status: dict[str, Any] | None, known: Given) -> str | None:
@@ -102,3 +82,37 @@ def _another(status: dict[str, Any] | None, known: Given) -> str | None:
     if status is None or (path is not None and os.path.realpath(path) == os.path.realpath(known.path)):
         return None
     return f"the router that runs does not read this file: it obeys {path or 'no file'}"
+
+
+def _require_whole(known: Given, text: str, status: dict[str, Any] | None) -> None:
+    """Raises ConfigError, VerbError with every hole in what is about to be written. Where a router runs that reads it,
+    its keys and its engines count, not those that are seen from here."""
+    rules = rules_of(text.encode(), str(known.path))
+    said: dict[str, Any] = status["config"] if status else {"keys": {}, "is_open": False}
+    theirs = {name: os.environ.get(name) or "set" if is_set else "" for name, is_set in said["keys"].items()}
+    holes = gaps(rules, known.models, PRICES, {**os.environ, **theirs}, said["is_open"])
+    if holes:
+        raise VerbError("\n".join(["nothing was changed:", *(f"{known.path}: {hole}" for hole in holes)]))
+
+
+def _costs(known: Given, name: str) -> Text:
+    jobs = [job_cost(job, name, known.rules, known.fleet()) for job in known.rules.jobs]
+    costs = ", ".join(f"{job.job} {dollars(job.usd)}" for job in jobs)
+    return line(f'active_preset = "{name}"' + (f"   {costs} a job" if costs else ""))
+
+
+def _await(name: str, sha256: str, running: Running, began_s: float) -> str:
+    """Until every worker of the running router obeys the file of this digest. Returns why not, "" if it does."""
+    while True:
+        status = running.status()
+        if status is None:
+            return "the router that ran does not answer any more; see `spillway status`"
+        if status["presets"] == {name: status["workers"]}:
+            return ""
+        config = status["config"]
+        if config["sha256"] == sha256 and (refused := config["refused"]):
+            return f"the running router refuses it: {refused}"
+        waited_s = time.monotonic() - began_s
+        if waited_s > LONGEST_WAIT_S:
+            return f"the running router does not obey after {waited_s:.0f} s; see `spillway logs router`"
+        time.sleep(LOOK_EACH_S)
