@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from engines.snapshot import EngineUse
+from router.health import breaker
+from router.health.breaker import UNPROVED, Fault, Proof, Trouble, together, verdict_of
+from router.health.ejection import SILENT, is_silent
+from router.health.verdict import WELL, Verdict
 from router.routing.fleet import InFlight, Pace
-from router.siblings import NEVER_S, Rest, Row, rest_of
+from router.siblings import Row
 
-# Rest after the first failure in a row; it doubles with each further one.
-REST_S = 1.0
-LONGEST_REST_S = 30.0
 UNKNOWN = Pace()
 
 
@@ -34,13 +35,11 @@ class Account:
     """
 
     __slots__ = (
-        "_cause",
-        "_failed_at_s",
-        "_failures",
-        "_rest_until_s",
-        "_succeeded_at_s",
+        "_proof",
+        "_trouble",
         "_waiting",
         "_whole",
+        "is_calm",
         "key",
         "last_full_end_s",
         "pace",
@@ -62,11 +61,10 @@ class Account:
         self._whole: set[Waiter] = set()
         self.pace = pace
         self.last_full_end_s: float | None = None
-        self._failures = 0
-        self._failed_at_s = NEVER_S
-        self._rest_until_s = NEVER_S
-        self._succeeded_at_s = NEVER_S
-        self._cause = ""
+        self._proof = UNPROVED
+        self._trouble: Trouble | None = None
+        # Whether nothing is wrong with it as far as was seen when it was last looked at: then nothing is counted.
+        self.is_calm = True
 
     def send(self, promised_tokens: int) -> None:
         self.requests += 1
@@ -90,35 +88,84 @@ class Account:
         else:
             self._whole.discard(flight)
 
-    def succeed(self, now_s: float) -> None:
-        self._succeeded_at_s = now_s
-        self._failures = 0
+    def probe(self, now_s: float, others: Sequence[Row]) -> None:
+        """A request is sent there, to one that may not be well."""
+        known = self._known(now_s, others)
+        if known is not None:
+            self._trouble = breaker.after_probe(known, self._trouble, now_s)
 
-    def fail(self, cause: str, retry_after_s: float | None, now_s: float, others: Sequence[Row]) -> None:
-        """Rest as long as the target asks for, else longer with each failure in a row."""
-        old = self.rest(others) or Rest(0, NEVER_S, "")
-        if now_s < old.until_s and retry_after_s is None:
-            # Requests that were under way together fail together: that is one failure.
-            return
-        # Bounded before the power is taken, which would grow beyond every float.
-        rest_s = min(retry_after_s or REST_S * 2.0 ** min(old.failures, 10), LONGEST_REST_S)
-        self._failures = old.failures + 1
-        self._failed_at_s = now_s
-        self._rest_until_s = max(old.until_s, now_s + rest_s)
-        self._cause = cause
+    def begin(self, sent_at_s: float, ttft_s: float | None, now_s: float, others: Sequence[Row]) -> None:
+        """A first token came, or a whole answer (None), for what was sent then."""
+        known = self._known(now_s, others)
+        if known is not None:
+            self._trouble = breaker.after_token(known, self._trouble, sent_at_s, ttft_s, now_s)
 
-    def rest(self, others: Sequence[Row]) -> Rest | None:
-        """The rest that this process and its siblings gave the target, over or not."""
-        if self._failures or (others and any([row.failures for row in others])):
-            return rest_of((self.row(), *others))
-        return None
+    def prove(self, sent_at_s: float) -> None:
+        """What was sent then has given its first token. All that is kept of it while all is well."""
+        if sent_at_s > self._proof.began_s:
+            self._proof = Proof(sent_at_s, self._proof.ended_s)
 
-    def resting(self, now_s: float, others: Sequence[Row]) -> str | None:
-        """The cause of the rest, while it lasts."""
-        if not (self._failures or others):
-            return None
-        rest = self.rest(others)
-        return rest.cause if rest is not None and rest.until_s > now_s else None
+    def complete(self, sent_at_s: float, now_s: float, others: Sequence[Row]) -> None:
+        """An answer came to its end, of what was sent then."""
+        known = self._known(now_s, others)
+        if known is not None:
+            self._proof = Proof(self._proof.began_s, max(self._proof.ended_s, sent_at_s))
+            self._trouble = breaker.after_end(known, self._trouble, sent_at_s, now_s)
+
+    def fail(self, fault: Fault, now_s: float, others: Sequence[Row]) -> None:
+        self._trouble = breaker.after_failure(self._known(now_s, others), self._trouble, fault, now_s)
+        self.is_calm = False
+
+    def slow_down(self, limit_s: float, now_s: float, others: Sequence[Row]) -> None:
+        """It is far slower than its like: a first token must come within `limit_s` before it is well again."""
+        self._trouble = breaker.slowed(self._known(now_s, others), self._trouble, limit_s, now_s)
+        self.is_calm = False
+
+    def revive(self, now_s: float, others: Sequence[Row]) -> None:
+        """An engine that was started anew."""
+        known = self._known(now_s, others)
+        self._proof = Proof(now_s, now_s)
+        if known is not None:
+            self._trouble = breaker.revived(known, self._trouble, now_s)
+
+    def verdict(self, now_s: float, others: Sequence[Row], in_flight: InFlight) -> Verdict:
+        """Is it well, by all that this process and its siblings have seen?"""
+        if self._trouble is not None or others:
+            verdict = verdict_of(self._known(now_s, others), now_s)
+            if verdict is not WELL:
+                return verdict
+        # What an engine does not say is seen by its supervisor, and its promise is kept by a forecast.
+        if self.url is None and in_flight.unstarted and self._is_silent(now_s, others, in_flight):
+            return SILENT
+        return WELL
+
+    def shut_s(self, now_s: float, others: Sequence[Row]) -> float:
+        """How much longer nobody should try it."""
+        known = self._known(now_s, others)
+        opening = None if known is None else known.opening
+        return max(0.0, opening.until_s - now_s) if opening is not None and opening.lasts(now_s) else 0.0
+
+    def _known(self, now_s: float, others: Sequence[Row]) -> Trouble | None:
+        """What all workers have seen go wrong. It is forgotten here when it counts no more."""
+        own = self._trouble
+        troubles = [row.trouble for row in others if row.trouble is not None] if others else []
+        if own is not None:
+            troubles.append(own)
+        known = together(troubles, self._newest_proof(others), now_s) if troubles else None
+        if known is None:
+            self._trouble = None
+        self.is_calm = known is None
+        return known
+
+    def _newest_proof(self, others: Sequence[Row]) -> Proof:
+        if not others:
+            return self._proof
+        proofs = [self._proof, *[row.proof for row in others]]
+        return Proof(max(each.began_s for each in proofs), max(each.ended_s for each in proofs))
+
+    def _is_silent(self, now_s: float, others: Sequence[Row], in_flight: InFlight) -> bool:
+        answered_ago_s = now_s - self._newest_proof(others).began_s
+        return is_silent(in_flight.unstarted, in_flight.oldest_wait_s, answered_ago_s, self.pace.ttft_p50_s)
 
     def in_flight(self, now_s: float, others: Sequence[Row]) -> InFlight:
         """Answers that do not stream show no first token, so they count as promised work but never as a queue."""
@@ -145,11 +192,8 @@ class Account:
             len(self._waiting),
             self.unstarted_tokens,
             next(iter(self._waiting.values()), 0.0),
-            self._failures,
-            self._failed_at_s,
-            self._rest_until_s,
-            self._succeeded_at_s,
-            self._cause,
+            self._proof,
+            self._trouble,
         )
 
 

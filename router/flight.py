@@ -7,6 +7,7 @@ import msgspec
 from router.account import Account
 from router.ids import new_id
 from router.routing.fleet import Target
+from router.routing.pace import Finished, learn
 
 
 class Flight(msgspec.Struct, eq=False, gc=False):
@@ -32,3 +33,24 @@ class Flight(msgspec.Struct, eq=False, gc=False):
         if not self.name:
             self.name = new_id()
         return self.name
+
+    def teach(self, prompt_tokens: int, completion_tokens: int, now_s: float) -> None:
+        """Its target has answered with so many tokens: from that its pace is learned."""
+        account, load, since_last_s = self.account, self.target.load, None
+        if self.was_full:
+            since_last_s = None if account.last_full_end_s is None else now_s - account.last_full_end_s
+        account.last_full_end_s = now_s if self.was_full else None
+        first_token_at_s = now_s if self.first_token_at_s is None else self.first_token_at_s
+        done = Finished(
+            self.prompt_bytes,
+            prompt_tokens,
+            completion_tokens,
+            self.queued_tokens,
+            first_token_at_s - self.sent_at_s,
+            now_s - self.sent_at_s,
+            self.streams,
+            self.was_full,
+            since_last_s,
+            0 if load is None else load.kv_capacity_tokens,
+        )
+        account.pace = learn(account.pace, done)

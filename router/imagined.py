@@ -46,7 +46,6 @@ def _idle(target: Target) -> Target:
     return replace(
         target,
         off=None,
-        resting=None,
         starting=False,
         in_flight=InFlight(),
         load=None,

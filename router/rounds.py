@@ -17,6 +17,7 @@ from msgspec import structs
 from router.ask import Ask
 from router.attempts import LATE, NOT_ITS_FAULT, Failure, open_first
 from router.errors import ApiError, TargetUnavailable
+from router.health.breaker import DEATHS
 from router.routing.fleet import Place, Target
 from router.routing.policy import Decision
 from router.served import Doors, Served
@@ -25,8 +26,6 @@ from router.served import Doors, Served
 MOST_DEATHS = 2
 # Before the next try after one that failed, however well the target does for others.
 SHORTEST_PAUSE_S = 0.25
-# What an engine's connection says of its end.
-DEATHS = frozenset({"connect", "cut"})
 # Members of an enumeration are slow to look up in it.
 LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
 HERE = f"{LOCAL}/"
@@ -68,7 +67,9 @@ async def _round(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Se
 
 def _is_just_dead(decision: Decision) -> bool:
     """Whether there are only engines that have died under others' hands a moment ago, and may be back soon."""
-    return decision.can_wait and bool(decision.targets) and all(each.resting in DEATHS for each in decision.targets)
+    return (
+        decision.can_wait and bool(decision.targets) and all(each.health.cause in DEATHS for each in decision.targets)
+    )
 
 
 def _may_wait(course: Course, failed: Sequence[Failure]) -> bool:
@@ -142,7 +143,7 @@ def _wait_s(doors: Doors, decision: Decision, now_s: float) -> float:
 
 def _rest_s(doors: Doors, target: Target, now_s: float) -> float:
     """A cloud is asked while it rests, as the last resort; an engine that has just died is given its time."""
-    return 0.0 if target.place is CLOUD else doors.watch.rest_s(target, now_s)
+    return 0.0 if target.place is CLOUD else doors.watch.shut_s(target, now_s)
 
 
 def _told(error: ApiError, course: Course) -> ApiError:

@@ -30,6 +30,7 @@ from hashlib import blake2b
 from zlib import crc32
 
 import msgspec
+from msgspec.structs import replace
 
 from router.siblings import Row
 
@@ -63,6 +64,15 @@ def clear_rows(fd: int, number: int) -> None:
     os.pwrite(fd, bytes(COPIES_AT), number * REGION_BYTES)
 
 
+def _shortened(row: Row) -> Row:
+    """With a cause that fits: all else has a bound."""
+    trouble = row.trouble
+    if trouble is None or trouble.opening is None:
+        return row
+    opening = replace(trouble.opening, cause=trouble.opening.cause[:CAUSE_CHARACTERS])
+    return replace(row, trouble=replace(trouble, opening=opening))
+
+
 class Rows:
     """The rows of all workers, as seen by worker `number`, whose own region starts empty."""
 
@@ -84,7 +94,7 @@ class Rows:
             return
         body = _encode(row)
         if len(body) > COPY_BYTES:
-            body = _encode(msgspec.structs.replace(row, cause=row.cause[:CAUSE_CHARACTERS]))
+            body = _encode(_shortened(row))
         slot.turn = turn = (slot.turn + 1) & 0xFFFF
         slot.busy = row.requests > 0
         at = slot.copies_at + (turn & 1) * COPY_BYTES

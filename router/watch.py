@@ -10,25 +10,27 @@ import math
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from engines.snapshot import ModelView, Report, Snapshot
-from router.account import LONGEST_REST_S, REST_S, Account, uses_by_url
+from router.account import Account, uses_by_url
 from router.ask import Ask
 from router.clouds.prices import PRICES, Listed
 from router.decided import Decided
 from router.flight import Flight
+from router.health.breaker import DEATHS, Fault
+from router.health.ejection import Speed, outliers
+from router.health.retries import Budget
 from router.registry import Deployment, deployments
-from router.routing.fleet import Fleet, Place, Target, as_seen, standing, wanted_models
-from router.routing.pace import Finished, learn
+from router.routing.fleet import Fleet, Place, Target, as_seen, standing, wanted_models, with_some_spared
 from router.routing.policy import Decision, Latches, Money, choose
 from router.routing.spill import tokens_of
-from router.siblings import Siblings
+from router.siblings import Row, Siblings
 from router.tables.rules import Rules
 
-__all__ = ["DECISIONS_KEPT", "LONGEST_REST_S", "REST_S", "Flight", "Usage", "Watch"]
+__all__ = ["DECISIONS_KEPT", "Flight", "Usage", "Watch"]
 
 DECISIONS_KEPT = 200
 # Members of an enumeration are slow to look up in it.
@@ -63,6 +65,7 @@ class Watch:
         self.deployed: tuple[Deployment, ...] = ()
         self._deployed_by: tuple[Rules, tuple[ModelView, ...]] | None = None
         self._siblings = siblings
+        self.retries = Budget()
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
         self._accounts: dict[str, Account] = {}
@@ -114,7 +117,7 @@ class Watch:
         self._stand()
         for target, account in self._standing:
             if target.key in off and target.off is None:
-                account.succeed(now_s)
+                account.revive(now_s, self._others(account))
                 self._publish(account)
 
     def want(self, model: str) -> None:
@@ -138,10 +141,15 @@ class Watch:
     def view(self, now_s: float) -> Fleet:
         snapshot_age_s, siblings = now_s - self._snapshot_at_s, self._siblings
         targets = []
+        is_ill_here = False
         for target, account in self._standing:
             others = () if siblings is None else siblings.others(target.key)
-            in_flight, resting = account.in_flight(now_s, others), account.resting(now_s, others)
-            targets.append(as_seen(target, in_flight, account.pace, resting, snapshot_age_s))
+            in_flight = account.in_flight(now_s, others)
+            health = account.verdict(now_s, others, in_flight)
+            is_ill_here |= health.cause is not None and target.place is LOCAL
+            targets.append(as_seen(target, in_flight, account.pace, health, snapshot_age_s))
+        if is_ill_here:
+            targets = with_some_spared(targets)
         return Fleet(tuple(targets), self._snapshot is not None, self._models)
 
     def decide(self, ask: Ask, money: Money, now_s: float) -> Decision:
@@ -170,6 +178,8 @@ class Watch:
             account, target, streams, size_bytes, prompt_tokens, promised_tokens, queued_tokens, was_full, now_s
         )
         account.send(promised_tokens)
+        if not account.is_calm:
+            account.probe(now_s, self._others(account))
         if streams:
             account.wait(flight, prompt_tokens, now_s)
         else:
@@ -179,10 +189,12 @@ class Watch:
         return flight
 
     def first_token(self, flight: Flight, now_s: float) -> None:
-        """The target works: whatever rest it was given is over."""
-        account = flight.account
+        """The target works."""
+        account, sent_at_s = flight.account, flight.sent_at_s
         flight.first_token_at_s = now_s
-        account.succeed(now_s)
+        if not account.is_calm:
+            account.begin(sent_at_s, now_s - sent_at_s if flight.streams else None, now_s, self._others(account))
+        account.prove(sent_at_s)
         account.wait_no_more(flight, flight.prompt_tokens)
         self._publish(account)
 
@@ -196,13 +208,16 @@ class Watch:
         if flight.first_token_at_s is None:
             account.wait_no_more(flight, flight.prompt_tokens)
         elif usage is not None:
-            _teach(account, flight, usage, flight.first_token_at_s, now_s)
+            flight.teach(usage.prompt_tokens, usage.completion_tokens, now_s)
+            if not account.is_calm:
+                account.complete(flight.sent_at_s, now_s, self._others(account))
         self._publish(account)
 
     def failed(self, flight: Flight, cause: str, retry_after_s: float | None, now_s: float) -> None:
-        """Rest a target that failed: as long as it asks for, else longer with each failure in a row."""
-        account, siblings = flight.account, self._siblings
-        account.fail(cause, retry_after_s, now_s, () if siblings is None else siblings.others(account.key))
+        """The target failed; what that means for those who come next is its breaker's business."""
+        account, has_begun = flight.account, flight.first_token_at_s is not None
+        is_death = cause in DEATHS and not has_begun and flight.target.place is LOCAL
+        account.fail(Fault(cause, flight.sent_at_s, retry_after_s, is_death, has_begun), now_s, self._others(account))
         self._publish(account)
 
     def has_left(self, target: Target) -> bool:
@@ -210,11 +225,27 @@ class Watch:
         is_on, _ = self._there.get(target.key, (False, None))
         return not is_on
 
-    def rest_s(self, target: Target, now_s: float) -> float:
-        """How much longer a target rests after its failures."""
-        account, siblings = self._account(target), self._siblings
-        rest = account.rest(() if siblings is None else siblings.others(account.key))
-        return 0.0 if rest is None else max(0.0, rest.until_s - now_s)
+    def shut_s(self, target: Target, now_s: float) -> float:
+        """How much longer nobody should try a target after its failures."""
+        account = self._account(target)
+        return account.shut_s(now_s, self._others(account))
+
+    def find_slow(self, now_s: float) -> None:
+        """Look for targets that have become far slower than their like. Called now and then, not for each request."""
+        speeds = {
+            target.key: Speed(
+                account.pace.answers, account.pace.ttft_p50_s, account.pace.tpot_p50_s, target.place, target.models
+            )
+            for target, account in self._standing
+            if target.off is None and account.is_calm
+        }
+        for key, limit_s in outliers(speeds).items():
+            account = self._accounts[key]
+            account.slow_down(limit_s, now_s, self._others(account))
+            self._publish(account)
+
+    def _others(self, account: Account) -> Sequence[Row]:
+        return () if self._siblings is None else self._siblings.others(account.key)
 
     def _publish(self, account: Account) -> None:
         if self._siblings is not None:
@@ -250,24 +281,3 @@ class Watch:
         before, self._there = self._there, there
         if self.on_change is not None and there != before:
             self.on_change()
-
-
-def _teach(account: Account, flight: Flight, usage: Usage, first_token_at_s: float, now_s: float) -> None:
-    since_last_s = None
-    if flight.was_full:
-        since_last_s = None if account.last_full_end_s is None else now_s - account.last_full_end_s
-    account.last_full_end_s = now_s if flight.was_full else None
-    load = flight.target.load
-    done = Finished(
-        flight.prompt_bytes,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        flight.queued_tokens,
-        first_token_at_s - flight.sent_at_s,
-        now_s - flight.sent_at_s,
-        flight.streams,
-        flight.was_full,
-        since_last_s,
-        0 if load is None else load.kv_capacity_tokens,
-    )
-    account.pace = learn(account.pace, done)

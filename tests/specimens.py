@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, HostView, Load, ModelView, Snapshot, Twin
 from router.ask import Ask, Endpoint, read_ask
+from router.health.verdict import WELL, Verdict
 from router.outcome import Outcome
 from router.registry import Price
 from router.routing.fleet import Fleet, InFlight, Pace, Place, Target
@@ -154,6 +155,8 @@ def outcome(**changes: Any) -> Outcome:
 
 
 MAYBE_CAUSE = st.sampled_from([None, None, None, "429", "connect"])
+ILL = Verdict("503", 0.0)
+HEALTH = st.sampled_from([WELL, WELL, WELL, ILL, Verdict("500", 0.0, 1), Verdict(None, 0.5, 0, "connect")])
 LOADS = st.none() | st.builds(load, kv_used_fraction=st.floats(0, 1), waiting=st.integers(0, 5))
 SMOKE, ELSE = frozenset({"smoke"}), frozenset({"else"})
 FLIGHTS = st.builds(
@@ -167,12 +170,12 @@ LOCALS = st.builds(
     models=st.sampled_from([SMOKE, SMOKE, SMOKE, ELSE]),
     off=MAYBE_CAUSE,
     starting=st.booleans(),
-    resting=MAYBE_CAUSE,
+    health=HEALTH,
     stale=st.sampled_from([False, False, True]),
     load=LOADS,
     in_flight=FLIGHTS,
 )
-CLOUDS = st.builds(cloud, off=MAYBE_CAUSE, resting=MAYBE_CAUSE, pace=st.builds(Pace, bytes_per_token=st.floats(1, 8)))
+CLOUDS = st.builds(cloud, off=MAYBE_CAUSE, health=HEALTH, pace=st.builds(Pace, bytes_per_token=st.floats(1, 8)))
 ASKS = st.builds(
     ask,
     tier=st.sampled_from(sorted(RULES.tiers)),

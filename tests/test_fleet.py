@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from engines.snapshot import EngineState, Snapshot
+from router.health.verdict import WELL
 from router.registry import Price
 from router.routing.fleet import Counts, Fleet, InFlight, Pace, Target, merge
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
-from tests.specimens import ENGINE, ENVIRONMENT, MODEL, RULES, TWIN, load, snapshot
+from tests.specimens import ENGINE, ENVIRONMENT, ILL, MODEL, RULES, TWIN, load, snapshot
 
 NOTHING = Counts(environment=ENVIRONMENT)
 
@@ -100,12 +101,12 @@ def test_an_engine_that_never_reports_is_not_stale() -> None:
 
 def test_counts_of_our_own_are_added_by_name() -> None:
     flying, pace = InFlight(requests=3), Pace(answers=7)
-    resting, off = {"local/smoke": "503"}, {"cloud/nano": "no SDK"}
-    counts = Counts({"local/smoke": flying}, {"cloud/nano": pace}, resting, off, ENVIRONMENT)
+    health, off = {"local/smoke": ILL}, {"cloud/nano": "no SDK"}
+    counts = Counts({"local/smoke": flying}, {"cloud/nano": pace}, health, off, ENVIRONMENT)
     fleet = merge(snapshot(), 0.0, RULES, counts)
     engine, cloud = only(fleet, "local/smoke"), only(fleet, "cloud/nano")
-    assert (engine.in_flight, engine.pace, engine.resting, engine.off) == (flying, Pace(), "503", None)
-    assert (cloud.in_flight, cloud.pace, cloud.resting, cloud.off) == (InFlight(), pace, None, "no SDK")
+    assert (engine.in_flight, engine.pace, engine.health, engine.off) == (flying, Pace(), ILL, None)
+    assert (cloud.in_flight, cloud.pace, cloud.health, cloud.off) == (InFlight(), pace, WELL, "no SDK")
 
 
 def test_a_cloud_is_the_twin_that_the_lock_says() -> None:

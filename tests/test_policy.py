@@ -8,9 +8,10 @@ from msgspec.structs import replace
 
 from router.ask import Ask, Endpoint, read_ask
 from router.errors import ApiError
+from router.health.verdict import Verdict
 from router.routing.fleet import Fleet, InFlight, Place, Target
 from router.routing.policy import Decision, Latches, Money, choose, reserved_usd
-from tests.specimens import CLOUD, KEYLESS, LOCAL, RULES, Situation, ask, busy, cloud, load, local, situations
+from tests.specimens import CLOUD, ILL, KEYLESS, LOCAL, RULES, Situation, ask, busy, cloud, load, local, situations
 
 RICH, POOR = Money(left_usd=10.0), Money(left_usd=0.0)
 FULL = busy(promised_tokens=20_000)
@@ -74,13 +75,11 @@ def refusal(asked: Ask, *targets: Target, money: Money = RICH, complete: bool = 
         pytest.param(ask(deadline_s=1.0), (LOCAL, CLOUD), RICH, "spill:deadline", "cloud local", id="a deadline"),
         pytest.param(ask(), (STARTING, CLOUD), RICH, "spill:starting", "cloud", id="an engine that is starting"),
         pytest.param(ask(), (DEAD, CLOUD), RICH, "fallback:off", "cloud", id="an engine that is dead"),
-        pytest.param(
-            ask(), (local(resting="503"), CLOUD), RICH, "fallback:503", "cloud local", id="an engine that rests"
-        ),
+        pytest.param(ask(), (local(health=ILL), CLOUD), RICH, "fallback:503", "cloud local", id="an engine that rests"),
         pytest.param(ask(tier="premium"), (LOCAL, KEYLESS), RICH, "fallback:off", "local", id="a cloud without a key"),
         pytest.param(
             ask(tier="premium"),
-            (LOCAL, cloud(resting="500")),
+            (LOCAL, cloud(health=Verdict("500"))),
             RICH,
             "fallback:500",
             "local cloud",
@@ -122,7 +121,7 @@ def test_no_spill_while_another_engine_has_room() -> None:
 
 
 def test_a_spill_does_not_go_to_a_cloud_that_rests() -> None:
-    decision = decide(ask(), FULL, cloud(resting="429"))
+    decision = decide(ask(), FULL, cloud(health=Verdict("429")))
     assert names(decision)[0] == "local/smoke"
     assert decision.reason == "fallback:429"
 

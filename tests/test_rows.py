@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.health.breaker import Opening, Proof, Trouble
 from router.rows import SLOTS, Rows, clear_rows, open_rows
 from router.siblings import Row
 from tests.routers import until
@@ -20,6 +21,7 @@ from tests.routers import until
 HAMMER = """
 import sys
 from itertools import count
+from router.health.breaker import Opening, Proof, Trouble
 from router.rows import Rows
 from router.siblings import Row
 
@@ -29,11 +31,13 @@ for n in count(1):
     for target in ("local/a", "local/b"):
         # Causes of many lengths, so that a row never lies where the last one lay.
         at_s, cause = float(n), f"{n} " * (n % 9)
-        rows.publish(target, Row(n, 2 * n, 3 * n, 4 * n, at_s, 5 * n, at_s, at_s, at_s, cause))
+        trouble = Trouble(5 * n, at_s, opening=Opening(n, cause, at_s, at_s + 1))
+        rows.publish(target, Row(n, 2 * n, 3 * n, 4 * n, at_s, Proof(at_s, at_s), trouble))
     if n == 1:
         print("begun", flush=True)
 """
 HELD = Row(requests=3, promised_tokens=700, unstarted=2, unstarted_tokens=90, oldest_sent_at_s=1.5)
+FAILED = Trouble(1, 2.5, bad=1.0, counted_at_s=2.5)
 
 
 @contextmanager
@@ -68,7 +72,9 @@ def hammering(fd: int, number: int, workers: int) -> Iterator[subprocess.Popen[s
 
 def is_whole(row: Row) -> bool:
     n = row.requests
-    return row == Row(n, 2 * n, 3 * n, 4 * n, float(n), 5 * n, float(n), float(n), float(n), f"{n} " * (n % 9))
+    opening = Opening(n, f"{n} " * (n % 9), float(n), float(n) + 1)
+    proof, trouble = Proof(float(n), float(n)), Trouble(5 * n, float(n), opening=opening)
+    return row == Row(n, 2 * n, 3 * n, 4 * n, float(n), proof, trouble)
 
 
 def test_a_worker_sees_what_its_siblings_published_last_and_never_its_own() -> None:
@@ -76,10 +82,10 @@ def test_a_worker_sees_what_its_siblings_published_last_and_never_its_own() -> N
         assert list(first.others("local/a")) == []
         second.publish("local/a", HELD)
         third.publish("local/a", Row(requests=1))
-        third.publish("local/a", Row(requests=2, cause="read"))
+        third.publish("local/a", Row(requests=2, trouble=FAILED))
         third.publish("local/b", Row(requests=9))
-        assert list(first.others("local/a")) == [HELD, Row(requests=2, cause="read")]
-        assert list(second.others("local/a")) == [Row(requests=2, cause="read")]
+        assert list(first.others("local/a")) == [HELD, Row(requests=2, trouble=FAILED)]
+        assert list(second.others("local/a")) == [Row(requests=2, trouble=FAILED)]
         assert list(third.others("local/a")) == [HELD]
 
 
@@ -120,11 +126,11 @@ def test_targets_that_come_and_go_take_the_slots_of_those_with_nothing_in_flight
 def test_a_slot_that_was_given_away_never_speaks_for_its_last_target() -> None:
     with shared(2) as fd, seated(fd, 0, 2) as reader, seated(fd, 1, 2) as writer:
         for number in range(SLOTS):
-            writer.publish(f"local/{number}", Row(failures=1))
+            writer.publish(f"local/{number}", Row(trouble=FAILED))
         assert [len(reader.others(f"local/{number}")) for number in range(SLOTS)] == [1] * SLOTS
         writer.publish("local/new", HELD)
         left = [row for number in range(SLOTS) for row in reader.others(f"local/{number}")]
-        assert left == [Row(failures=1)] * (SLOTS - 1)
+        assert left == [Row(trouble=FAILED)] * (SLOTS - 1)
 
 
 def test_more_busy_targets_than_slots_are_told_once_and_harm_nobody(capfd: pytest.CaptureFixture[str]) -> None:
@@ -148,13 +154,17 @@ def test_more_busy_targets_than_slots_are_told_once_and_harm_nobody(capfd: pytes
 )
 def test_every_name_and_every_cause_can_be_published(target: str, cause: str) -> None:
     large = 2**53
-    row = Row(large, large, large, large, 1e300, large, 1e300, 1e300, 1e300, cause)
+    opening = Opening(large, cause, 1e300, 1e300, 1e300, 1e300)
+    trouble = Trouble(large, 1e300, large, 1e300, 1e300, 1e300, 1e300, large, opening)
+    row = Row(large, large, large, large, 1e300, Proof(1e300, 1e300), trouble)
     with shared(2) as fd, seated(fd, 0, 2) as reader, seated(fd, 1, 2) as writer:
         writer.publish(target, row)
         (seen,) = reader.others(target)
-    assert (seen.requests, seen.rest_until_s) == (large, 1e300)
-    assert cause.startswith(seen.cause)
-    assert seen.cause or not cause
+    assert seen.trouble is not None
+    assert seen.trouble.opening is not None
+    assert (seen.requests, seen.trouble.opening.until_s) == (large, 1e300)
+    assert cause.startswith(seen.trouble.opening.cause)
+    assert seen.trouble.opening.cause or not cause
 
 
 WORKERS = 3
@@ -164,8 +174,13 @@ rows_of_any_kind = st.builds(
     requests=st.integers(0, 2**40),
     promised_tokens=st.integers(0, 2**60),
     oldest_sent_at_s=st.floats(allow_nan=False),
-    rest_until_s=st.floats(allow_nan=False),
-    cause=st.text(max_size=20),
+    trouble=st.none()
+    | st.builds(
+        Trouble,
+        failed_at_s=st.floats(allow_nan=False),
+        opening=st.none()
+        | st.builds(Opening, st.integers(0, 9), st.text(max_size=20), st.floats(0, 9), st.floats(9, 19)),
+    ),
 )
 published = st.tuples(st.integers(0, WORKERS - 1), names, rows_of_any_kind)
 died = st.integers(0, WORKERS - 1)

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.health.breaker import LONGEST_OPEN_S
+from router.health.verdict import WELL, Verdict
 from router.routing.fleet import InFlight, Target
-from router.siblings import Row, rest_of
-from router.watch import LONGEST_REST_S, Flight, Usage, Watch
+from router.siblings import Row
+from router.watch import Flight, Usage, Watch
 from tests.specimens import ENVIRONMENT, RULES, ask, snapshot
 
 ASKED = ask(prompt_bytes=4000, max_tokens=100)
@@ -88,75 +90,96 @@ def test_a_flight_queues_behind_those_of_the_siblings() -> None:
     assert flight.was_full
 
 
-def test_a_failure_rests_the_target_everywhere() -> None:
+def cause_in(watch: Watch, now_s: float) -> str | None:
+    return engine_in(watch, now_s).health.cause
+
+
+def test_an_engine_that_died_is_passed_over_everywhere() -> None:
     here, there = workers(2)
     fail(here, 10.0)
-    assert [engine_in(watch, 10.9).resting for watch in (here, there)] == ["connect", "connect"]
-    assert [engine_in(watch, 11.1).resting for watch in (here, there)] == [None, None]
+    assert [cause_in(watch, 10.9) for watch in (here, there)] == ["connect", "connect"]
+    assert [cause_in(watch, 11.1) for watch in (here, there)] == [None, None]
 
 
-def test_failures_in_a_row_are_counted_across_workers() -> None:
+def test_deaths_in_a_row_are_counted_across_workers() -> None:
     here, there = workers(2)
     fail(here, 10.0)
     fail(there, 11.5)
     fail(here, 14.0)
-    assert engine_in(there, 17.9).resting == "connect"
-    assert engine_in(there, 18.1).resting is None
+    assert cause_in(there, 17.9) == "connect"
+    assert cause_in(there, 18.1) is None
 
 
 def test_requests_of_two_workers_that_fail_together_are_one_failure() -> None:
     here, there = workers(2)
-    for watch in (here, there, here, there):
-        fail(watch, 10.0)
-    assert engine_in(here, 11.1).resting is None
+    flights = [(watch, take_off(watch, 9.0)) for watch in (here, there, here, there)]
+    for watch, flight in flights:
+        watch.finish(flight, None, 10.0)
+        watch.failed(flight, "connect", None, 10.0)
+    assert cause_in(here, 11.1) is None
 
 
 @pytest.mark.parametrize("hero", [0, 1, 2], ids=["who failed", "who heard of it", "who failed too"])
-def test_a_success_of_any_worker_ends_the_rest_in_all(hero: int) -> None:
+def test_a_success_of_any_worker_ends_it_in_all(hero: int) -> None:
     watches = workers(3)
     fail(watches[0], 10.0, retry_after_s=20.0)
     fail(watches[2], 11.0, retry_after_s=25.0)
-    assert engine_in(watches[1], 12.0).resting == "connect"
+    assert cause_in(watches[1], 12.0) == "connect"
     succeed(watches[hero], 13.0)
-    assert [engine_in(watch, 14.0).resting for watch in watches] == [None, None, None]
+    assert [cause_in(watch, 14.0) for watch in watches] == [None, None, None]
     fail(watches[1], 20.0)
-    assert engine_in(watches[0], 20.9).resting == "connect"
-    assert engine_in(watches[0], 21.1).resting is None
+    assert cause_in(watches[0], 20.9) == "connect"
+    assert cause_in(watches[0], 21.1) is None
+
+
+def cloud_in(watch: Watch, now_s: float) -> Target:
+    found = watch.view(now_s).named("cloud/nano")
+    assert found is not None
+    return found
+
+
+def ask_cloud(watch: Watch, now_s: float) -> Flight:
+    return watch.start(ASKED, cloud_in(watch, now_s), now_s)
+
+
+def err(watch: Watch, now_s: float) -> None:
+    flight = ask_cloud(watch, now_s)
+    watch.finish(flight, None, now_s)
+    watch.failed(flight, "500", None, now_s)
+
+
+def test_five_failures_in_a_row_open_the_breaker_whichever_workers_saw_them() -> None:
+    watches = workers(3)
+    for number in range(4):
+        err(watches[number % 3], 10.0 + number / 10)
+    assert [cloud_in(watch, 10.5).health for watch in watches] == [WELL] * 3
+    err(watches[1], 10.5)
+    assert [cloud_in(watch, 10.6).health for watch in watches] == [Verdict("500", 0.0)] * 3
+
+
+def test_one_probe_is_sent_by_all_workers_together_and_its_success_is_a_return_for_all() -> None:
+    watches = workers(3)
+    for _ in range(5):
+        err(watches[0], 10.0)
+    assert [cloud_in(watch, 11.5).health.probes for watch in watches] == [1, 1, 1]
+    flight = ask_cloud(watches[2], 11.5)
+    assert [cloud_in(watch, 11.6).health.probes for watch in watches] == [0, 0, 0]
+    watches[2].first_token(flight, 12.0)
+    seen = [cloud_in(watch, 12.5).health for watch in watches]
+    assert seen == [seen[0]] * 3
+    assert (seen[0].cause, seen[0].was, 0.1 < seen[0].share < 1) == (None, "500", True)
+    assert [cloud_in(watch, 13.1).health for watch in watches] == [WELL] * 3
 
 
 def test_a_router_of_one_worker_and_one_of_two_decide_alike() -> None:
-    alone = Watch(RULES, environment=ENVIRONMENT)
+    alone = Watch(RULES)
     alone.heard(snapshot(), 0.0)
     here, _ = workers(2)
     for watch in (alone, here):
         for step in range(6):
             fail(watch, step * 40.0)
-    assert engine_in(alone, 220.0).resting == engine_in(here, 220.0).resting == "connect"
-    assert engine_in(alone, 200.0 + LONGEST_REST_S).resting is engine_in(here, 200.0 + LONGEST_REST_S).resting is None
-
-
-def test_nobody_rests_who_never_failed() -> None:
-    assert rest_of([]) is None
-    assert rest_of([Row(), Row(requests=3)]) is None
-
-
-ROWS = st.builds(
-    Row,
-    failures=st.integers(0, 5),
-    failed_at_s=st.integers(0, 20).map(float),
-    rest_until_s=st.integers(0, 40).map(float),
-    succeeded_at_s=st.integers(0, 20).map(float),
-    cause=st.sampled_from(["connect", "503"]),
-)
-
-
-@given(rows=st.lists(ROWS, min_size=1, max_size=4))
-def test_only_failures_after_every_success_count_and_the_longest_rest_wins(rows: list[Row]) -> None:
-    last_success_s = max(row.succeeded_at_s for row in rows)
-    ends_s = [row.rest_until_s for row in rows if row.failures and row.failed_at_s > last_success_s]
-    rest = rest_of(rows)
-    assert (rest and rest.until_s) == (max(ends_s) if ends_s else None)
-    assert rest is None or rest.cause in {row.cause for row in rows if row.rest_until_s == rest.until_s}
+    assert cause_in(alone, 220.0) == cause_in(here, 220.0) == "connect"
+    assert cause_in(alone, 200.0 + LONGEST_OPEN_S) is cause_in(here, 200.0 + LONGEST_OPEN_S) is None
 
 
 @given(

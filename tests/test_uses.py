@@ -117,10 +117,10 @@ def test_an_engine_that_is_ready_again_does_not_rest_for_what_its_last_run_did()
         flight = take_off(watch, 1.0)
         watch.finish(flight, None, 1.0)
         watch.failed(flight, "connect", None, 1.0)
-    assert target(watch).resting == "connect"
+    assert target(watch).health.cause == "connect"
     watch.heard(snapshot(replace(ENGINE, state=EngineState.LOADING)), 1.1)
     watch.heard(snapshot(), 1.2)
-    assert target(watch).resting is None
+    assert target(watch).health.cause is None
 
 
 def test_a_sleeping_model_is_wanted_once_in_a_report() -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from engines.snapshot import EngineState
 from router.ask import Ask
+from router.health.breaker import LONGEST_OPEN_S
 from router.routing.fleet import Fleet, InFlight, Pace, Target
 from router.routing.policy import Money
-from router.watch import LONGEST_REST_S, Flight, Usage, Watch
+from router.watch import Flight, Usage, Watch
 from tests.specimens import ENGINE, ENVIRONMENT, IDLE, RULES, ask, snapshot
 
 RICH = Money(10.0)
@@ -41,9 +42,9 @@ def fail(watch: Watch, now_s: float, retry_after_s: float | None = None) -> None
     watch.failed(flight, "connect", retry_after_s, now_s)
 
 
-def rested_s(watch: Watch, now_s: float) -> float:
-    """How much longer the engine rests, to a tenth of a second."""
-    return next(step / 10 for step in range(1000) if engine_in(watch.view(now_s + step / 10)).resting is None)
+def shut_s(watch: Watch, now_s: float) -> float:
+    """How much longer the engine is passed over, to a tenth of a second."""
+    return next(step / 10 for step in range(1000) if engine_in(watch.view(now_s + step / 10)).health.cause is None)
 
 
 def test_nothing_is_known_before_the_first_snapshot() -> None:
@@ -136,20 +137,20 @@ def test_rests_double_and_have_a_longest() -> None:
     watch, now_s, seen = watching(), 0.0, list[float]()
     for _ in range(7):
         fail(watch, now_s)
-        seen.append(rested_s(watch, now_s))
+        seen.append(shut_s(watch, now_s))
         now_s += seen[-1]
-    assert seen == [1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_REST_S, LONGEST_REST_S]
+    assert seen == [1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_OPEN_S, LONGEST_OPEN_S]
 
 
 def test_a_first_token_ends_the_rest_and_its_history() -> None:
     watch = watching()
     for _ in range(3):
         fail(watch, 0.0)
-    assert engine_in(watch.view(0.1)).resting == "connect"
+    assert engine_in(watch.view(0.1)).health.cause == "connect"
     watch.first_token(take_off(watch, 0.2), 0.3)
-    assert engine_in(watch.view(0.4)).resting is None
+    assert engine_in(watch.view(0.4)).health.cause is None
     fail(watch, 1.0)
-    assert rested_s(watch, 1.0) == 1.0
+    assert shut_s(watch, 1.0) == 1.0
 
 
 def test_requests_that_fail_together_are_one_failure() -> None:
@@ -158,22 +159,22 @@ def test_requests_that_fail_together_are_one_failure() -> None:
     for flight in flights:
         watch.finish(flight, None, 1.0)
         watch.failed(flight, "connect", None, 1.0)
-    assert rested_s(watch, 1.0) == 1.0
+    assert shut_s(watch, 1.0) == 1.0
 
 
 def test_a_target_rests_as_long_as_it_asks_for() -> None:
     watch = watching()
     fail(watch, 0.0, retry_after_s=7.0)
-    assert rested_s(watch, 0.0) == 7.0
+    assert shut_s(watch, 0.0) == 7.0
     fail(watch, 10.0, retry_after_s=3600.0)
-    assert rested_s(watch, 10.0) == LONGEST_REST_S
+    assert shut_s(watch, 10.0) == LONGEST_OPEN_S
 
 
 def test_failing_for_days_is_no_error() -> None:
     watch = watching()
     for attempt in range(1200):
         fail(watch, attempt * 60.0)
-    assert engine_in(watch.view(1199 * 60.0)).resting == "connect"
+    assert engine_in(watch.view(1199 * 60.0)).health.cause == "connect"
 
 
 def test_the_spill_state_survives_from_one_decision_to_the_next() -> None:

@@ -4,7 +4,8 @@ Closed, it opens after five failures in a row, or when half of what it answers o
 engine is gone or has become far slower than its like. Open, it is passed over for a second, and twice as long each time
 it opens again, up to half a minute. Half open, one request may try it, and one more each time that as long has passed
 again: a failure opens it anew, a success begins its return, in which it has a tenth of its traffic at first and all of
-it after as long a time as it was open.
+it after as long a time as it was open. A first token is a success, unless it was answers that broke off which opened
+it: then only a whole answer is one.
 
 Values only: a Trouble is what one worker has seen, `together` what all have, and a target without trouble has none at
 all. Sources: five failures in a row are Envoy's outlier detection (consecutive_5xx 5), whose longest ejection of 300 s
@@ -43,7 +44,8 @@ class Opening(msgspec.Struct, frozen=True, array_like=True):
     """`trips`: the how many-th in a row; 0 is no opening but a pause that the target asked for, which just ends.
 
     `until_s` ends the time in which nobody may try it. `ended_at_s` is when a success did; NEVER_S while it lasts.
-    `limit_s`: a first token must come faster than this to end it. `is_death`: it is over when the time is.
+    `limit_s`: a first token must come faster than this to end it. `is_death`: it is over when the time is. `is_break`:
+    only a whole answer ends it.
     """
 
     trips: int
@@ -53,6 +55,7 @@ class Opening(msgspec.Struct, frozen=True, array_like=True):
     ended_at_s: float = NEVER_S
     limit_s: float = math.inf
     is_death: bool = False
+    is_break: bool = False
 
     @property
     def length_s(self) -> float:
@@ -73,12 +76,15 @@ class Opening(msgspec.Struct, frozen=True, array_like=True):
 class Trouble(msgspec.Struct, frozen=True, array_like=True):
     """What a worker has seen of a target since its first failure.
 
-    `failures` in a row, those of which it has heard by siblings included, as is the `opening`. `good` and `bad` are its
-    own answers and failures, which fade, as of `counted_at_s`; `probes` its own requests since `opening` is half open.
+    `failures` without a first token and `breaks` after it, both in a row and those of which it has heard by siblings
+    included, as is the `opening`. `good` and `bad` are its own answers and failures, which fade, as of `counted_at_s`;
+    `probes` its own requests since `opening` is half open.
     """
 
     failures: int = 0
     failed_at_s: float = NEVER_S
+    breaks: int = 0
+    broken_at_s: float = NEVER_S
     good: float = 0.0
     bad: float = 0.0
     counted_at_s: float = NEVER_S
@@ -87,28 +93,42 @@ class Trouble(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One failure, of a request that was sent at `sent_at_s`."""
+    """One failure, of a request that was sent at `sent_at_s`. `is_break`: it had given its first token."""
 
     cause: str
     sent_at_s: float
     retry_after_s: float | None = None
     is_death: bool = False
+    is_break: bool = False
 
 
-def together(troubles: Sequence[Trouble], proved_at_s: float, now_s: float) -> Trouble | None:
-    """What all workers have seen. `proved_at_s` is when the newest request was sent that any of them saw answered: it
-    ends a row of failures that are older. None where nothing is left that counts."""
+class Proof(msgspec.Struct, frozen=True, array_like=True):
+    """When the newest requests were sent that gave a first token, and that were answered to their end."""
+
+    began_s: float = NEVER_S
+    ended_s: float = NEVER_S
+
+
+UNPROVED = Proof()
+
+
+def together(troubles: Sequence[Trouble], proof: Proof, now_s: float) -> Trouble | None:
+    """What all workers have seen. `proof` is the newest that any of them has: it ends a row of what is older. None
+    where nothing is left that counts."""
     if not troubles:
         return None
     opening = max((each.opening for each in troubles if each.opening is not None), key=_newest, default=None)
     failed_at_s = max(each.failed_at_s for each in troubles)
-    if failed_at_s < now_s - FORGET_S and not (opening and _counts(opening, now_s)):
+    broken_at_s = max(each.broken_at_s for each in troubles)
+    if max(failed_at_s, broken_at_s) < now_s - FORGET_S and not (opening and _counts(opening, now_s)):
         return None
     # Who has not heard of the newest opening yet counts what was before it.
     counted = [_faded(each, now_s) for each in troubles if each.opening == opening]
     return Trouble(
-        max([each.failures for each in troubles if each.failed_at_s > proved_at_s], default=0),
+        max([each.failures for each in troubles if each.failed_at_s > proof.began_s], default=0),
         failed_at_s,
+        max([each.breaks for each in troubles if each.broken_at_s > proof.ended_s], default=0),
+        broken_at_s,
         sum(each.good for each in counted),
         sum(each.bad for each in counted),
         now_s,
@@ -145,19 +165,24 @@ def after_failure(known: Trouble | None, own: Trouble | None, fault: Fault, now_
             return mine
         until_s = max(opening.until_s, now_s + min(fault.retry_after_s, LONGEST_OPEN_S))
         return replace(mine, opening=replace(opening, until_s=until_s))
-    mine = replace(mine, failures=known.failures + 1, failed_at_s=now_s, bad=mine.bad + 1)
+    if fault.is_break:
+        # It counted as an answer when it began.
+        good = max(0.0, mine.good - 1)
+        mine = replace(mine, breaks=known.breaks + 1, broken_at_s=now_s, good=good, bad=mine.bad + 1)
+        in_a_row, all_good = mine.breaks, max(0.0, known.good - 1)
+    else:
+        mine = replace(mine, failures=known.failures + 1, failed_at_s=now_s, bad=mine.bad + 1)
+        in_a_row, all_good = mine.failures, known.good
     is_half_open = opening is not None and opening.lasts(now_s)
-    if fault.is_death or is_half_open or mine.failures >= MOST_FAILURES or _is_half(known.good, known.bad + 1):
+    if fault.is_death or is_half_open or in_a_row >= MOST_FAILURES or _is_half(all_good, known.bad + 1):
         return replace(mine, probes=0, opening=_opened(_trips(opening, now_s) + 1, fault, now_s))
     if fault.retry_after_s:
         return replace(mine, probes=0, opening=_opened(0, fault, now_s))
     return mine
 
 
-def after_success(
-    known: Trouble, own: Trouble | None, sent_at_s: float, ttft_s: float | None, now_s: float
-) -> Trouble | None:
-    """A worker's own trouble after a first token, `ttft_s` after it was sent, or after a whole answer (None)."""
+def after_token(known: Trouble, own: Trouble | None, sent_at_s: float, ttft_s: float | None, now_s: float) -> Trouble:
+    """A worker's own trouble after a first token, `ttft_s` after it was sent; None: with an answer that came whole."""
     mine, opening = _own(known, own, now_s), known.opening
     mine = replace(mine, good=mine.good + 1)
     if opening is None or opening.ended_at_s != NEVER_S or sent_at_s < opening.opened_at_s:
@@ -165,10 +190,16 @@ def after_success(
     if opening.is_death:
         return replace(mine, opening=replace(opening, trips=0, ended_at_s=now_s))
     if ttft_s is not None and ttft_s > opening.limit_s:
-        again = _opened(opening.trips + 1, Fault(opening.cause, sent_at_s), now_s)
-        return replace(mine, opening=replace(again, limit_s=opening.limit_s), probes=0)
-    # Who has answered begins anew: the failures before this say nothing of what it is now.
-    return replace(mine, failures=0, bad=0.0, probes=0, opening=replace(opening, ended_at_s=now_s))
+        return _slow_again(mine, opening, now_s)
+    return mine if opening.is_break and ttft_s is not None else _ended(mine, opening, now_s)
+
+
+def after_end(known: Trouble, own: Trouble | None, sent_at_s: float, now_s: float) -> Trouble | None:
+    """A worker's own trouble after the end of a stream as it should be."""
+    opening = known.opening
+    if opening is None or not opening.is_break or opening.ended_at_s != NEVER_S or sent_at_s < opening.opened_at_s:
+        return own
+    return _ended(_own(known, own, now_s), opening, now_s)
 
 
 def after_probe(known: Trouble, own: Trouble | None, now_s: float) -> Trouble | None:
@@ -190,22 +221,32 @@ def slowed(known: Trouble | None, own: Trouble | None, limit_s: float, now_s: fl
 def revived(known: Trouble, own: Trouble | None, now_s: float) -> Trouble:
     """A worker's own trouble with an engine that was started anew: what its last run did says nothing of this one."""
     opening = known.opening and replace(known.opening, trips=0, ended_at_s=now_s)
-    return replace(own or Trouble(), failures=0, bad=0.0, good=0.0, probes=0, opening=opening)
+    return replace(own or Trouble(), failures=0, breaks=0, bad=0.0, good=0.0, probes=0, opening=opening)
+
+
+def _ended(mine: Trouble, opening: Opening, now_s: float) -> Trouble:
+    """Who has answered begins anew: the failures before this say nothing of what it is now."""
+    opening = replace(opening, ended_at_s=now_s)
+    return replace(mine, failures=0, breaks=0, bad=0.0, good=0.0, probes=0, opening=opening)
+
+
+def _slow_again(mine: Trouble, opening: Opening, now_s: float) -> Trouble:
+    opened = _opened(opening.trips + 1, Fault(opening.cause, now_s), now_s)
+    return replace(mine, good=0.0, bad=0.0, probes=0, opening=replace(opened, limit_s=opening.limit_s))
 
 
 def _opened(trips: int, fault: Fault, now_s: float) -> Opening:
     # Bounded before the power is taken, which would grow beyond every float.
     length_s = fault.retry_after_s or OPEN_S * 2.0 ** min(max(trips - 1, 0), 10)
     until_s = now_s + min(length_s, LONGEST_OPEN_S)
-    return Opening(trips, fault.cause, now_s, until_s, is_death=fault.is_death)
+    return Opening(trips, fault.cause, now_s, until_s, is_death=fault.is_death, is_break=fault.is_break)
 
 
 def _own(known: Trouble, own: Trouble | None, now_s: float) -> Trouble:
     """A worker's own counts as they weigh now; they begin anew with each opening and with its end."""
     if own is not None and own.opening == known.opening:
         return _faded(own, now_s)
-    failed = (0, NEVER_S) if own is None else (own.failures, own.failed_at_s)
-    return Trouble(*failed, counted_at_s=now_s, opening=known.opening)
+    return replace(own or Trouble(), good=0.0, bad=0.0, counted_at_s=now_s, probes=0, opening=known.opening)
 
 
 def _is_half(good: float, bad: float) -> bool:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
 from router.ask import BYTES_PER_TOKEN
 from router.clouds.prices import Listed
+from router.health.ejection import spared
 from router.health.verdict import WELL, Verdict
 from router.quotas.room import UNBOUNDED, Room
 from router.registry import TEXT, Deployment, Price, deployments
@@ -69,8 +70,8 @@ class Target(msgspec.Struct, frozen=True):
     """Anywhere an Ask can run. `off` says why it cannot take requests now; None means that it can.
 
     `starting`: it is on its way, or sleeps and comes when it is wanted. `returns_as` is the model by which one is
-    wanted that serves again after its end or its sleep; None where nobody promises that. `resting` is the cause of
-    recent failures: it is passed over while another target can serve. `report_age_s` is how old its load was when its
+    wanted that serves again after its end or its sleep; None where nobody promises that. `health` says whether it is
+    passed over while another can serve, because it failed of late. `report_age_s` is how old its load was when its
     snapshot was taken; None for what reports no load, of which none can be old. `slots`: so many requests it serves at
     once, the others queue; None where memory decides. `weight` is below 1 while it is slowed down. `key` is what its
     counts are kept under: a replaced engine hands its name on while its last requests still run. `size` is the class of
@@ -85,7 +86,6 @@ class Target(msgspec.Struct, frozen=True):
     context_tokens: int
     capabilities: frozenset[str]
     off: str | None = None
-    resting: str | None = None
     starting: bool = False
     price: Price | None = None
     in_flight: InFlight = InFlight()
@@ -126,11 +126,11 @@ class Fleet(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """The router's own knowledge of each target by name, and why a target is rested after failures."""
+    """The router's own knowledge of each target by name."""
 
     in_flight: Mapping[str, InFlight] = {}
     pace: Mapping[str, Pace] = {}
-    resting: Mapping[str, str] = {}
+    health: Mapping[str, Verdict] = {}
     cloud_off: Mapping[str, str] = {}
     environment: Mapping[str, str] = {}
     prices: Mapping[str, Listed] = {}
@@ -145,7 +145,7 @@ def merge(snapshot: Snapshot | None, snapshot_age_s: float, rules: Rules, counts
                 target,
                 counts.in_flight.get(target.name, IDLE),
                 counts.pace.get(target.name, UNKNOWN),
-                counts.resting.get(target.name),
+                counts.health.get(target.name, WELL),
                 snapshot_age_s,
             )
             for target in standing(snapshot, rules, deployed, counts.cloud_off, counts.environment)
@@ -179,10 +179,18 @@ def wanted_models(snapshot: Snapshot | None) -> frozenset[str]:
     return frozenset(model.name for model in snapshot.models) if snapshot else frozenset()
 
 
-def as_seen(target: Target, in_flight: InFlight, pace: Pace, resting: str | None, snapshot_age_s: float) -> Target:
+def as_seen(target: Target, in_flight: InFlight, pace: Pace, health: Verdict, snapshot_age_s: float) -> Target:
     """A standing target with what is known of it now."""
     stale = target.report_age_s is not None and target.report_age_s + snapshot_age_s > STALE_S
-    return replace(target, in_flight=in_flight, pace=pace, resting=resting, stale=stale)
+    return replace(target, in_flight=in_flight, pace=pace, health=health, stale=stale)
+
+
+def with_some_spared(targets: Sequence[Target]) -> list[Target]:
+    """The targets, of which no more than half of the engines that are on are passed over for their failures."""
+    engines = [target for target in targets if target.place is Place.LOCAL and target.off is None]
+    verdicts = spared([target.health for target in engines])
+    kept = {target.key: verdict for target, verdict in zip(engines, verdicts, strict=True)}
+    return [replace(each, health=kept.get(each.key, each.health)) for each in targets]
 
 
 def _local(engine: EngineView, model: ModelView | None, size: str | None, environment: Mapping[str, str]) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import IntEnum
 
 import msgspec
@@ -42,13 +43,22 @@ class Ease(IntEnum):
 NOW = Ease.NOW
 
 
-def usable(ask: Ask, target: Target, money: Money) -> bool:
-    """Whether it is there, the money for it is, and its provider's limits will ever let the request in."""
-    if target.off is not None:
-        return False
-    if target.place is LOCAL:
-        return True
-    return is_affordable(ask, target, money) and target.room.ready_in_s < math.inf
+def usable(ask: Ask, targets: Sequence[Target], money: Money) -> list[Target]:
+    """Those that are there, that the money is there for, and whose limits will ever let the request in."""
+    most_usd = money.left_usd if ask.max_usd is None else min(money.left_usd, ask.max_usd)
+    prompt_tokens, answer_tokens = _most_tokens(ask)
+    can: list[Target] = []
+    for target in targets:
+        if target.off is not None:
+            continue
+        if target.place is not LOCAL:
+            price = target.price
+            if price is not None and price.usd(prompt_tokens, answer_tokens) > most_usd:
+                continue
+            if target.room.ready_in_s == math.inf:
+                continue
+        can.append(target)
+    return can
 
 
 def is_affordable(ask: Ask, target: Target, money: Money) -> bool:
@@ -61,15 +71,23 @@ def is_affordable(ask: Ask, target: Target, money: Money) -> bool:
 
 def reserved_usd(ask: Ask, target: Target) -> float:
     """The most that this Ask can cost there, images aside, which is set aside before the call."""
-    if target.price is None:
-        return math.inf
-    answer_tokens = (ask.max_tokens or OPEN_ANSWER_TOKENS) * ask.answers
-    return target.price.usd(ask.prompt_bytes / LEAST_BYTES_PER_TOKEN, answer_tokens)
+    return math.inf if target.price is None else target.price.usd(*_most_tokens(ask))
+
+
+def _most_tokens(ask: Ask) -> tuple[float, float]:
+    """(prompt, answers)"""
+    return ask.prompt_bytes / LEAST_BYTES_PER_TOKEN, (ask.max_tokens or OPEN_ANSWER_TOKENS) * ask.answers
+
+
+def easy_first(ask: Ask, targets: list[Target], ttft_target_s: float) -> None:
+    """Sort by ease, in place; those of the same ease keep their order."""
+    if not all([target.room is UNBOUNDED and target.health is WELL for target in targets]):
+        targets.sort(key=lambda each: ease(ask, each, ttft_target_s))
 
 
 def ease(ask: Ask, target: Target, ttft_target_s: float) -> tuple[Ease, float]:
     """The ease, and among those of the same ease that wait too long for the promise, who waits least."""
-    if target.room is UNBOUNDED and target.health is WELL and target.resting is None:
+    if target.room is UNBOUNDED and target.health is WELL:
         return NOW, 0.0
     if ill(ask, target) is not None:
         return Ease.ILL, 0.0
@@ -81,8 +99,6 @@ def ease(ask: Ask, target: Target, ttft_target_s: float) -> tuple[Ease, float]:
 
 def ill(ask: Ask, target: Target) -> str | None:
     """The cause for which this request goes behind those that can; None: it may go there."""
-    if target.resting is not None:
-        return target.resting
     return None if target.health is WELL else passed_over(target.health, lot_of(ask.request_id))
 
 
