@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 INTERNAL_ERROR = 500
 # Busy, not ill. And what a client cannot mend: a key, an address, a time limit of ours.
-FULL = frozenset({429, 503})
-NOT_THE_CLIENT = frozenset({401, 403, 404, 408, 409})
+FULL = frozenset({429, 503, 529})
+NOT_THE_CLIENT = frozenset({401, 402, 403, 404, 408, 409})
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 

@@ -1,1 +1,6 @@
-"""The way to cloud APIs: cloud (the door, litellm's SDK), cloud_reply (an answer under way)."""
+"""The way to cloud APIs.
+
+cloud is the door: call (what the SDK is called with), sdk (litellm, loaded and told to keep quiet), answers (what it
+says, in the OpenAI form), cloud_reply (an answer under way), errors (what a refusal means, whoever says it). Known of
+providers: kinds (their windows), prices (litellm's list, read as a file).
+"""

@@ -76,7 +76,8 @@ class PriceList(Mapping[str, Listed]):
         provider, _, bare = model.partition("/")
         row = _read(self._rows[bare]) if bare in self._rows else {}
         named = str(row.get("litellm_provider", ""))
-        return row if named == provider or named.startswith((f"{provider}_", f"{provider}-")) else None
+        is_its = provider != "" and (named == provider or named.startswith((f"{provider}_", f"{provider}-")))
+        return row if is_its else None
 
 
 # One for the process: the file does not change while it runs.

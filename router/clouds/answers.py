@@ -1,0 +1,81 @@
+"""litellm's answers in the OpenAI form, as they would have come from OpenAI. Pure: its objects in, plain values out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# litellm's own fields in choices, messages and deltas, which mostly hold nothing.
+EXTRAS = ("provider_specific_fields", "images", "thinking_blocks")
+
+
+def whole_form(answer: Any) -> dict[str, Any]:
+    """A whole answer."""
+    data = _counted(answer.model_dump(exclude_none=True))
+    data.pop("_response_headers", None)
+    for choice in data.get("choices", ()):
+        _tidy(choice)
+        if "message" in choice:
+            _tidy(choice["message"])
+            # OpenAI's clients expect the field, also of a message that only calls a tool.
+            choice["message"].setdefault("content", None)
+    return {name: value for name, value in data.items() if value or not name.startswith("vertex_ai_")}
+
+
+def chunk_form(chunk: Any) -> dict[str, Any]:
+    """A chunk of a stream: `finish_reason` always there, no choices beside the final usage."""
+    data = _counted(chunk.model_dump(exclude_none=True))
+    choices = data.get("choices", [])
+    if data.get("usage") and not any(choice.get("finish_reason") or choice.get("delta") for choice in choices):
+        data["choices"] = []
+    for choice in choices:
+        choice.setdefault("finish_reason", None)
+        if "delta" in choice:
+            _tidy(choice)
+            _tidy(choice["delta"])
+        else:
+            choice.setdefault("text", "")
+    return data
+
+
+def is_invented(data: Mapping[str, Any], stream: Any) -> bool:
+    """Whether litellm has made up the end that this chunk tells. It says `stop` after whatever a provider sends last,
+    also after a connection that was cut or an event that it could not read."""
+    if not any(choice["finish_reason"] for choice in data["choices"]):
+        return False
+    inner = inner_stream(stream)
+    return inner.received_finish_reason is None and inner.intermittent_finish_reason is None
+
+
+def inner_stream(stream: Any) -> Any:
+    """The stream that knows its end and can be closed. litellm wraps that of a text completion once more."""
+    return stream if hasattr(stream, "aclose") else stream.completion_stream
+
+
+def headers_of(answer: Any) -> dict[str, str]:
+    """The headers of the provider's response, names in lower case, of a whole answer or of a stream."""
+    hidden = getattr(answer, "_hidden_params", None) or getattr(inner_stream(answer), "_hidden_params", None) or {}
+    headers = hidden.get("headers") or hidden.get("additional_headers") or getattr(answer, "_response_headers", None)
+    return {str(name).lower().removeprefix(OWN): str(value) for name, value in (headers or {}).items()}
+
+
+# litellm's prefix for what is the provider's own.
+OWN = "llm_provider-"
+
+
+def _counted(data: dict[str, Any]) -> dict[str, Any]:
+    """Without a usage that nobody has told: litellm writes zero tokens then."""
+    usage = data.get("usage")
+    if usage and not usage.get("total_tokens"):
+        del data["usage"]
+    return data
+
+
+def _tidy(holder: dict[str, Any]) -> None:
+    for name in EXTRAS:
+        if name in holder and not _says(holder[name]):
+            del holder[name]
+
+
+def _says(value: object) -> bool:
+    return any(each is not None for each in value.values()) if isinstance(value, dict) else bool(value)

@@ -1,0 +1,36 @@
+"""What litellm is called with for an Ask at a deployment. Pure.
+
+Only fields of the OpenAI API travel: a client's `api_base` or `api_key` in the body could send our key elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from router.ask import Ask, Endpoint
+from router.forward import OPENAI_FIELDS
+from router.registry import Deployment
+
+# The function of the SDK for each endpoint.
+CALLS = {Endpoint.CHAT: "acompletion", Endpoint.COMPLETION: "atext_completion"}
+# An answer hangs on them, so they go also where litellm's table says that the model does not know them: whether it does
+# says `capabilities`, and a provider that does not refuses by itself. Other fields are left out there.
+KEPT = ("tools", "tool_choice", "response_format")
+
+
+def arguments(ask: Ask, deployment: Deployment, key: str, timeout_s: float) -> dict[str, Any]:
+    """The keyword arguments of the call; it is tried once."""
+    body = ask.body
+    found = {field: value for field, value in body.items() if field in OPENAI_FIELDS}
+    found |= {"model": deployment.model, "api_key": key, "timeout": timeout_s, "max_retries": 0, "num_retries": 0}
+    kept = [field for field in KEPT if field in found]
+    if kept:
+        found["allowed_openai_params"] = kept
+    if body.get("tools"):
+        # Else litellm looks for tools of its proxy in them, with a package that only the proxy installs.
+        found["_skip_mcp_handler"] = True
+    if deployment.base_url is not None:
+        found["api_base"] = deployment.base_url
+    if ask.stream:
+        found |= {"stream": True, "stream_options": {"include_usage": True}}
+    return found
