@@ -183,8 +183,9 @@ class Counter:
         for waiter in (*served, *self._line.late(now_s)):
             # In a turn of the loop of its own, for it may go on at once.
             loop.call_soon(waiter.wait.done, None)
-        if len(self._line):
-            self._look_in(self._line.first_s(now_s))
+        head = self._line.head
+        if head is not None:
+            self._look_in(min(self._first(self._shared.read(), head, now_s).wait_s, self._line.first_s(now_s)))
 
     def _admit(self, waiter: Waiter) -> bool:
         permit = self._grant(waiter)

@@ -41,6 +41,11 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiters)
 
+    @property
+    def head(self) -> Waiter | None:
+        """Whose turn it is."""
+        return self._waiters[0] if self._waiters else None
+
     def join(self, waiter: Waiter) -> None:
         insort(self._waiters, waiter, key=_rank)
 

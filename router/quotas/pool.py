@@ -19,8 +19,8 @@ from router.quotas.permit import Key, Permit
 from router.quotas.room import Room
 from router.registry import Quota
 
-# Tokens in and out of one request, before any has been seen.
-USUAL = Need(1, 500.0, 250.0)
+# Before any request has been seen nothing is said of its tokens, so that no window seems too small for it.
+UNSEEN = Need(1)
 WEIGHT = 0.1
 
 
@@ -84,7 +84,7 @@ def turns(pool: Pool, terms: Terms, wish: Wish, now_s: float) -> Sequence[Turn]:
 
 def room(pool: Pool, terms: Terms, deployment: str, now_s: float, ahead: Need = NOTHING) -> Room:
     """For one more request of usual size, as the Fleet shows it."""
-    best = turns(pool, terms, Wish(deployment, pool.usual.get(deployment, USUAL), ahead), now_s)[0]
+    best = turns(pool, terms, Wish(deployment, pool.usual.get(deployment, UNSEEN), ahead), now_s)[0]
     return Room(best.wait_s, best.why, best.left_share, deployment in terms.free)
 
 

@@ -7,12 +7,13 @@ bytes at the beginning, then two copies, each a length of four bytes and the poo
 
 Who changes it holds a lock (flock) from the look to the store; readers take none. They find a copy whole or its sum
 wrong, and look again: as in `router.rows`, where it says why. A process that is stopped while it holds the lock keeps
-the others waiting for PATIENCE_S each time; they then go on without it, and of two changes at once one may be lost.
+the others waiting for PATIENCE_S once in RESENTMENT_S; then they go on without it, and may lose one of two changes.
 """
 
 from __future__ import annotations
 
 import fcntl
+import math
 import mmap
 import os
 import time
@@ -29,7 +30,9 @@ HEAD_BYTES = mmap.PAGESIZE
 # A file with holes: only pages that are written take memory. Keys times deployments times 300 bytes fit.
 COPY_BYTES = 1 << 20
 LENGTH_BYTES = 4
-PATIENCE_S = 0.002
+# Longer than a process that computes can be kept from a processor where others want it too.
+PATIENCE_S = 0.05
+RESENTMENT_S = 5.0
 LOOKS = 8
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -47,6 +50,7 @@ class SharedPool:
         self._words = memoryview(self._memory)[:8].cast("Q")
         self._word = 0
         self._pool = Pool()
+        self._impatient_until_s = -math.inf
 
     def read(self) -> Pool:
         """The newest. The same object as long as nobody has changed it."""
@@ -104,18 +108,25 @@ class SharedPool:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         until_s = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while not self._lock():
+            now_s = time.monotonic()
+            if now_s < self._impatient_until_s:
                 break
-            except BlockingIOError:
-                if time.monotonic() > until_s:
-                    break
-                os.sched_yield()
+            if now_s > until_s:
+                self._impatient_until_s = now_s + RESENTMENT_S
+                break
+            os.sched_yield()
         try:
             yield
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _lock(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def _at(word: int) -> int:
