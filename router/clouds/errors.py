@@ -5,8 +5,8 @@ of Anthropic's a 500, and a 403 whatever of Gemini's has "403" in it. So the pro
 kept at the end of the chain of exceptions: status, headers and body.
 
 Sources, by page: Anthropic, "Errors"; Google, "Gemini API troubleshooting" and google.rpc.Status; OpenAI, "Error
-codes"; Groq, "Error codes" and "Model deprecations"; Mistral, "Errors"; DeepSeek, "Error Codes"; OpenRouter, "Errors and
-debugging" (`metadata.raw` holds the words of the provider behind it); Together AI, "Error codes".
+codes"; Groq, "Error codes" and "Model deprecations"; Mistral, "Errors"; DeepSeek, "Error Codes"; Together AI, "Error
+codes"; OpenRouter, "Errors and debugging" (`metadata.raw` holds the words of the provider behind it).
 """
 
 from __future__ import annotations
