@@ -93,6 +93,30 @@ def dropped_by(ask: Ask, target: Target) -> Filter | None:
     return None
 
 
+def sieve(ask: Ask, targets: Targets) -> tuple[list[Target], Dropped]:
+    """Those that no rule forbids, and the others with the first rule that does.
+
+    Only who might be forbidden is looked at closely: a decision asks it of each of some hundred targets, and a prompt
+    has no more tokens than bytes.
+    """
+    most_tokens, needs, local_only = ask.prompt_bytes, ask.needs, ask.local_only
+    fit: list[Target] = []
+    dropped: list[tuple[Filter, Target]] = []
+    for target in targets:
+        if (
+            most_tokens > target.context_tokens
+            or (needs and not needs <= target.capabilities)
+            or (local_only and target.place is not LOCAL)
+            or target.kind == OLLAMA
+        ):
+            rule = dropped_by(ask, target)
+            if rule is not None:
+                dropped.append((rule, target))
+                continue
+        fit.append(target)
+    return fit, dropped
+
+
 # Ollama 0.33: its /v1 reads no `n` and one prompt alone, and it cuts a prompt that is too long without a word.
 OLLAMA_CONTEXT_SHARE = 0.9
 

@@ -55,7 +55,7 @@ def usable(ask: Ask, targets: Sequence[Target], money: Money) -> list[Target]:
             price = target.price
             if price is not None and price.usd(prompt_tokens, answer_tokens) > most_usd:
                 continue
-            if target.room.ready_in_s == math.inf:
+            if target.room is not UNBOUNDED and target.room.ready_in_s == math.inf:
                 continue
         can.append(target)
     return can

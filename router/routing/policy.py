@@ -16,7 +16,7 @@ from router.errors import ApiError
 from router.routing.filters import Dropped, considered
 from router.routing.fleet import Fleet, Place, Target
 from router.routing.groups import chain_of, groups_of
-from router.routing.passing import BUDGET, Ease, Money, ease, reserved_usd, usable
+from router.routing.passing import BUDGET, Ease, Money, ease, easy_first, reserved_usd, usable
 from router.routing.ranking import Past, Ranked, ranked, turn_of
 from router.routing.reasons import SATURATED, unheard, why_no_spill, why_there
 from router.routing.refusals import nobody, nowhere, too_long_a_wait
@@ -94,12 +94,12 @@ class _Case(msgspec.Struct, frozen=True):
 
 def _decide(case: _Case) -> Decision:
     ask, terms, targets = case.ask, case.terms, case.ranked.targets
-    can = [each for each in targets if usable(ask, each, case.money)]
+    can = usable(ask, targets, case.money)
     if not can:
         return _with_sleepers(Decision((), ask.how, nobody(ask, targets, case.money)), targets)
     # Who failed of late or has no room is the last resort, not lost: the sort keeps the order of the others.
     if len(can) > 1:
-        can.sort(key=lambda each: ease(ask, each, terms.ttft_target_s))
+        easy_first(ask, can, terms.ttft_target_s)
     first = can[0]
     if first.place is CLOUD:
         return _with_sleepers(Decision(tuple(can), case.why(first)), targets)

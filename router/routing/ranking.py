@@ -12,8 +12,8 @@ import msgspec
 
 from router.ask import Ask
 from router.routing.affinity import Affinity
-from router.routing.filters import Filter, dropped_by
-from router.routing.fleet import Target
+from router.routing.filters import Filter, sieve
+from router.routing.fleet import Place, Target
 from router.routing.scorers import Scene, score
 from router.routing.spill import late
 from router.routing.terms import Terms
@@ -23,6 +23,8 @@ from router.tables.strategy import Strategy
 TAKES_TURNS = frozenset({Strategy.ROUND_ROBIN, Strategy.WEIGHTED, Strategy.LEAST_LATENCY})
 # So many are asked at once whether they keep the promise, until one does.
 ASKED_AT_ONCE = 8
+# Members of an enumeration are slow to look up in it.
+LOCAL = Place.LOCAL
 
 # Of each tier and first model.
 Turns = Mapping[tuple[str, str], int]
@@ -65,19 +67,26 @@ def turn_of(ask: Ask, terms: Terms) -> tuple[str, str] | None:
 def ranked(ask: Ask, groups: Sequence[Sequence[Target]], terms: Terms, past: Past) -> Ranked:
     """Only what no filter drops and the order names, group by group."""
     result = Ranked([], [], [])
-    width = len(terms.order)
+    width, local_at, cloud_at, named_at = len(terms.order), terms.local_at, terms.cloud_at, terms.named_at
     for number, group in enumerate(groups):
         result.starts.append(len(result.targets))
-        alike: list[list[Target]] = [[] for _ in range(width)]
-        for target in group:
-            rule, position = dropped_by(ask, target), terms.position(target)
-            if rule is None and position < width:
-                alike[position].append(target)
-            else:
-                result.shut_out.append(ShutOut(number, position, rule, target))
+        fit, dropped = sieve(ask, group)
+        alike: list[list[Target]] = [[] for _ in range(width + 1)]
+        for target in fit:
+            # As `Terms.position` says, without a call for each.
+            at = local_at if target.place is LOCAL else cloud_at
+            alike[terms.position(target) if named_at else at].append(target)
+        result.shut_out += [ShutOut(number, terms.position(target), rule, target) for rule, target in dropped]
+        result.shut_out += [ShutOut(number, width, None, target) for target in alike.pop()]
         for targets in alike:
             result.targets += _best_first(ask, targets, terms, past) if len(targets) > 1 else targets
     return result
+
+
+def scene_of(ask: Ask, terms: Terms, past: Past) -> Scene:
+    """What the scorers would see of the past, were the Ask decided now."""
+    turn = turn_of(ask, terms)
+    return Scene(terms.ttft_target_s, past.turns.get(turn, 0) if turn else 0, past.affinity)
 
 
 def _best_first(ask: Ask, targets: list[Target], terms: Terms, past: Past) -> list[Target]:
@@ -89,28 +98,27 @@ def _best_first(ask: Ask, targets: list[Target], terms: Terms, past: Past) -> li
     return on + off
 
 
-def _scored(ask: Ask, targets: list[Target], terms: Terms, past: Past) -> list[Target]:
+def _scored(ask: Ask, targets: Sequence[Target], terms: Terms, past: Past) -> list[Target]:
     """By the sum of the strategies' figures; among equals the least busy goes first."""
-    turn = turn_of(ask, terms)
-    scene = Scene(terms.ttft_target_s, past.turns.get(turn, 0) if turn else 0, past.affinity)
-    figures = score(terms.weights, ask, targets, scene)
-    order = sorted(range(len(targets)), key=lambda at: (figures[at], _work(targets[at])))
-    return [targets[at] for at in order]
+    figures = list(zip(score(terms.weights, ask, targets, scene_of(ask, terms, past)), _works(targets), strict=True))
+    return [targets[at] for at in sorted(range(len(targets)), key=figures.__getitem__)]
 
 
-def _least_busy(ask: Ask, targets: list[Target], terms: Terms) -> list[Target]:
+def _least_busy(ask: Ask, targets: Sequence[Target], terms: Terms) -> list[Target]:
     """Those that keep the promise, and of them the one with the least work for what it can do.
 
     Who keeps the promise is asked only until somebody does: behind the first of them the order is that of their work.
     """
-    targets.sort(key=_work)
-    for start in range(0, len(targets), ASKED_AT_ONCE):
-        found = late(ask, targets[start : start + ASKED_AT_ONCE], terms.ttft_target_s)
+    order = [targets[at] for at in sorted(range(len(targets)), key=_works(targets).__getitem__)]
+    for start in range(0, len(order), ASKED_AT_ONCE):
+        found = late(ask, order[start : start + ASKED_AT_ONCE], terms.ttft_target_s)
         if False in found:
             first = start + found.index(False)
-            return targets[first:] + targets[:first] if first else targets
-    return targets
+            return order[first:] + order[:first] if first else order
+    return order
 
 
-def _work(target: Target) -> tuple[float, float, str]:
-    return target.in_flight.promised_tokens / target.weight, -target.weight, target.name
+def _works(targets: Sequence[Target]) -> list[float]:
+    """The tokens in flight at each, for what it can do. One more than there are, so that of two that are idle the one
+    that is slowed down comes last."""
+    return [(target.in_flight.promised_tokens + 1) / target.weight for target in targets]
