@@ -106,6 +106,8 @@ class WantedModel:
     """One `[models.<name>]` table; the name is the key of the mapping that holds it."""
 
     context_tokens: Count
+    # What it can rather than how many bytes it has; the router alone uses it, for tasks that name a class of models.
+    size: Literal["small", "medium", "large", "frontier"] | None = None
     source: Annotated[str, AfterValidator(_source)] | None = None
     twin: str | None = None
     engine: Literal["vllm", "ollama"] = "vllm"

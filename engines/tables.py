@@ -46,12 +46,12 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def named_variables(table: Mapping[str, Any]) -> Iterator[str]:
-    """The environment variables that a stack.toml names."""
+    """The environment variables that a stack.toml names, one or a list of them at a time."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from named_variables(value)
-        elif key.endswith("_env") and isinstance(value, str):
-            yield value
+        elif key.endswith("_env"):
+            yield from (each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str))
 
 
 def check_table(kind: TypeAdapter[T], raw: object, path: Path, table: str, known: Iterable[str]) -> T:

