@@ -43,12 +43,13 @@ class Situation(msgspec.Struct, frozen=True):
 
     rules: Rules
     spots: tuple[Spot, ...]
+    by_model: Mapping[str, list[Spot]]
     deployed: tuple[Deployment, ...]
     environment: Mapping[str, str]
     is_open: bool
 
     def where(self, model: str) -> list[Spot]:
-        return [spot for spot in self.spots if model in spot.models]
+        return self.by_model.get(model, [])
 
 
 def gaps(
@@ -67,7 +68,11 @@ def gaps(
     is_open = is_open or unnamed or any(each.models is None for each in rules.external.values())
     deployed = deployments(rules, models, prices, environment)
     spots = (*_local_spots(rules, models), *_cloud_spots(rules, deployed))
-    situation = Situation(rules, spots, deployed, environment, is_open)
+    by_model: dict[str, list[Spot]] = {}
+    for spot in spots:
+        for model in spot.models:
+            by_model.setdefault(model, []).append(spot)
+    situation = Situation(rules, spots, by_model, deployed, environment, is_open)
     return [gap for check in CHECKS for gap in check(situation)]
 
 
@@ -100,9 +105,9 @@ def _models_have_places(situation: Situation) -> Iterator[str]:
     """Every model that a table names runs somewhere."""
     if situation.is_open:
         return
-    there = sorted({model for spot in situation.spots for model in spot.models})
+    there = sorted(situation.by_model)
     for where, model in _named(situation.rules):
-        if model not in there:
+        if model not in situation.by_model:
             near = difflib.get_close_matches(model, there, n=1)
             hint = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(there) or 'none'}."
             yield (

@@ -47,11 +47,16 @@ class PriceList(Mapping[str, Listed]):
     """The table by litellm's model string `provider/model`, read when it is first asked: who names no cloud, or says
     all of it himself, never waits for it."""
 
+    def __init__(self) -> None:
+        self._known: dict[str, Listed] = {}
+
     def __getitem__(self, model: str) -> Listed:
-        row = self._row(model)
-        if row is None:
-            raise KeyError(model)
-        return listed(row)
+        if model not in self._known:
+            row = self._row(model)
+            if row is None:
+                raise KeyError(model)
+            self._known[model] = listed(row)
+        return self._known[model]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
