@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from router.quotas.learned import Told
+
 INTERNAL_ERROR = 500
 # Busy, not ill. And what a client cannot mend: a key, an address, a time limit of ours.
 FULL = frozenset({429, 503, 529})
@@ -44,6 +46,7 @@ class TargetUnavailable(Exception):
     """This target gave no first token; the next one may. `cause` goes into `fallback:<cause>`.
 
     `saturated` means busy, not ill: it must not cool the target down. `was_reached`: it may have had the request.
+    `told` is what a cloud said of its limits when it refused.
     """
 
     target: str
@@ -52,6 +55,7 @@ class TargetUnavailable(Exception):
     retry_after_s: float | None = None
     saturated: bool = False
     was_reached: bool = True
+    told: Told | None = None
 
 
 @dataclass(eq=False)

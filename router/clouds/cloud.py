@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from router.ask import Ask
-from router.clouds.answers import chunk_form, inner_stream, is_invented, whole_form
+from router.clouds.answers import chunk_form, headers_of, inner_stream, is_invented, whole_form
 from router.clouds.call import CALLS, arguments
 from router.clouds.cloud_reply import CloudReply
 from router.clouds.errors import broken_off, in_our_words
 from router.clouds.sdk import load
 from router.errors import StreamBroken, TargetUnavailable
 from router.patience import Patience
+from router.quotas.learned import told_by
 from router.registry import Deployment
 from router.reply import Reading
 from router.routing.fleet import Target
@@ -26,6 +28,7 @@ from router.tables.keys import engine_key
 STARTING = "starting: its SDK is being loaded"
 # The SDK has time limits of its own; those of the request must end it before them.
 OURS_FIRST_S = 5.0
+OK = 200
 
 
 class Clouds:
@@ -42,10 +45,10 @@ class Clouds:
         self._deployed = {each.name: each for each in deployed}
         self._keys = {name: self._keys_of(each) for name, each in self._deployed.items()}
 
-    def _keys_of(self, deployment: Deployment) -> tuple[str, ...]:
-        """Those of its pool that are set, in the order of stack.toml."""
-        keys = (engine_key(key_env, self._environment) for key_env in deployment.key_envs)
-        return tuple(key for key in keys if key is not None)
+    def _keys_of(self, deployment: Deployment) -> Mapping[str, str]:
+        """Those of its pool that are set, by the names of their variables."""
+        keys = {key_env: engine_key(key_env, self._environment) for key_env in deployment.key_envs}
+        return {key_env: key for key_env, key in keys.items() if key is not None}
 
     @property
     def off(self) -> dict[str, str]:
@@ -67,11 +70,13 @@ class Clouds:
         self._errors = sdk.openai.OpenAIError
         self._sdk = sdk
 
-    async def open(self, ask: Ask, target: Target, patience: Patience) -> CloudReply:
-        """Send the Ask and wait for its first token. Raises TargetUnavailable, RequestRefused or ContextExceeded."""
+    async def open(self, ask: Ask, target: Target, patience: Patience, key_env: str = "") -> CloudReply:
+        """Send the Ask with the key of that variable and wait for its first token. Raises TargetUnavailable,
+        RequestRefused or ContextExceeded."""
         name = target.name.removeprefix("cloud/")
-        cloud, keys = self._deployed.get(name), self._keys.get(name)
-        if cloud is None or not keys or self._sdk is None:
+        keys = self._keys.get(name, {})
+        cloud, key = self._deployed.get(name), keys.get(key_env or next(iter(keys), ""))
+        if cloud is None or key is None or self._sdk is None:
             raise TargetUnavailable(target.name, "off", "an edit of stack.toml has taken it away")
         call = getattr(self._sdk, CALLS[ask.endpoint])
         reply: CloudReply | None = None
@@ -79,9 +84,10 @@ class Clouds:
             async with asyncio.timeout(patience.first_s):
                 # For the SDK this is the longest silence at any time, also long after the first token.
                 longest_s = max(patience.first_s, patience.silence_s) + OURS_FIRST_S
-                answer = await call(**arguments(ask, cloud, keys[0], longest_s))
+                answer = await call(**arguments(ask, cloud, key, longest_s))
                 reply = self._reply(ask, target, answer, patience)
                 await reply.until_first_token()
+                reply.told = told_by(OK, headers_of(answer), "", time.time())
         except BaseException as error:
             if reply is not None:
                 await reply.let_go()

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from router.errand import in_task
 from router.errors import StreamBroken, TargetUnavailable
 from router.patience import Patience
+from router.quotas.learned import Told
 from router.reply import Reading, Sink
 
 
@@ -27,6 +28,8 @@ class CloudReply:
         self.content_type = "application/json" if events is None else "text/event-stream; charset=utf-8"
         self.body = body
         self.reading = reading
+        # What its headers say of the provider's limits.
+        self.told: Told | None = None
         self._patience = patience
         self._events = events
         self._release = release

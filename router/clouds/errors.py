@@ -20,7 +20,7 @@ import msgspec
 import orjson
 
 from router.errors import ContextExceeded, StreamBroken, TargetUnavailable, error_answer
-from router.quotas.learned import retry_after_s
+from router.quotas.learned import retry_after_s, told_by
 
 LONGEST_MESSAGE = 500
 # What a provider says when it withholds an answer for what is in it; the reason is `fallback:content_filter`.
@@ -84,7 +84,10 @@ def judged(target: str, rejection: Rejection) -> Exception:
         return TargetUnavailable(target, FILTER, message)
     meant = next((each for text, each in MEANS if text in said), status) if status == BAD_REQUEST else status
     pause_s = retry_after_s(rejection.headers, rejection.body, time.time())
-    return error_answer(target, meant, message, words.param, pause_s)
+    failure = error_answer(target, meant, message, words.param, pause_s)
+    if isinstance(failure, TargetUnavailable):
+        failure.told = told_by(status, rejection.headers, rejection.body, time.time())
+    return failure
 
 
 BAD_REQUEST = 400
