@@ -6,6 +6,7 @@ the same however much is in flight. Written by `router.watch` only.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -165,14 +166,14 @@ class Account:
 
     def _is_silent(self, now_s: float, others: Sequence[Row], in_flight: InFlight) -> bool:
         answered_ago_s = now_s - self._newest_proof(others).began_s
-        return is_silent(in_flight.unstarted, in_flight.oldest_wait_s, answered_ago_s, self.pace.ttft_p50_s)
+        return is_silent(in_flight.unstarted, now_s - in_flight.oldest_sent_at_s, answered_ago_s, self.pace.ttft_p50_s)
 
-    def in_flight(self, now_s: float, others: Sequence[Row]) -> InFlight:
+    def in_flight(self, others: Sequence[Row]) -> InFlight:
         """Answers that do not stream show no first token, so they count as promised work but never as a queue."""
         unstarted = len(self._waiting)
-        oldest_wait_s = now_s - next(iter(self._waiting.values())) if unstarted else 0.0
-        own = InFlight(self.requests, self.promised_tokens, unstarted, self.unstarted_tokens, oldest_wait_s)
-        return _together(own, others, now_s) if others else own
+        oldest_sent_at_s = next(iter(self._waiting.values())) if unstarted else math.inf
+        own = InFlight(self.requests, self.promised_tokens, unstarted, self.unstarted_tokens, oldest_sent_at_s)
+        return _together(own, others) if others else own
 
     def use(self, now_s: float) -> EngineUse:
         """What this process has there, for the supervisor. Looks at each flight without a first token."""
@@ -216,15 +217,14 @@ def _both(one: EngineUse, other: EngineUse) -> EngineUse:
     )
 
 
-def _together(own: InFlight, others: Sequence[Row], now_s: float) -> InFlight:
+def _together(own: InFlight, others: Sequence[Row]) -> InFlight:
     requests, promised_tokens = own.requests, own.promised_tokens
-    unstarted, unstarted_tokens, oldest_wait_s = own.unstarted, own.unstarted_tokens, own.oldest_wait_s
+    unstarted, unstarted_tokens, oldest_sent_at_s = own.unstarted, own.unstarted_tokens, own.oldest_sent_at_s
     for row in others:
         requests += row.requests
         promised_tokens += row.promised_tokens
         if row.unstarted:
             unstarted += row.unstarted
             unstarted_tokens += row.unstarted_tokens
-            wait_s = now_s - row.oldest_sent_at_s
-            oldest_wait_s = wait_s if wait_s > oldest_wait_s else oldest_wait_s
-    return InFlight(requests, promised_tokens, unstarted, unstarted_tokens, oldest_wait_s)
+            oldest_sent_at_s = min(oldest_sent_at_s, row.oldest_sent_at_s)
+    return InFlight(requests, promised_tokens, unstarted, unstarted_tokens, oldest_sent_at_s)

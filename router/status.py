@@ -63,7 +63,7 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "preset": rules.active_preset,
         "presets": doors.reports.presets(),
         "cost_per_job": {cost.job: cost.usd for cost in costs(rules, whole(fleet, rules))},
-        "targets": [_target(target) for target in fleet.targets],
+        "targets": [_target(target, now_s) for target in fleet.targets],
         "tiers": [{"name": name} | tier.model_dump() for name, tier in rules.tiers.items()],
         "clouds": [_cloud(target) for target in fleet.targets if target.place is Place.CLOUD],
         "spilling": together.spilling,
@@ -88,7 +88,8 @@ def _config(doors: Doors) -> dict[str, Any]:
     }
 
 
-def _target(target: Target) -> dict[str, Any]:
+def _target(target: Target, now_s: float) -> dict[str, Any]:
+    flying = target.in_flight
     return {
         "name": target.name,
         "models": sorted(target.models),
@@ -96,7 +97,13 @@ def _target(target: Target) -> dict[str, Any]:
         "resting": target.health.cause,
         "share": target.health.share,
         "context_tokens": target.context_tokens,
-        "in_flight": to_builtins(target.in_flight),
+        "in_flight": {
+            "requests": flying.requests,
+            "promised_tokens": flying.promised_tokens,
+            "unstarted": flying.unstarted,
+            "unstarted_tokens": flying.unstarted_tokens,
+            "oldest_wait_s": now_s - flying.oldest_sent_at_s if flying.unstarted else 0.0,
+        },
         "pace": to_builtins(target.pace),
         "load": to_builtins(target.load) if target.load else None,
         "stale": target.stale,

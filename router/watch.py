@@ -144,13 +144,13 @@ class Watch:
         is_ill_here = False
         for target, account in self._standing:
             others = () if siblings is None else siblings.others(target.key)
-            in_flight = account.in_flight(now_s, others)
+            in_flight = account.in_flight(others)
             health = account.verdict(now_s, others, in_flight)
             is_ill_here |= health.cause is not None and target.place is LOCAL
             targets.append(as_seen(target, in_flight, account.pace, health, snapshot_age_s))
         if is_ill_here:
             targets = with_some_spared(targets)
-        return Fleet(tuple(targets), self._snapshot is not None, self._models)
+        return Fleet(tuple(targets), self._snapshot is not None, self._models, now_s)
 
     def decide(self, ask: Ask, money: Money, now_s: float) -> Decision:
         decision = choose(ask, self.view(now_s), self.rules, self._spilling, money)

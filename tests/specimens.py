@@ -6,6 +6,7 @@ Pure values only. The local engine is idle and the cloud has a key and a price u
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from hypothesis import strategies as st
@@ -163,7 +164,7 @@ FLIGHTS = st.builds(
     InFlight,
     promised_tokens=st.sampled_from([0, 500, 20_000, 10**6]),
     unstarted_tokens=st.sampled_from([0, 20_000]),
-    oldest_wait_s=st.sampled_from([0.0, 1.5, 3.0, 100.0]),
+    oldest_sent_at_s=st.sampled_from([math.inf, 0.0, -1.5, -3.0, -100.0]),
 )
 LOCALS = st.builds(
     local,

@@ -67,7 +67,7 @@ def refusal(asked: Ask, *targets: Target, money: Money = RICH, complete: bool = 
             id="the engine says that it is full",
         ),
         pytest.param(
-            ask(), (busy(oldest_wait_s=3.0), CLOUD), RICH, "spill:queue", "cloud local", id="a queue that waits"
+            ask(), (busy(oldest_sent_at_s=-3.0), CLOUD), RICH, "spill:queue", "cloud local", id="a queue that waits"
         ),
         pytest.param(
             ask(), (local(stale=True), CLOUD), RICH, "spill:queue", "cloud local", id="old news count as full"
@@ -235,7 +235,7 @@ def test_a_request_over_the_budget_is_429(asked: Ask, money: Money) -> None:
 def test_the_spill_state_is_kept_per_target_and_tier() -> None:
     assert decide(ask(), FULL, CLOUD).spilling == {("local/smoke", "standard"): True}
     assert decide(ask(), LOCAL, CLOUD).spilling == {("local/smoke", "standard"): False}
-    between = busy(oldest_wait_s=1.5)
+    between = busy(oldest_sent_at_s=-1.5)
     assert decide(ask(), between, CLOUD).reason == "tier"
     assert decide(ask(), between, CLOUD, latches={("local/smoke", "standard"): True}).reason == "spill:queue"
     assert decide(ask(), between, CLOUD, latches={("local/smoke", "premium"): True}).reason == "tier"

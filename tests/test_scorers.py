@@ -233,7 +233,7 @@ def test_a_figure_for_each_target_from_best_to_worst(
 
 
 MIXES = st.dictionaries(st.sampled_from(Strategy), st.floats(0, 1000), max_size=4)
-JAMMED = engine("jammed", in_flight=InFlight(oldest_wait_s=30.0))
+JAMMED = engine("jammed", in_flight=InFlight(oldest_sent_at_s=-30.0))
 
 
 @given(asked=ASKS, targets=TARGETS, scene=SCENES, weights=MIXES)
@@ -272,7 +272,7 @@ def test_weights_say_what_a_prefix_is_worth() -> None:
 
 
 def test_the_cheapest_must_qualify_first() -> None:
-    slow = priced(0.01, name="slow", in_flight=InFlight(oldest_wait_s=9.0))
+    slow = priced(0.01, name="slow", in_flight=InFlight(oldest_sent_at_s=-9.0))
     assert best({Strategy.CHEAPEST: 1.0}, ask(), [slow, priced(5.0, name="dear")]) == "cloud/dear"
     assert best({Strategy.CHEAPEST: 1.0}, ask(), [slow, priced(5.0, name="dear")], Scene(20.0)) == "cloud/slow"
 

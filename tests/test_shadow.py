@@ -11,6 +11,7 @@ from router.comparing.shadow import in_the_way, shadows_of
 from router.comparing.slots import Slots
 from router.quotas.room import Room
 from router.routing.fleet import Target
+from router.routing.terms import terms_of
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
 from tests.specimens import IDLE, RULES, ask, busy, cloud, local
@@ -79,7 +80,7 @@ def test_only_requests_for_which_the_condition_holds_are_copied() -> None:
     ],
 )
 def test_a_copy_gives_way_to_requests_that_somebody_waits_for(target: Target, why: str | None) -> None:
-    assert in_the_way(ask(), target, RULES.tiers["standard"]) == why
+    assert in_the_way(ask(), target, terms_of(ask(), RULES, 0.0)) == why
 
 
 def test_so_many_run_at_once_and_no_more() -> None:

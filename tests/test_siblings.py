@@ -73,12 +73,12 @@ def succeed(watch: Watch, now_s: float) -> None:
 def test_what_a_sibling_has_in_flight_is_counted_here_too() -> None:
     here, there = workers(2)
     mine, theirs = take_off(here, 1.0), take_off(there, 2.0)
-    assert engine_in(here, 4.0).in_flight == engine_in(there, 4.0).in_flight == InFlight(2, 2200, 2, 2000, 3.0)
+    assert engine_in(here, 4.0).in_flight == engine_in(there, 4.0).in_flight == InFlight(2, 2200, 2, 2000, 1.0)
     here.first_token(mine, 4.0)
-    assert engine_in(there, 5.0).in_flight == InFlight(2, 2200, 1, 1000, 3.0)
+    assert engine_in(there, 5.0).in_flight == InFlight(2, 2200, 1, 1000, 2.0)
     there.first_token(theirs, 5.0)
     there.finish(theirs, Usage(1000, 50), 6.0)
-    assert engine_in(here, 6.0).in_flight == InFlight(1, 1100, 0, 0, 0.0)
+    assert engine_in(here, 6.0).in_flight == InFlight(1, 1100)
 
 
 def test_a_flight_queues_behind_those_of_the_siblings() -> None:

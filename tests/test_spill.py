@@ -22,7 +22,7 @@ def judge(target: Target, need: Need, spilling: bool) -> str | None:
 
 def waiting(seconds: float) -> Target:
     """A target whose forecast is exactly this."""
-    return busy(oldest_wait_s=seconds)
+    return busy(oldest_sent_at_s=-seconds)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def waiting(seconds: float) -> Target:
         ),
         pytest.param(waiting(3.0), SMALL, Forecast(3.0, "spill:queue"), id="the head of the queue"),
         pytest.param(
-            busy(unstarted_tokens=4000, oldest_wait_s=3.0),
+            busy(unstarted_tokens=4000, oldest_sent_at_s=-3.0),
             SMALL,
             Forecast(3.0, "spill:queue"),
             id="the largest term counts",
@@ -191,7 +191,7 @@ def test_an_engine_that_is_slowed_down_takes_longer_for_everything() -> None:
 def test_who_is_late_is_whose_forecast_is_longer_than_the_promise(
     asked: Ask, target: Target, slots: int | None, promise_s: float
 ) -> None:
-    several = [replace(target, slots=slots), LOCAL, busy(oldest_wait_s=100.0)]
+    several = [replace(target, slots=slots), LOCAL, busy(oldest_sent_at_s=-100.0)]
     waits = [forecast(each, Need(*tokens_of(asked, each), promise_s)).ttft_s for each in several]
     assume(not any(wait_s == pytest.approx(promise_s) for wait_s in waits))
     assert late(asked, several, promise_s) == [wait_s > promise_s for wait_s in waits]

@@ -22,6 +22,7 @@ from router.errand import Errand
 from router.errors import ApiError
 from router.exchange import STOPPING, Flow
 from router.routing.policy import Decision
+from router.routing.terms import terms_of
 from router.served import Doors, refused
 
 log = structlog.get_logger()
@@ -106,7 +107,7 @@ class Copy:
         self._decision = decision
         if decision.refusal is not None:
             raise decision.refusal
-        why = in_the_way(ask, decision.targets[0], doors.watch.rules.tiers[ask.tier])
+        why = in_the_way(ask, decision.targets[0], terms_of(ask, doors.watch.rules, self.arrived_s))
         if why is not None:
             raise ApiError(429, "saturated", f"not sent: {decision.targets[0].name} has no room to spare ({why})")
         return decision

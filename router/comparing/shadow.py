@@ -14,8 +14,8 @@ from router.routing.condition import holds
 from router.routing.fleet import Place, Target
 from router.routing.policy import need_of
 from router.routing.spill import forecast, judge
+from router.routing.terms import Terms
 from router.tables.rules import Rules
-from router.tables.tier import Tier
 
 REASON = "shadow:"
 
@@ -48,7 +48,7 @@ def _copy(ask: Ask, name: str, model: str) -> Ask:
     )
 
 
-def in_the_way(ask: Ask, target: Target, tier: Tier) -> str | None:
+def in_the_way(ask: Ask, target: Target, terms: Terms) -> str | None:
     """Why a copy would cost somebody's request its room at this target; None where there is room to spare.
 
     A copy leaves an engine in peace from half of the promise on, as requests that have begun to spill do, and a
@@ -56,5 +56,5 @@ def in_the_way(ask: Ask, target: Target, tier: Tier) -> str | None:
     """
     if target.place is Place.CLOUD:
         return (target.room.why or "its limits") if target.room.ready_in_s > 0 else None
-    need = need_of(ask, target, tier)
+    need = need_of(ask, target, terms)
     return judge(target, need, forecast(target, need), spilling=True)

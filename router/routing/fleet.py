@@ -6,6 +6,7 @@ immediate; what engines report corrects it and is never trusted when it is old.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -40,14 +41,15 @@ class InFlight(msgspec.Struct, frozen=True):
     """What this router, all its workers together, has sent to one target and not seen finished.
 
     `promised_tokens` counts prompt and expected answer of all of them; `unstarted_tokens` the prompts that gave no
-    token yet, the oldest of which has waited `oldest_wait_s`.
+    token yet, the oldest of which was sent at `oldest_sent_at_s` (infinite: there is none). A moment and not a wait, so
+    that it stays true while nothing happens there.
     """
 
     requests: int = 0
     promised_tokens: int = 0
     unstarted: int = 0
     unstarted_tokens: int = 0
-    oldest_wait_s: float = 0.0
+    oldest_sent_at_s: float = math.inf
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -112,11 +114,12 @@ class Target(msgspec.Struct, frozen=True):
 
 class Fleet(msgspec.Struct, frozen=True):
     """All targets at one moment. `complete` is False until the engines have been heard of. `models` are wanted here,
-    also those of which no engine is known yet."""
+    also those of which no engine is known yet. `now_s` is the moment, of the clock that `InFlight` goes by."""
 
     targets: tuple[Target, ...]
     complete: bool = True
     models: frozenset[str] = frozenset()
+    now_s: float = 0.0
 
     def model_names(self) -> frozenset[str]:
         return frozenset(name for target in self.targets for name in target.models)

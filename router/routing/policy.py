@@ -23,7 +23,6 @@ from router.routing.refusals import nobody, nowhere, too_long_a_wait
 from router.routing.spill import DEADLINE, Forecast, Need, forecast, judge, tokens_of
 from router.routing.terms import Terms, terms_of
 from router.tables.rules import Rules
-from router.tables.tier import Tier
 
 __all__ = ["BUDGET", "Decision", "Latches", "Money", "Past", "choose", "need_of", "reserved_usd", "tokens_of"]
 
@@ -40,7 +39,7 @@ class Decision(msgspec.Struct, frozen=True):
     that a filter forbids; `chain` these models (empty: any), so that who serves none of them can be named as well.
     `can_wait`: an engine of the tier's own may serve later what nobody serves now. `asleep` is the model by which one
     is wanted that is off and will be there; `prefers_it`: it would have gone there, were it awake. `turn` is what the
-    decision counts for, where strategies take turns.
+    decision counts for, where a strategy decides.
     """
 
     targets: tuple[Target, ...]
@@ -65,7 +64,7 @@ NO_PAST = Past()
 
 def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money, past: Past = NO_PAST) -> Decision:
     """Filter, rank by chain, order and strategy, then spill or not."""
-    terms, chain = terms_of(ask, rules), chain_of(ask, rules)
+    terms, chain = terms_of(ask, rules, fleet.now_s), chain_of(ask, rules)
     order = ranked(ask, groups_of(ask, fleet, chain, rules), terms, past)
     if order.targets:
         decision = _decide(_Case(ask, terms, money, order, past, spilling))
@@ -121,10 +120,10 @@ def _judged(case: _Case, target: Target) -> tuple[str | None, Forecast]:
     return judge(target, need, expected, case.spilling.get((target.name, terms.tier), False)), expected
 
 
-def need_of(ask: Ask, target: Target, terms: Terms | Tier) -> Need:
+def need_of(ask: Ask, target: Target, terms: Terms) -> Need:
     """What the tier promises for the Ask, in the target's own tokens."""
     prompt_tokens, answer_tokens = tokens_of(ask, target)
-    return Need(prompt_tokens, answer_tokens, terms.ttft_target_s, ask.deadline_s)
+    return Need(prompt_tokens, answer_tokens, terms.ttft_target_s, ask.deadline_s, terms.now_s)
 
 
 def _spill_or_wait(case: _Case, can: Sequence[Target], cause: str, refused: ApiError | None) -> Decision:

@@ -17,10 +17,7 @@ from router.routing.fleet import Place, Target
 from router.routing.scorers import Scene, score
 from router.routing.spill import late
 from router.routing.terms import Terms
-from router.tables.strategy import Strategy
 
-# Whose figures depend on how many decisions there were before.
-TAKES_TURNS = frozenset({Strategy.ROUND_ROBIN, Strategy.WEIGHTED, Strategy.LEAST_LATENCY})
 # So many are asked at once whether they keep the promise, until one does.
 ASKED_AT_ONCE = 8
 # Members of an enumeration are slow to look up in it.
@@ -58,10 +55,8 @@ class Ranked(msgspec.Struct):
 
 
 def turn_of(ask: Ask, terms: Terms) -> tuple[str, str] | None:
-    """Whose turn is counted; None where no strategy takes turns."""
-    if not terms.weights or TAKES_TURNS.isdisjoint(terms.weights):
-        return None
-    return terms.tier, ask.model or ""
+    """Whose turn is counted; None where no strategy decides."""
+    return (terms.tier, ask.model or "") if terms.weights else None
 
 
 def ranked(ask: Ask, groups: Sequence[Sequence[Target]], terms: Terms, past: Past) -> Ranked:
@@ -86,7 +81,7 @@ def ranked(ask: Ask, groups: Sequence[Sequence[Target]], terms: Terms, past: Pas
 def scene_of(ask: Ask, terms: Terms, past: Past) -> Scene:
     """What the scorers would see of the past, were the Ask decided now."""
     turn = turn_of(ask, terms)
-    return Scene(terms.ttft_target_s, past.turns.get(turn, 0) if turn else 0, past.affinity)
+    return Scene(terms.ttft_target_s, past.turns.get(turn, 0) if turn else 0, past.affinity, terms.now_s)
 
 
 def _best_first(ask: Ask, targets: list[Target], terms: Terms, past: Past) -> list[Target]:
@@ -111,7 +106,7 @@ def _least_busy(ask: Ask, targets: Sequence[Target], terms: Terms) -> list[Targe
     """
     order = [targets[at] for at in sorted(range(len(targets)), key=_works(targets).__getitem__)]
     for start in range(0, len(order), ASKED_AT_ONCE):
-        found = late(ask, order[start : start + ASKED_AT_ONCE], terms.ttft_target_s)
+        found = late(ask, order[start : start + ASKED_AT_ONCE], terms.ttft_target_s, terms.now_s)
         if False in found:
             first = start + found.index(False)
             return order[first:] + order[:first] if first else order

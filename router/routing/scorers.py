@@ -38,11 +38,12 @@ LOCAL = Place.LOCAL
 
 class Scene(msgspec.Struct, frozen=True):
     """What scorers need besides the Ask and the targets: the promise in seconds, how many decisions were made before
-    this one among the same targets, and who has read what before."""
+    this one among the same targets, who has read what before, and the moment of it."""
 
     ttft_target_s: float
     turn: int = 0
     affinity: Affinity = msgspec.field(default_factory=Affinity)
+    now_s: float = 0.0
 
 
 # One figure for each target, in the same order, from 0 (best) to 1 (worst).
@@ -57,7 +58,7 @@ def score(weights: Weights, ask: Ask, targets: Sequence[Target], scene: Scene) -
     """
     weights = weights or LEAST_BUSY_ALONE
     behind = 2.0 * sum(weights.values())
-    sums = [behind if breaks else 0.0 for breaks in late(ask, targets, scene.ttft_target_s)]
+    sums = [behind if breaks else 0.0 for breaks in late(ask, targets, scene.ttft_target_s, scene.now_s)]
     for strategy, weight in weights.items():
         figures = SCORERS[strategy](ask, targets, scene)
         sums = [total + weight * figure for total, figure in zip(sums, figures, strict=True)]

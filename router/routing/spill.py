@@ -35,6 +35,7 @@ class Need(msgspec.Struct, frozen=True):
     answer_tokens: float
     ttft_target_s: float
     deadline_s: float | None = None
+    now_s: float = 0.0
 
 
 class Forecast(msgspec.Struct, frozen=True):
@@ -60,8 +61,8 @@ def forecast(target: Target, need: Need) -> Forecast:
     ):
         longest_s, cause = room_s, KV
     # Engines serve in order of arrival: whoever comes now waits at least as long as the head has waited already.
-    if in_flight.oldest_wait_s > longest_s:
-        longest_s, cause = in_flight.oldest_wait_s, QUEUE
+    if (oldest_wait_s := need.now_s - in_flight.oldest_sent_at_s) > longest_s:
+        longest_s, cause = oldest_wait_s, QUEUE
     return Forecast(longest_s, cause)
 
 
@@ -73,7 +74,7 @@ def tokens_of(ask: Ask, target: Target) -> tuple[float, float]:
     return ask.prompt_bytes / target.pace.bytes_per_token, answer_tokens
 
 
-def late(ask: Ask, targets: Sequence[Target], ttft_target_s: float) -> list[bool]:
+def late(ask: Ask, targets: Sequence[Target], ttft_target_s: float, now_s: float = 0.0) -> list[bool]:
     """Of each, whether its first token is expected after the promise: whether `forecast` says more than that.
 
     Each request asks it of each target, so it makes no values and looks no further than it must.
@@ -85,7 +86,7 @@ def late(ask: Ask, targets: Sequence[Target], ttft_target_s: float) -> list[bool
         found.append(
             target.stale
             or in_flight.unstarted_tokens + prompt_tokens > ttft_target_s * pace.prefill_tokens_per_s * target.weight
-            or in_flight.oldest_wait_s > ttft_target_s
+            or now_s - in_flight.oldest_sent_at_s > ttft_target_s
             or (slots is not None and in_flight.requests >= slots and _slot_s(target, slots) > ttft_target_s)
             or (_may_be_full(target, prompt_tokens) and _kv_wait_s(ask, target) > ttft_target_s)
         )

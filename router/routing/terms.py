@@ -18,7 +18,8 @@ PLACES = (Place.LOCAL.value, Place.CLOUD.value)
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """`order` and `weights` as in the tables; `max_wait_s` is the longest wait for local room before a refusal.
+    """`order` and `weights` as in the tables; `max_wait_s` is the longest wait for local room before a refusal,
+    `now_s` the moment of the Fleet.
 
     `local_at`, `cloud_at` and `named_at` are where the order first names each place and each target.
     """
@@ -29,6 +30,7 @@ class Terms(msgspec.Struct, frozen=True):
     ttft_target_s: float
     may_spill: bool
     max_wait_s: float
+    now_s: float
     local_at: int
     cloud_at: int
     named_at: Mapping[str, int]
@@ -47,7 +49,7 @@ class Terms(msgspec.Struct, frozen=True):
         return any([place.startswith(LOCAL) for place in self.order])
 
 
-def terms_of(ask: Ask, rules: Rules) -> Terms:
+def terms_of(ask: Ask, rules: Rules, now_s: float) -> Terms:
     tier = rules.tiers[ask.tier]
     order = ask.order or tier.order
     return Terms(
@@ -57,6 +59,7 @@ def terms_of(ask: Ask, rules: Rules) -> Terms:
         tier.ttft_target_s,
         tier.may_spill,
         rules.limits.max_wait_s,
+        now_s,
         *_places(order),
     )
 
