@@ -92,3 +92,16 @@ def test_a_worker_that_stands_still_with_the_lock_does_not_stop_the_others(tmp_p
         assert count(shared) == 1
     finally:
         os.close(holder)
+
+
+def test_on_a_full_disk_it_counts_in_its_own_process(tmp_path: Path) -> None:
+    program = (
+        "import resource, signal, sys; from pathlib import Path; from router.quotas.shared import SharedPool;"
+        "from tests.test_quotas_shared import count, more; shared = SharedPool(Path(sys.argv[1]));"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
+        "[shared.change(more) for _ in range(3)]; print(count(shared))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "p")], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "3\n"

@@ -16,9 +16,10 @@ import fcntl
 import math
 import mmap
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from zlib import crc32
 
@@ -30,6 +31,7 @@ HEAD_BYTES = mmap.PAGESIZE
 # A file with holes: only pages that are written take memory. Keys times deployments times 300 bytes fit.
 COPY_BYTES = 1 << 20
 LENGTH_BYTES = 4
+WORD_BYTES = 8
 # Longer than a process that computes can be kept from a processor where others want it too.
 PATIENCE_S = 0.05
 RESENTMENT_S = 5.0
@@ -46,8 +48,8 @@ class SharedPool:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.truncate(self._fd, HEAD_BYTES + 2 * COPY_BYTES)
-        self._memory = mmap.mmap(self._fd, HEAD_BYTES + 2 * COPY_BYTES)
-        self._words = memoryview(self._memory)[:8].cast("Q")
+        self._memory = mmap.mmap(self._fd, HEAD_BYTES + 2 * COPY_BYTES, prot=mmap.PROT_READ)
+        self._words = memoryview(self._memory)[:WORD_BYTES].cast("Q")
         self._word = 0
         self._pool = Pool()
         self._impatient_until_s = -math.inf
@@ -92,18 +94,18 @@ class SharedPool:
             return Pool()
 
     def _store(self, pool: Pool) -> None:
+        """Where the disk is full, or there are thousands of windows, it holds in this process alone."""
+        self._pool = pool
         body = _encode(pool)
         if len(body) > COPY_BYTES - LENGTH_BYTES:
-            # Thousands of windows: they hold in this process alone.
-            self._pool = pool
             return
         turn = (self._words[0] + 1) & 0xFFFFFFFF
-        at = _at(turn)
-        self._memory[at : at + LENGTH_BYTES] = len(body).to_bytes(LENGTH_BYTES, "little")
-        self._memory[at + LENGTH_BYTES : at + LENGTH_BYTES + len(body)] = body
         word = crc32(body) << 32 | turn
-        self._words[0] = word
-        self._word, self._pool = word, pool
+        # Written by calls, which fail on a full disk. Through the memory it would end the process.
+        with suppress(OSError):
+            os.pwrite(self._fd, len(body).to_bytes(LENGTH_BYTES, "little") + body, _at(turn))
+            os.pwrite(self._fd, word.to_bytes(WORD_BYTES, sys.byteorder), 0)
+            self._word = word
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
