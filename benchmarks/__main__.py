@@ -11,6 +11,7 @@ from types import MappingProxyType, ModuleType
 VERBS = MappingProxyType(
     {
         "abort": "how soon a client that leaves frees its engine",
+        "affinity": "what a strategy does to the engines' prefix caches",
         "bench": "three minutes on what runs here: tokens/s, latencies, the highest load that keeps the promise",
         "cloud": "serve a stand-in cloud that speaks OpenAI and misbehaves on request",
         "compare": "two reports: is the second better or worse, and is that more than chance?",

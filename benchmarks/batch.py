@@ -12,24 +12,28 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the engine has. `prefill_tokens_per_s` and `step_s` make up the length of a step."""
+    """What the engine has. `prefill_tokens_per_s` and `step_s` make up the length of a step; a prefix cache of 0 tokens
+    is none."""
 
     context_tokens: int = 4096
     kv_tokens: int = 8192
     max_num_seqs: int = 64
     prefill_tokens_per_s: float = 20_000.0
     step_s: float = 0.02
+    prefix_cache_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """One request in the engine: `made` of `wanted` answer tokens exist; `reason` is how it will have ended."""
+    """One request in the engine: `made` of `wanted` answer tokens exist; `reason` is how it will have ended. Of its
+    prompt `cached_tokens` need not be computed."""
 
     id: str
     prompt_tokens: int
     wanted: int
     reason: str = "stop"
     made: int = 0
+    cached_tokens: int = 0
 
     @property
     def kv_tokens(self) -> int:
@@ -92,7 +96,7 @@ def step(batch: Batch, limits: Limits) -> tuple[Batch, Step]:
     done = Step(
         served=tuple(each.id for each in grown),
         finished=tuple(each.id for each in grown if each.made >= each.wanted),
-        prefilled_tokens=sum(each.kv_tokens for each in arrived),
+        prefilled_tokens=sum(each.kv_tokens - each.cached_tokens for each in arrived),
         preempted=tuple(each.id for each in preempted),
     )
     return Batch(tuple(each for each in grown if each.made < each.wanted), waiting), done

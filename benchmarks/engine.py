@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from enum import StrEnum
 from itertools import cycle, islice
 
@@ -23,6 +24,7 @@ from benchmarks.batch import Limits
 from benchmarks.engine_loop import EngineLoop
 from benchmarks.exposition import CONTENT_TYPE, exposition
 from benchmarks.loopback import listening, serve, url_of
+from benchmarks.prefix_cache import PrefixCache
 from benchmarks.switch import Switch, SwitchError, read_switch
 from benchmarks.wire import (
     DONE,
@@ -66,6 +68,7 @@ class Engine:
         self._limits = limits
         self._answer_tokens = answer_tokens
         self._switch = Switch()
+        self._prefixes = PrefixCache(limits.prefix_cache_tokens)
         self.loop = EngineLoop(limits)
 
     def application(self) -> web.Application:
@@ -112,7 +115,9 @@ class Engine:
         if switch.mode == Mode.ABORT:
             wanted, reason = 0, "abort"
         # Closed as soon as we leave, so that the engine never makes tokens for a client that has gone.
-        async with aclosing(self._tokens(batch.Sequence(name, question.prompt_tokens, wanted, reason), switch)) as said:
+        cached_tokens = min(self._prefixes.read(question.text), question.prompt_tokens - 1)
+        sequence = batch.Sequence(name, question.prompt_tokens, wanted, reason, cached_tokens=cached_tokens)
+        async with aclosing(self._tokens(sequence, switch)) as said:
             if question.stream:
                 return await _stream(request, question, answer, reason, (said, switch))
             text = "".join([token async for token in said])
@@ -162,7 +167,9 @@ class Engine:
         return web.Response()
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        page = exposition(self._model, self._limits, self.loop.gauges, self.loop.totals())
+        cache = self._prefixes
+        totals = replace(self.loop.totals(), prefix_queries=cache.queried_tokens, prefix_hits=cache.hit_tokens)
+        page = exposition(self._model, self._limits, self.loop.gauges, totals)
         return web.Response(body=page.encode(), headers={"content-type": CONTENT_TYPE})
 
     async def _stats(self, _: web.Request) -> web.Response:
@@ -245,6 +252,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-num-seqs", type=int, default=limits.max_num_seqs, help="(%(default)s)")
     parser.add_argument("--prefill-tokens-per-s", type=float, default=limits.prefill_tokens_per_s, help="(%(default)s)")
     parser.add_argument("--step-ms", type=float, default=limits.step_s * 1000, help="time of a step (%(default)s)")
+    parser.add_argument("--prefix-cache-tokens", type=int, default=0, help="kept of prompts; 0 is none (%(default)s)")
     parser.add_argument("--answer-tokens", type=int, default=64, help="length where nothing limits it (%(default)s)")
 
 
@@ -255,7 +263,12 @@ def main(options: argparse.Namespace) -> int:
     if min(options.context, options.max_num_seqs, options.prefill_tokens_per_s, options.answer_tokens) <= 0:
         raise ValueError("--context, --max-num-seqs, --prefill-tokens-per-s and --answer-tokens must be above zero.")
     limits = Limits(
-        options.context, options.kv_tokens, options.max_num_seqs, options.prefill_tokens_per_s, options.step_ms / 1000
+        options.context,
+        options.kv_tokens,
+        options.max_num_seqs,
+        options.prefill_tokens_per_s,
+        options.step_ms / 1000,
+        options.prefix_cache_tokens,
     )
     listener = listening(options.port)
     engine = Engine([options.model], limits, options.answer_tokens)

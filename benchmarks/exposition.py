@@ -25,7 +25,7 @@ class Gauges:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counters since the process started."""
+    """Counters since the process started; those of the prefix cache are tokens."""
 
     prompt_tokens: int
     generation_tokens: int
@@ -33,6 +33,8 @@ class Totals:
     steps: int
     step_tokens: int
     finished: Mapping[str, int]
+    prefix_queries: int = 0
+    prefix_hits: int = 0
 
 
 def exposition(model: str, limits: Limits, gauges: Gauges, totals: Totals) -> str:
@@ -48,6 +50,8 @@ def exposition(model: str, limits: Limits, gauges: Gauges, totals: Totals) -> st
         *_one("num_preemptions_total", "counter", labels, totals.preemptions),
         *_one("prompt_tokens_total", "counter", labels, totals.prompt_tokens),
         *_one("generation_tokens_total", "counter", labels, totals.generation_tokens),
+        *_one("prefix_cache_queries_total", "counter", labels, totals.prefix_queries),
+        *_one("prefix_cache_hits_total", "counter", labels, totals.prefix_hits),
         "# TYPE vllm:request_success_total counter",
         *(
             f'vllm:request_success_total{{{labels},finished_reason="{why}"}} {float(count)}'
@@ -74,6 +78,6 @@ def _cache_labels(limits: Limits) -> str:
         "kv_cache_size_tokens": limits.kv_tokens,
         "kv_cache_max_concurrency": limits.kv_tokens / limits.context_tokens,
         "cache_dtype": "auto",
-        "enable_prefix_caching": False,
+        "enable_prefix_caching": limits.prefix_cache_tokens > 0,
     }
     return ",".join(f'{name}="{value}"' for name, value in facts.items())

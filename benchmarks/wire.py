@@ -38,7 +38,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What we read from a request body; everything else in it is ignored."""
+    """What we read from a request body; everything else in it is ignored. `text` is the prompt as one text."""
 
     kind: Kind
     model: str
@@ -47,6 +47,7 @@ class Question:
     include_usage: bool
     max_tokens: int | None
     ignore_eos: bool
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,7 @@ def read_question(kind: Kind, body: bytes) -> Question:
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         max_tokens=_limit(raw, kind),
         ignore_eos=raw.get("ignore_eos") is True,
+        text=json.dumps(raw["messages"] if kind is Kind.CHAT else raw["prompt"], ensure_ascii=False),
     )
 
 
