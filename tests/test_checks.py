@@ -246,6 +246,11 @@ def test_other_windows_are_taken(text: str) -> None:
             'two are called "r"',
             id="two routes of one name",
         ),
+        pytest.param(
+            "[clouds.c]\nmodel = 'opnai/x'\nkey_env = 'K'",
+            '[clouds.c]: model: "opnai" is no provider; did you mean "openai"?',
+            id="a provider that is misspelt",
+        ),
         pytest.param("[[routes]]\nname = 'r'", "changes nothing", id="a route that changes nothing"),
         pytest.param(
             "[providers.groq]\nkey_env = 'K'\nday_zone = 'Mars/Base'", '"Mars/Base" is no time zone', id="a time zone"

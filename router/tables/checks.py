@@ -5,9 +5,10 @@ Pure. What needs the environment, prices or the models of the lock is checked by
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from router.clouds.kinds import WINDOWS, kind_of
+from router.clouds.kinds import KINDS, WINDOWS, kind_of
 from router.tables.comparison import Shadow, Split
 from router.tables.quota import Quota
 from router.tables.route import Route
@@ -16,6 +17,8 @@ from router.tables.strategy import Weights
 
 Check = Callable[[Rules], Iterator[str]]
 CLOUD = "cloud/"
+# By difflib: "opnai" is as near to "openai" as 0.9, and litellm's "anthropic_text" to "anthropic" as 0.78.
+NEARLY = 0.8
 # What requests can need and models can do, beside what a model's own table in models.lock may call by other names.
 CAPABILITIES = ("chat", "completion", "embeddings", "tools", "vision", "json_schema", "reasoning", "audio")
 
@@ -122,6 +125,14 @@ def _needs_are_capabilities(rules: Rules) -> Iterator[str]:
             yield from _missing(f"[tasks.{name}]: needs", need, CAPABILITIES)
 
 
+def _kinds_are_spelt_right(rules: Rules) -> Iterator[str]:
+    """litellm knows some hundred providers; only what is nearly one of the usual ones must be meant to be it."""
+    for name, cloud in rules.clouds.items():
+        near = difflib.get_close_matches(cloud.kind, KINDS, n=1, cutoff=NEARLY)
+        if cloud.kind not in KINDS and near:
+            yield f'[clouds.{name}]: model: "{cloud.kind}" is no provider; did you mean "{near[0]}"?'
+
+
 def _clouds_have_keys(rules: Rules) -> Iterator[str]:
     """Each names a key of its own, or a provider that has some."""
     for name, cloud in rules.clouds.items():
@@ -166,6 +177,7 @@ CHECKS: tuple[Check, ...] = (
     _chains_have_no_loop,
     _some_weight_counts,
     _needs_are_capabilities,
+    _kinds_are_spelt_right,
     _clouds_have_keys,
     _windows_exist,
 )
