@@ -5,69 +5,179 @@ Before the first token the next target may be tried; after it never. Money is se
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from collections.abc import Sequence
+
+import msgspec
 
 from router.ask import Ask, Endpoint
 from router.clouds.cloud_reply import CloudReply
 from router.errand import in_task
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
+from router.health.breaker import DEATHS
+from router.health.ejection import SILENT_TIMES
+from router.health.triggers import CONTEXT, FILTERED, REFUSED, UNFIT, next_at, trigger_of
 from router.ledger import BudgetSpent, LedgerError
-from router.patience import CODES, patience_for
+from router.patience import CODES, LEAST_PROBE_S, Patience, patience_for
 from router.reply import Reply
 from router.routing.fleet import Place, Target
 from router.routing.policy import BUDGET, Decision, reserved_usd
-from router.served import Doors, Served
+from router.routing.reasons import ESCALATED
+from router.served import Doors, Served, discard
 from router.watch import Flight
+from router.whole import misfit
 
-# The client's own limit, or money that cannot be set aside: nothing that the target did.
-NOT_ITS_FAULT = frozenset({"deadline", "ledger", BUDGET})
 # A target that took too long.
 LATE = CODES.keys()
 # We stopped waiting for a cloud that had the request: it may bill the prompt.
 LEFT = LATE | {"gone"}
+# Full, as its own limits say: its provider's keys are told, and its breaker never hears of it.
+LIMITED = "429"
+NEEDS_SCHEMA = "json_schema"
+# Members of an enumeration are slow to look up in it.
+LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
 
 Failure = TargetUnavailable | ContextExceeded | RequestRefused
 
 
 async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, failures: list[Failure]) -> Served:
     """The first target that yields a first token; failed tries go to `failures`. Raises ApiError when none does."""
-    for target in decision.targets:
-        attempt = len(failures) + 1
-        reason = _reason(failures[0]) if failures else decision.reason
-        try:
-            if failures:
-                _still_there(doors, target)
-            return await _try(doors, ask, target, reason, attempt, arrived_s)
-        except RequestRefused as refused:
-            failures.append(refused)
-            raise refused.error from refused
-        except (TargetUnavailable, ContextExceeded) as failure:
-            failures.append(failure)
-    raise _none_left(ask, decision.targets, failures)
+    targets = decision.targets
+    if not failures:
+        doors.watch.retries.count()
+    # The first whole answer that another target might better: it is the client's if none does.
+    spare: Served | None = None
+    at: int | None = 0 if targets else None
+    try:
+        while at is not None:
+            served = await _tried(doors, ask, decision, at, arrived_s, failures)
+            if served is not None:
+                lack = None if served.reply.body is None else _lack(ask, served)
+                if lack is None:
+                    return served
+                failures.append(lack)
+                spare = _better(doors, spare, served)
+            at = next_at(targets, at, cause_of(failures[-1]))
+        if spare is None:
+            raise none_left(ask, targets, failures)
+        served, spare = spare, None
+        return served
+    finally:
+        if spare is not None:
+            discard(doors, spare)
+
+
+def _better(doors: Doors, first: Served | None, second: Served) -> Served:
+    """Of two answers that both lack something, the one of whom the tier prefers."""
+    if first is None:
+        return second
+    discard(doors, second)
+    return first
+
+
+async def _tried(
+    doors: Doors, ask: Ask, decision: Decision, at: int, arrived_s: float, failures: list[Failure]
+) -> Served | None:
+    """None where the target failed, which then stands in `failures`."""
+    try:
+        return await _turn(doors, ask, decision, at, arrived_s, failures)
+    except (TargetUnavailable, ContextExceeded, RequestRefused) as failure:
+        failures.append(failure)
+        return None
+
+
+async def _turn(
+    doors: Doors, ask: Ask, decision: Decision, at: int, arrived_s: float, failures: Sequence[Failure]
+) -> Served:
+    """One target's turn. Raises what `_try` does."""
+    target, reason = decision.targets[at], decision.reason
+    if failures:
+        reason = _reason(failures[0])
+        await _afford(doors, ask, target, failures[-1], arrived_s)
+        _still_there(doors, target)
+    is_last = next_at(decision.targets, at, LIMITED) is None
+    return await _try(doors, ask, Turn(target, reason, len(failures) + 1, is_last), arrived_s)
+
+
+def _lack(ask: Ask, served: Served) -> TargetUnavailable | None:
+    """What another target might do better than this whole answer."""
+    reading, body = served.reply.reading, served.reply.body
+    if reading.finish_reason == FILTERED:
+        return TargetUnavailable(served.target.name, FILTERED, "its content filter withheld the answer")
+    if NEEDS_SCHEMA not in ask.needs or body is None:
+        return None
+    why = misfit(ask.body.get("response_format"), body)
+    return None if why is None else TargetUnavailable(served.target.name, UNFIT, why)
+
+
+async def _afford(doors: Doors, ask: Ask, target: Target, failure: Failure, arrived_s: float) -> None:
+    """Wait until the budget of second tries has room for one more. Raises TargetUnavailable if that is too late."""
+    if not _spends(failure):
+        return
+    retries = doors.watch.retries
+    while (wait_s := retries.wait_s(time.monotonic())) > 0:
+        # Who waits together comes back apart.
+        wait_s *= 1 + random.random() / 4
+        patience = patience_for(ask, doors.watch.rules.limits, arrived_s, time.monotonic())
+        if wait_s > min(patience.first_s, doors.watch.rules.limits.max_wait_s):
+            message = "a fifth of all requests are second tries already, and no more may be"
+            raise TargetUnavailable(target.name, "retries", message, wait_s, was_reached=False)
+        await in_task(asyncio.sleep(wait_s))
+    retries.spend()
+
+
+def _spends(failure: Failure) -> bool:
+    """Whether what follows is a second try; not where the target was full or never had the request, nor where an engine
+    died under it, which no second try can make worse."""
+    if isinstance(failure, TargetUnavailable):
+        is_dead = failure.cause in DEATHS and failure.target.startswith(LOCAL)
+        if is_dead or not failure.was_reached or is_full(failure):
+            return False
+    return trigger_of(cause_of(failure)).spends
+
+
+def is_full(failure: TargetUnavailable) -> bool:
+    """Whether it is well and has no room: an engine says so by itself, a cloud only by its limits."""
+    return failure.saturated and (failure.target.startswith(LOCAL) or failure.cause == LIMITED)
 
 
 def _still_there(doors: Doors, target: Target) -> None:
     """The Decision is as old as the attempts before this one: an engine that drains by now must get nothing new."""
-    if target.place is Place.LOCAL and doors.watch.has_left(target):
+    if target.place is LOCAL and doors.watch.has_left(target):
         raise TargetUnavailable(target.name, "off", "it takes no more requests", was_reached=False)
 
 
 def _reason(failure: Failure) -> str:
-    cause = _cause(failure)
+    cause = cause_of(failure)
+    if cause == CONTEXT:
+        return ESCALATED
     return cause if cause == BUDGET else f"fallback:{cause}"
 
 
-async def _try(doors: Doors, ask: Ask, target: Target, reason: str, attempt: int, arrived_s: float) -> Served:
+class Turn(msgspec.Struct, frozen=True):
+    """One try: where, why there, the how many-th, and whether nobody is left after it."""
+
+    target: Target
+    reason: str
+    attempt: int
+    is_last: bool
+
+
+async def _try(doors: Doors, ask: Ask, turn: Turn, arrived_s: float) -> Served:
+    target = turn.target
     sent_s = time.monotonic()
     patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
     if patience.first_s <= 0:
-        raise TargetUnavailable(target.name, patience.cause, "there is no time left")
+        raise TargetUnavailable(target.name, patience.cause, "there is no time left", was_reached=False)
+    if not turn.is_last:
+        patience = _shared(ask, target, patience)
     flight = doors.watch.start(ask, target, sent_s)
     asked = False
     reply: Reply
     try:
-        if target.place is Place.LOCAL:
+        if target.place is LOCAL:
             reply = await doors.upstream.open(ask, target, patience)
         else:
             await in_task(_set_aside(doors, ask, target, flight))
@@ -80,7 +190,18 @@ async def _try(doors: Doors, ask: Ask, target: Target, reason: str, attempt: int
     now_s = time.monotonic()
     doors.watch.first_token(flight, now_s)
     ttft_s = now_s - arrived_s if ask.stream else None
-    return Served(ask, target, reason, attempt, reply, flight, ttft_s)
+    return Served(ask, target, turn.reason, turn.attempt, reply, flight, ttft_s)
+
+
+def _shared(ask: Ask, target: Target, patience: Patience) -> Patience:
+    """What of the time this target may take, where another may serve after it."""
+    if target.health.cause is not None and ask.stream:
+        # A probe is a client's request: it must not wait for ever to learn that nothing has changed.
+        return patience.at_most(max(LEAST_PROBE_S, SILENT_TIMES * (target.pace.ttft_p50_s or 0.0)))
+    if target.place is CLOUD and patience.cause != "first_token":
+        # All the time there is would leave none for the next one.
+        return patience.at_most(patience.first_s / 2)
+    return patience
 
 
 async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight) -> None:
@@ -99,19 +220,18 @@ def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) ->
     """Take a failed try out of all counts. A refusal costs nothing; a cloud that we left may bill the prompt."""
     now_s = time.monotonic()
     doors.watch.finish(flight, None, now_s)
-    # A full engine tells so at once and for free; a cloud that refuses counts each refusal against us.
-    rests = flight.target.place is Place.CLOUD or not (isinstance(error, TargetUnavailable) and error.saturated)
-    if isinstance(error, TargetUnavailable) and rests and error.cause not in NOT_ITS_FAULT:
+    if isinstance(error, TargetUnavailable) and not is_full(error) and trigger_of(error.cause).hurts:
         doors.watch.failed(flight, error.cause, error.retry_after_s, now_s)
-    if flight.target.place is Place.CLOUD and asked:
+    if flight.target.place is CLOUD and asked:
         usd = flight.target.price.usd(flight.prompt_tokens, 0) if flight.target.price else 0.0
-        doors.ledger.settle(flight.id, usd if _cause(error) in LEFT else 0.0)
+        doors.ledger.settle(flight.id, usd if cause_of(error) in LEFT else 0.0)
 
 
-def _cause(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
+    """In one word, of an attempt that ended so."""
     if isinstance(error, TargetUnavailable):
         return error.cause
-    names = {ContextExceeded: "context", RequestRefused: "refused", ApiError: "refused"}
+    names = {ContextExceeded: CONTEXT, RequestRefused: REFUSED, ApiError: REFUSED}
     return names.get(type(error), "gone")
 
 
@@ -125,17 +245,22 @@ def broken(error: StreamBroken) -> ApiError:
     return ApiError(504 if error.cause in CODES else 502, CODES.get(error.cause, "stream_broken"), message)
 
 
-def _none_left(ask: Ask, targets: Sequence[Target], failures: Sequence[Failure]) -> ApiError:
-    tried = "; ".join(f"{failure.target}: {_cause(failure)}: {_message(failure)}" for failure in failures)
+def none_left(ask: Ask, targets: Sequence[Target], failures: Sequence[Failure]) -> ApiError:
+    """What the client hears when nobody served it."""
+    if failures and isinstance(failures[-1], RequestRefused):
+        return failures[-1].error
+    tried = "; ".join(f"{failure.target}: {cause_of(failure)}: {_message(failure)}" for failure in failures)
     unavailable = [failure for failure in failures if isinstance(failure, TargetUnavailable)]
     if not unavailable:
         sizes = ", ".join(f"{target.name} {target.context_tokens}" for target in targets)
         param = "messages" if ask.endpoint is Endpoint.CHAT else "prompt"
         return ApiError(400, "context_length_exceeded", f"{tried} (context in tokens: {sizes})", param)
     retry_after_s = min((each.retry_after_s for each in unavailable if each.retry_after_s is not None), default=1.0)
-    causes = {_cause(failure) for failure in unavailable}
+    causes = {failure.cause for failure in unavailable}
+    if causes == {FILTERED}:
+        return ApiError(400, FILTERED, f"withheld by the content filter: {tried}")
     if causes <= LATE:
-        code = CODES[_cause(unavailable[-1])]
+        code = CODES[unavailable[-1].cause]
         return ApiError(504, code, f"no target answered in time: {tried}", retry_after_s=retry_after_s)
     if all(failure.saturated for failure in unavailable):
         return ApiError(429, "saturated", f"every target is full: {tried}", retry_after_s=retry_after_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import structs
 
 from router.ask import Ask
 from router.tables.limits import Limits
@@ -17,6 +18,10 @@ CODES = {
 }
 
 
+# What a stream's request may take at least, if it is the first to try a target that failed of late.
+LEAST_PROBE_S = 2.0
+
+
 class Patience(msgspec.Struct, frozen=True):
     """`first_s`: until the first token of a stream or the whole of another answer; `cause` names that limit.
 
@@ -27,6 +32,10 @@ class Patience(msgspec.Struct, frozen=True):
     cause: str
     silence_s: float
     whole_until_s: float
+
+    def at_most(self, first_s: float) -> Patience:
+        """With no more than so long until the first token, or the whole."""
+        return structs.replace(self, first_s=first_s) if first_s < self.first_s else self
 
 
 def patience_for(ask: Ask, limits: Limits, arrived_s: float, now_s: float) -> Patience:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from router.errors import StreamBroken
+from router.health.triggers import FILTERED
 from router.sse import BadEvent, Cutter, Event, read_event
 
 # An engine that is shutting down ends requests with this, 200 and no text: engine-made, never what a client asked for.
@@ -101,6 +102,8 @@ class Reading:
         self.finish_reason = event.finish_reason or self.finish_reason
         if self.finish_reason == ABORTED:
             raise self._broken(ABORTED, "the engine aborted the request")
+        if self.finish_reason == FILTERED and not self.started and not event.speaks:
+            raise self._broken(FILTERED, "its content filter withheld the answer")
         self.started = self.started or event.speaks or self.finish_reason is not None
         if self._show_usage or not event.only_usage:
             ready.append(event.raw)

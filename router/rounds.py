@@ -2,12 +2,16 @@
 
 A round is a Decision with its attempts; between two rounds lies a wait for news. It waits for an engine that starts,
 sleeps or is being started again, and for one that has just died under its hands, which the supervisor may not have seen
-yet: never longer than [limits] max_wait_s in all, nor beyond its own deadline.
+yet: never longer than [limits] max_wait_s in all, nor beyond its own deadline. Where nobody else is left, a target
+whose failure may pass is tried once more after a short pause.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,9 +19,12 @@ import msgspec
 from msgspec import structs
 
 from router.ask import Ask
-from router.attempts import LATE, NOT_ITS_FAULT, Failure, open_first
+from router.attempts import LATE, Failure, open_first
+from router.errand import in_task
 from router.errors import ApiError, TargetUnavailable
 from router.health.breaker import DEATHS
+from router.health.retries import pause_s
+from router.health.triggers import trigger_of
 from router.routing.fleet import Place, Target
 from router.routing.policy import Decision
 from router.served import Doors, Served
@@ -26,6 +33,9 @@ from router.served import Doors, Served
 MOST_DEATHS = 2
 # Before the next try after one that failed, however well the target does for others.
 SHORTEST_PAUSE_S = 0.25
+# A target that failed is asked twice where there is no other; not if it wants a longer pause, which the client hears.
+MOST_TRIES = 2
+LONGEST_RETRY_AFTER_S = 2.0
 # Members of an enumeration are slow to look up in it.
 LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
 HERE = f"{LOCAL}/"
@@ -51,6 +61,8 @@ async def carried_out(doors: Doors, ask: Ask, course: Course, arrived_s: float) 
         except ApiError as error:
             failed = course.failures[failed_before:]
             if not _may_wait(course, failed):
+                if await _may_try_again(doors, ask, course, failed, arrived_s):
+                    continue
                 raise _told(error, course) from error
             if not await _somebody(doors, ask, course, arrived_s, SHORTEST_PAUSE_S if failed else 0.0):
                 raise _told(course.decision.refusal or error, course) from error
@@ -92,8 +104,33 @@ def _is_no_help(failure: TargetUnavailable) -> bool:
 
 def _is_death(failure: TargetUnavailable) -> bool:
     """Whether it is an engine that gave no answer at all. One that is full, or slow, or that refuses, lives."""
-    late = failure.cause in LATE or failure.cause in NOT_ITS_FAULT
-    return failure.target.startswith(HERE) and not failure.saturated and not late
+    lives = failure.saturated or failure.cause in LATE or not trigger_of(failure.cause).hurts
+    return failure.target.startswith(HERE) and not lives
+
+
+async def _may_try_again(doors: Doors, ask: Ask, course: Course, failed: Sequence[Failure], arrived_s: float) -> bool:
+    """Whether there are targets whose failure may pass, which are tried once more after a pause. They stand in the
+    course's decision then."""
+    tries = Counter(failure.target for failure in course.failures)
+    passing = {
+        failure.target: failure.retry_after_s or 0.0
+        for failure in failed
+        if isinstance(failure, TargetUnavailable)
+        and trigger_of(failure.cause).passes
+        and tries[failure.target] < MOST_TRIES
+        and (failure.retry_after_s or 0.0) <= LONGEST_RETRY_AFTER_S
+    }
+    if not passing or ask.shadow_of is not None:
+        return False
+    now_s = time.monotonic()
+    pause = pause_s(1, min(passing.values()), random.random())
+    if pause > _patience_s(doors, ask, course, arrived_s, now_s) or doors.watch.retries.wait_s(now_s) > 0:
+        return False
+    await in_task(asyncio.sleep(pause))
+    decision = _decided(doors, ask, course, arrived_s, time.monotonic(), frozenset(passing))
+    left = tuple([each for each in decision.targets if each.name in passing])
+    course.decision = structs.replace(decision, targets=left)
+    return bool(left)
 
 
 async def _somebody(doors: Doors, ask: Ask, course: Course, arrived_s: float, pause_s: float) -> bool:
@@ -126,12 +163,14 @@ def _patience_s(doors: Doors, ask: Ask, course: Course, arrived_s: float, now_s:
     return min(limits.max_wait_s - course.waited_s, arrived_s + whole_s - now_s)
 
 
-def _decided(doors: Doors, ask: Ask, course: Course, arrived_s: float, now_s: float) -> Decision:
-    """As things are now. A cloud that failed once is not asked again."""
+def _decided(
+    doors: Doors, ask: Ask, course: Course, arrived_s: float, now_s: float, again: frozenset[str] = frozenset()
+) -> Decision:
+    """As things are now. A cloud that failed is not asked again, but for those named."""
     if ask.deadline_s is not None:
         ask = structs.replace(ask, deadline_s=max(0.0, arrived_s + ask.deadline_s - now_s))
     decision = doors.watch.decide(ask, doors.money(), now_s)
-    failed = {failure.target for failure in course.failures}
+    failed = {failure.target for failure in course.failures} - again
     left = tuple([each for each in decision.targets if each.place is LOCAL or each.name not in failed])
     return structs.replace(decision, targets=left)
 

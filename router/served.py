@@ -148,6 +148,14 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
     doors.metrics.observe(outcome)
 
 
+def discard(doors: Doors, served: Served) -> None:
+    """A whole answer that nobody hears, because another target's is better. It is paid all the same."""
+    usage = served.reply.reading.usage
+    doors.watch.finish(served.flight, Usage(*usage) if usage else None, time.monotonic())
+    if served.target.place is CLOUD:
+        doors.ledger.settle(served.flight.id, _usd(served.target, *_tokens(served)))
+
+
 def refused(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, error: ApiError, attempts: int) -> None:
     """The end of a request that no target served, after so many tries."""
     doors.watch.decisions.append(turned_away(ask, decision, error.message, attempts))

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from router.errors import ContextExceeded, TargetUnavailable, error_answer
+from router.health.schema import complaint
 from router.reply import ABORTED, Reading
 from router.sse import read_usage
 
@@ -16,6 +17,19 @@ from router.sse import read_usage
 CONTEXT_TEXT = "maximum context length"
 OK = 200
 BAD_REQUEST = 400
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+
+
+class _Said(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+    message: _Message | None = None
+
+
+class _Texts(msgspec.Struct):
+    choices: list[_Said]
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -35,11 +49,32 @@ class _Answer(msgspec.Struct):
 
 
 ANSWER = msgspec.json.Decoder(_Answer)
+TEXTS = msgspec.json.Decoder(_Texts)
+# An answer that the client's own bound has cut short is not what the request asked for, and would be so anywhere.
+CUT_SHORT = "length"
 
 
 def read_whole(reading: Reading, status: int, body: bytes, retry_after: str | None) -> Exception | None:
     """Note in `reading` what the answer says of itself. What comes back says why it is none, for `raise`."""
     return _read(reading, body) if status == OK else _refused(reading.target, status, body, retry_after)
+
+
+def misfit(wanted: object, body: bytes) -> str | None:
+    """Where a whole chat does not have the form that its `response_format` asks for; None where it has, and where it
+    calls tools instead or was cut short."""
+    if not isinstance(wanted, dict):
+        return None
+    try:
+        choices = TEXTS.decode(body).choices
+    except msgspec.DecodeError:
+        return None
+    for choice in choices:
+        text = None if choice.message is None else choice.message.content
+        if text is None or choice.finish_reason == CUT_SHORT:
+            continue
+        if (why := complaint(wanted, text)) is not None:
+            return f"the answer {why}"
+    return None
 
 
 def _read(reading: Reading, body: bytes) -> TargetUnavailable | None:

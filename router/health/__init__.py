@@ -1,4 +1,5 @@
 """Is a target well? Pure: verdict (what the rest of the router hears), breaker (open, half open, the gradual return,
 closed), ejection (who is much slower than its like, and never all engines at once), retries (what second tries may
-cost and the pause before one), schema (does an answer have the form that was asked for).
+cost and the pause before one), triggers (what each cause of a failure means and who is tried next), schema (does an
+answer have the form that was asked for).
 """

@@ -3,7 +3,8 @@
 A second try after a failure spends the budget: at most a fifth of the requests of late, or three a second where that is
 more (Envoy: retry budget 20 % and min_retry_concurrency 3; Finagle counts over ten seconds, as here). Who finds it
 spent waits until there is some again; so a target that fails all makes its requests late, and never doubles the load
-on the next one. A target that was full, or was never reached, has done nothing that would have to be done again.
+on the next one. Where a target was full or was never reached, or an engine died with the request, what follows is no
+second try: nobody is asked again what was hard enough the first time.
 """
 
 from __future__ import annotations
@@ -37,16 +38,17 @@ class Budget:
         self._requests += 1
 
     def wait_s(self, now_s: float) -> float:
-        """Until a second try may be made, as far as can be seen now; 0, and it is spent: at once."""
+        """Until a second try may be made, as far as can be seen now; 0: at once."""
         left = math.exp((self._at_s - now_s) / WINDOW_S)
         self._requests *= left
         self._retries *= left
         self._at_s = now_s
         most = max(self._least, SHARE * self._requests)
-        if self._retries + 1 <= most:
-            self._retries += 1
-            return 0.0
-        return WINDOW_S * math.log(self._retries / max(most - 1, 0.5))
+        return 0.0 if self._retries + 1 <= most else WINDOW_S * math.log(self._retries / max(most - 1, 0.5))
+
+    def spend(self) -> None:
+        """A second try is made."""
+        self._retries += 1
 
 
 def pause_s(tries: int, retry_after_s: float | None, lot: float) -> float:
