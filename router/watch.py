@@ -23,9 +23,14 @@ from router.flight import Flight
 from router.health.breaker import DEATHS, Fault
 from router.health.ejection import Speed, outliers
 from router.health.retries import Budget
+from router.quotas.room import Room
 from router.registry import Deployment, deployments
-from router.routing.fleet import Fleet, Place, Target, as_seen, standing, wanted_models, with_some_spared
-from router.routing.policy import Decision, Latches, Money, choose
+from router.roster import Roster
+from router.routing.affinity import Affinity
+from router.routing.fleet import Fleet, Place, Target, standing, wanted_models
+from router.routing.passing import Money
+from router.routing.policy import Decision, Latches, choose
+from router.routing.ranking import Past
 from router.routing.spill import tokens_of
 from router.siblings import Row, Siblings
 from router.tables.rules import Rules
@@ -74,7 +79,13 @@ class Watch:
         self._wanted: Counter[str] = Counter()
         # Called when a target begins or ceases to take requests.
         self.on_change: Callable[[], None] | None = None
-        self._standing: list[tuple[Target, Account]] = []
+        # What the limits of providers leave, by target name: the same mapping as long as nothing has changed.
+        self.rooms: Callable[[], Mapping[str, Room]] = dict
+        self._turns: dict[tuple[str, str], int] = {}
+        self._affinity = Affinity()
+        # Refers to what goes on changing: who decides looks at it, and nobody else keeps it.
+        self.past = Past(self._turns, self._affinity)
+        self._roster = Roster(siblings)
         self._there: dict[str, tuple[bool, str | None]] = {}
         self._spilling: dict[tuple[str, str], bool] = {}
         self._stand()
@@ -112,13 +123,13 @@ class Watch:
 
     def heard(self, snapshot: Snapshot, now_s: float) -> None:
         """An engine that is ready again starts without the rest that its last run was given."""
-        off = {target.key for target, _ in self._standing if target.off is not None}
+        off = {target.key for target, _ in self._roster.standing if target.off is not None}
         self._snapshot, self._snapshot_at_s = snapshot, now_s
         self._stand()
-        for target, account in self._standing:
+        for target, account in self._roster.standing:
             if target.key in off and target.off is None:
                 account.revive(now_s, self._others(account))
-                self._publish(account)
+                self._changed(account)
 
     def want(self, model: str) -> None:
         """A sleeping engine of this model could have served a request."""
@@ -139,27 +150,20 @@ class Watch:
         return self.view(time.monotonic())
 
     def view(self, now_s: float) -> Fleet:
-        snapshot_age_s, siblings = now_s - self._snapshot_at_s, self._siblings
-        targets = []
-        is_ill_here = False
-        for target, account in self._standing:
-            others = () if siblings is None else siblings.others(target.key)
-            in_flight = account.in_flight(others)
-            health = account.verdict(now_s, others, in_flight)
-            is_ill_here |= health.cause is not None and target.place is LOCAL
-            targets.append(as_seen(target, in_flight, account.pace, health, snapshot_age_s))
-        if is_ill_here:
-            targets = with_some_spared(targets)
-        return Fleet(tuple(targets), self._snapshot is not None, self._models, now_s)
+        targets = self._roster.look(now_s, self._snapshot_at_s, self.rooms())
+        return Fleet(targets, self._snapshot is not None, self._models, now_s, self._roster.where)
 
     def decide(self, ask: Ask, money: Money, now_s: float) -> Decision:
-        decision = choose(ask, self.view(now_s), self.rules, self._spilling, money)
-        self._spilling.update(decision.spilling)
+        decision = choose(ask, self.view(now_s), self.rules, self._spilling, money, self.past)
+        if decision.spilling:
+            self._spilling.update(decision.spilling)
+        if decision.turn is not None:
+            self._turns[decision.turn] = self._turns.get(decision.turn, 0) + 1
         return decision
 
     def would(self, ask: Ask, money: Money, now_s: float) -> Decision:
         """What `decide` would say; nothing is kept of it."""
-        return choose(ask, self.view(now_s), self.rules, self._spilling, money)
+        return choose(ask, self.view(now_s), self.rules, self._spilling, money, self.past)
 
     def start(self, ask: Ask, target: Target, now_s: float) -> Flight:
         """Count a request as in flight at `target`. Ends with `finish`, whatever happens."""
@@ -184,8 +188,9 @@ class Watch:
             account.wait(flight, prompt_tokens, now_s)
         else:
             account.wait_whole(flight)
-        if siblings is not None:
-            siblings.publish(account.key, account.row())
+        if ask.prefixes:
+            self._affinity.seen(ask.prefixes, target.name)
+        self._changed(account)
         return flight
 
     def first_token(self, flight: Flight, now_s: float) -> None:
@@ -196,7 +201,7 @@ class Watch:
             account.begin(sent_at_s, now_s - sent_at_s if flight.streams else None, now_s, self._others(account))
         account.prove(sent_at_s)
         account.wait_no_more(flight, flight.prompt_tokens)
-        self._publish(account)
+        self._changed(account)
 
     def finish(self, flight: Flight, usage: Usage | None, now_s: float) -> None:
         """Take a flight out of the count and, if the target said what it used, learn from it."""
@@ -211,14 +216,14 @@ class Watch:
             flight.teach(usage.prompt_tokens, usage.completion_tokens, now_s)
             if not account.is_calm:
                 account.complete(flight.sent_at_s, now_s, self._others(account))
-        self._publish(account)
+        self._changed(account)
 
     def failed(self, flight: Flight, cause: str, retry_after_s: float | None, now_s: float) -> None:
         """The target failed; what that means for those who come next is its breaker's business."""
         account, has_begun = flight.account, flight.first_token_at_s is not None
         is_death = cause in DEATHS and not has_begun and flight.target.place is LOCAL
         account.fail(Fault(cause, flight.sent_at_s, retry_after_s, is_death, has_begun), now_s, self._others(account))
-        self._publish(account)
+        self._changed(account)
 
     def has_left(self, target: Target) -> bool:
         """Whether a target that stood in the Fleet once takes no requests any more."""
@@ -236,18 +241,19 @@ class Watch:
             target.key: Speed(
                 account.pace.answers, account.pace.ttft_p50_s, account.pace.tpot_p50_s, target.place, target.models
             )
-            for target, account in self._standing
+            for target, account in self._roster.standing
             if target.off is None and account.is_calm
         }
         for key, limit_s in outliers(speeds).items():
             account = self._accounts[key]
             account.slow_down(limit_s, now_s, self._others(account))
-            self._publish(account)
+            self._changed(account)
 
     def _others(self, account: Account) -> Sequence[Row]:
         return () if self._siblings is None else self._siblings.others(account.key)
 
-    def _publish(self, account: Account) -> None:
+    def _changed(self, account: Account) -> None:
+        self._roster.touch(account)
         if self._siblings is not None:
             self._siblings.publish(account.key, account.row())
 
@@ -273,8 +279,8 @@ class Watch:
         self._deploy(self._snapshot.models if self._snapshot else ())
         targets = standing(self._snapshot, self.rules, self.deployed, self._cloud_off, self.environment)
         self._models = wanted_models(self._snapshot)
-        self._standing = [(target, self._account(target)) for target in targets]
-        self._namesakes.update({target.name: account for target, account in self._standing})
+        self._roster.stand([(target, self._account(target)) for target in targets])
+        self._namesakes.update({target.name: account for target, account in self._roster.standing})
         # What is gone is counted until its last request has ended.
         there = {target.key: (target.off is None, target.returns_as) for target in targets}
         self._accounts = {key: each for key, each in self._accounts.items() if each.requests or key in there}

@@ -114,12 +114,20 @@ class Target(msgspec.Struct, frozen=True):
 
 class Fleet(msgspec.Struct, frozen=True):
     """All targets at one moment. `complete` is False until the engines have been heard of. `models` are wanted here,
-    also those of which no engine is known yet. `now_s` is the moment, of the clock that `InFlight` goes by."""
+    also those of which no engine is known yet. `now_s` is the moment, of the clock that `InFlight` goes by. `where` are
+    the places of the targets of each model, if anybody has looked for them already."""
 
     targets: tuple[Target, ...]
     complete: bool = True
     models: frozenset[str] = frozenset()
     now_s: float = 0.0
+    where: Mapping[str, Sequence[int]] | None = None
+
+    def serving(self, model: str) -> list[Target]:
+        """The targets of a model."""
+        if self.where is None:
+            return [target for target in self.targets if model in target.models]
+        return [self.targets[at] for at in self.where.get(model, ())]
 
     def model_names(self) -> frozenset[str]:
         return frozenset(name for target in self.targets for name in target.models)
@@ -182,10 +190,12 @@ def wanted_models(snapshot: Snapshot | None) -> frozenset[str]:
     return frozenset(model.name for model in snapshot.models) if snapshot else frozenset()
 
 
-def as_seen(target: Target, in_flight: InFlight, pace: Pace, health: Verdict, snapshot_age_s: float) -> Target:
+def as_seen(
+    target: Target, in_flight: InFlight, pace: Pace, health: Verdict, snapshot_age_s: float, room: Room = UNBOUNDED
+) -> Target:
     """A standing target with what is known of it now."""
     stale = target.report_age_s is not None and target.report_age_s + snapshot_age_s > STALE_S
-    return replace(target, in_flight=in_flight, pace=pace, health=health, stale=stale)
+    return replace(target, in_flight=in_flight, pace=pace, health=health, stale=stale, room=room)
 
 
 def with_some_spared(targets: Sequence[Target]) -> list[Target]:
@@ -193,7 +203,10 @@ def with_some_spared(targets: Sequence[Target]) -> list[Target]:
     engines = [target for target in targets if target.place is Place.LOCAL and target.off is None]
     verdicts = spared([target.health for target in engines])
     kept = {target.key: verdict for target, verdict in zip(engines, verdicts, strict=True)}
-    return [replace(each, health=kept.get(each.key, each.health)) for each in targets]
+    return [
+        each if (health := kept.get(each.key, each.health)) is each.health else replace(each, health=health)
+        for each in targets
+    ]
 
 
 def _local(engine: EngineView, model: ModelView | None, size: str | None, environment: Mapping[str, str]) -> Target:

@@ -30,18 +30,14 @@ def groups_of(ask: Ask, fleet: Fleet, chain: Sequence[str], rules: Rules) -> lis
     if not chain:
         return _of_any_model(ask, fleet, rules)
     if len(chain) == 1:
-        return [_serving(chain[0], fleet)]
+        return [fleet.serving(chain[0])]
     groups: list[Sequence[Target]] = []
     taken: set[str] = set()
     for model in chain:
-        group = [target for target in _serving(model, fleet) if target.name not in taken]
+        group = [target for target in fleet.serving(model) if target.name not in taken]
         taken.update([target.name for target in group])
         groups.append(group)
     return groups
-
-
-def _serving(model: str, fleet: Fleet) -> Sequence[Target]:
-    return [target for target in fleet.targets if model in target.models]
 
 
 def _of_any_model(ask: Ask, fleet: Fleet, rules: Rules) -> list[Sequence[Target]]:
