@@ -13,6 +13,7 @@ VERBS = MappingProxyType(
         "abort": "how soon a client that leaves frees its engine",
         "affinity": "what a strategy does to the engines' prefix caches",
         "bench": "three minutes on what runs here: tokens/s, latencies, the highest load that keeps the promise",
+        "burst": "a burst of agents against a provider that allows few requests: no 429 may reach a client",
         "cloud": "serve a stand-in cloud that speaks OpenAI and misbehaves on request",
         "compare": "two reports: is the second better or worse, and is that more than chance?",
         "cost": "what the router's pure parts cost in CPU",

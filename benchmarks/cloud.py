@@ -9,11 +9,13 @@ import argparse
 import asyncio
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from benchmarks.cloud_reply import Ending, Mode, Pace, Reply, bad_body, reply, unauthorized, unknown_model
+from benchmarks.allowance import Allowance, Bound, Window
+from benchmarks.cloud_reply import Ending, Mode, Pace, Reply, bad_body, over_limit, reply, unauthorized, unknown_model
 from benchmarks.loopback import listening, serve, url_of
 from benchmarks.price import Price
 from benchmarks.switch import Switch, SwitchError, read_switch
@@ -32,13 +34,17 @@ class Counts:
     by_status: dict[str, int] = field(default_factory=dict)
 
 
+# The count of each key that is accepted, None where there is no limit.
+Keys = Mapping[str, Allowance | None]
+
+
 class Cloud:
     """The one writer of the switch and the counts."""
 
-    def __init__(self, pace: Pace, price: Price, key: str, models: tuple[str, ...]) -> None:
+    def __init__(self, pace: Pace, price: Price, keys: Keys, models: tuple[str, ...]) -> None:
         self._pace = pace
         self._price = price
-        self._key = key
+        self._keys = keys
         self._models = models
         self._switch = Switch()
         self._counts = Counts()
@@ -76,7 +82,7 @@ class Cloud:
 
     def _planned(self, request: web.Request, kind: Kind, body: bytes, number: int) -> tuple[Reply, int]:
         """The reply, and the prompt tokens to be paid when its first byte goes out."""
-        if (refusal := self._locked(request)) is not None:
+        if (refusal := self._locked(request) or self._over(request)) is not None:
             return refusal, 0
         try:
             question = read_question(kind, body)
@@ -96,15 +102,23 @@ class Cloud:
         return planned, question.prompt_tokens if planned.status == web.HTTPOk.status_code else 0
 
     def _locked(self, request: web.Request) -> Reply | None:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
+        key = _key_in(request)
+        if key is None:
             return unauthorized(None)
-        return None if key == self._key else unauthorized(key)
+        return None if key in self._keys else unauthorized(key)
+
+    def _over(self, request: web.Request) -> Reply | None:
+        """The refusal of a request beyond the limit of its key."""
+        allowance = self._keys[_key_in(request) or ""]
+        wait_s = allowance.take(time.time()) if allowance is not None else 0.0
+        return over_limit(wait_s) if wait_s else None
 
     async def _play(self, request: web.Request, planned: Reply, prompt_tokens: int) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         started = due = loop.time()
-        response = web.StreamResponse(status=planned.status, headers=_headers(planned))
+        allowance = self._keys.get(_key_in(request) or "")
+        limits = {} if allowance is None else allowance.headers(time.time())
+        response = web.StreamResponse(status=planned.status, headers=_headers(planned) | limits)
         # The due times are absolute: a slow write does not slow the stream down.
         for frame in planned.frames:
             due += frame.delay_s
@@ -147,6 +161,11 @@ class Cloud:
         )
 
 
+def _key_in(request: web.Request) -> str | None:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key if scheme.lower() == "bearer" and key else None
+
+
 def _headers(planned: Reply) -> dict[str, str]:
     return {
         "content-type": planned.content_type,
@@ -177,7 +196,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pace = Pace()
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port; the address is printed")
     parser.add_argument("--model", action="append", help="a name to serve, may be given again (stand-in)")
-    parser.add_argument("--key", default="sk-test", help="the accepted API key (%(default)s)")
+    parser.add_argument("--key", action="append", help="an accepted API key, may be given again (sk-test)")
+    parser.add_argument("--requests-per-minute", type=int, help="of each key; over it every request gets a 429")
+    parser.add_argument("--window", choices=list(Window), default=Window.BUCKET, help="how it counts (%(default)s)")
     parser.add_argument("--ttft-s", type=float, default=pace.ttft_s, help="median time to first token (%(default)s)")
     parser.add_argument("--ttft-jitter", type=float, default=pace.ttft_jitter, help="lognormal sigma (%(default)s)")
     parser.add_argument("--tokens-per-s", type=float, default=pace.tokens_per_s, help="a stream's speed (%(default)s)")
@@ -194,7 +215,12 @@ def main(options: argparse.Namespace) -> int:
     pace = Pace(options.ttft_s, options.ttft_jitter, options.tokens_per_s, options.words_per_delta, options.seed)
     price = Price(options.input_usd_per_mtok, options.output_usd_per_mtok)
     listener = listening(options.port)
-    cloud = Cloud(pace, price, options.key, tuple(options.model or ["stand-in"]))
+    most = options.requests_per_minute
+    if most is not None and most < 1:
+        raise ValueError("--requests-per-minute must be at least 1.")
+    bound = None if most is None else Bound(most, Window(options.window))
+    keys = {key: None if bound is None else Allowance(bound) for key in options.key or ["sk-test"]}
+    cloud = Cloud(pace, price, keys, tuple(options.model or ["stand-in"]))
     announce = f"stand-in cloud at {url_of(listener)}/v1"
     asyncio.run(serve(cloud.application(), listener, lambda: print(announce, flush=True)))
     return 0

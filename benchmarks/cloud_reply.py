@@ -116,6 +116,13 @@ def bad_body(error: BodyError) -> Reply:
     return refused(400, str(error), "invalid_request_error", None, error.param)
 
 
+def over_limit(wait_s: float) -> Reply:
+    """The answer to a request that comes too early by so long."""
+    said = f"Rate limit reached for requests. Please try again in {wait_s:g}s."
+    headers = {"retry-after": f"{math.ceil(wait_s)}", "retry-after-ms": f"{wait_s * 1000:.0f}"}
+    return replace(refused(429, said, "requests", "rate_limit_exceeded"), headers=headers)
+
+
 def refused(status: int, message: str, error_type: str, code: str | None, param: str | None = None) -> Reply:
     """An error in OpenAI's envelope, at once."""
     return Reply(status, JSON, (Frame(0.0, encoded(error_json(message, error_type, code, param))),))
@@ -124,9 +131,7 @@ def refused(status: int, message: str, error_type: str, code: str | None, param:
 def _refusal(switch: Switch, question: Question) -> Reply | None:
     mode = switch.mode
     if mode == Mode.RATE_LIMITED:
-        said = f"Rate limit reached for {question.model}. Please try again in {switch.seconds:g}s."
-        headers = {"retry-after": f"{math.ceil(switch.seconds)}", "retry-after-ms": f"{switch.seconds * 1000:.0f}"}
-        return replace(refused(429, said, "requests", "rate_limit_exceeded"), headers=headers)
+        return over_limit(switch.seconds)
     if mode == Mode.BROKEN or (mode == Mode.ERROR_EVENT and not question.stream):
         return refused(500, "The server had an error while processing your request.", "server_error", None)
     if mode == Mode.UNAUTHORIZED:
