@@ -220,6 +220,12 @@ def route(context: typer.Context, lock: LockFile = None) -> None:
 
 
 @app.command(context_settings=PASS_ON)
+def arms(context: typer.Context) -> None:
+    """The two arms of a split or shadow side by side: `spillway arms NAME`."""
+    _become("router.verbs", ["arms", *context.args])
+
+
+@app.command(context_settings=PASS_ON)
 def demo(context: typer.Context) -> None:
     """Half a minute of pressure on a small engine: see it spill and come back."""
     _become("benchmarks", ["demo", *context.args])

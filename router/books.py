@@ -9,9 +9,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import astuple
@@ -34,6 +35,10 @@ SCHEMA = (
 HAS_COLUMNS = "SELECT name FROM pragma_table_info('outcome')"
 ADD_COLUMN = "ALTER TABLE outcome ADD COLUMN {}"
 INDEX_ARMS = "CREATE INDEX IF NOT EXISTS outcome_arm ON outcome (arm) WHERE arm IS NOT NULL"
+ARMS = "SELECT DISTINCT arm FROM outcome WHERE arm IS NOT NULL AND at_unix_s >= ?"
+# Those in one of the arms, and those whose copies are.
+COMPARED = f"""SELECT {", ".join(COLUMNS)} FROM outcome WHERE at_unix_s >= ?1 AND (arm IN (?2, ?3) OR request_id IN
+    (SELECT shadow_of FROM outcome WHERE arm = ?3 AND at_unix_s >= ?1))"""
 HAS_OWNER = "SELECT count(*) FROM pragma_table_info('reservation') WHERE name = 'owner'"
 ADD_OWNER = "ALTER TABLE reservation ADD COLUMN owner INTEGER NOT NULL DEFAULT 0"
 # The sum of each day is kept beside the reservations: a look at it takes as long in the evening as in the morning.
@@ -227,6 +232,26 @@ class Books:
                 raise LedgerBusy(f"{self._path}: another program keeps it locked; end that program") from error
             advice = "free space there or remove the file to start a new one"
             raise LedgerError(f"{self._path}: {error}; {advice}") from error
+
+
+def read_compared(path: Path, arms: tuple[str, str], since_unix_s: float) -> list[Outcome]:
+    """Rows of a comparison's arms, control and trial, and of the requests that were copied. Raises LedgerError."""
+    return [Outcome(*row) for row in _read(path, COMPARED, (since_unix_s, *arms))]
+
+
+def read_arms(path: Path, since_unix_s: float) -> list[str]:
+    """The arms that there are rows of. Raises LedgerError."""
+    return sorted(str(arm) for (arm,) in _read(path, ARMS, (since_unix_s,)))
+
+
+def _read(path: Path, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    """Of a ledger that somebody else may be writing. One that is too old to have compared anything has no rows."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", PATIENCE_S, uri=True)) as connection:
+            there = {name for (name,) in connection.execute(HAS_COLUMNS)}
+            return connection.execute(query, values).fetchall() if there.issuperset(COLUMNS) else []
+    except sqlite3.Error as error:
+        raise LedgerError(f"{path}: cannot be read ({error}); name the ledger.sqlite3 of a router's home") from error
 
 
 def _portions(rows: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
