@@ -8,17 +8,20 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from msgspec import to_builtins
 from starlette.exceptions import HTTPException
 from starlette.types import Lifespan
 
 from router.answer import check_key
 from router.ask import Endpoint
 from router.errors import ApiError
-from router.exchange import FAULT
+from router.exchange import FAULT, check_size
+from router.rehearsal import rehearse
 from router.served import Doors
 from router.status import model_list, ready, status
 
 NOT_ALLOWED = 405
+REHEARSAL = "/spillway/route"
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -33,7 +36,7 @@ def create_app(lifespan: Lifespan[FastAPI]) -> FastAPI:
         lifespan=lifespan,
     )
 
-    def add(path: str, respond: Callable[[Doors, Request], Awaitable[Response]]) -> None:
+    def add(method: str, path: str, respond: Callable[[Doors, Request], Awaitable[Response]]) -> None:
         async def guarded(request: Request) -> Response:
             doors: Doors = request.state.doors
             # The path comes from the scope, never from a header.
@@ -41,10 +44,11 @@ def create_app(lifespan: Lifespan[FastAPI]) -> FastAPI:
                 check_key(request.headers, doors.keys)
             return await respond(doors, request)
 
-        app.add_route(path, guarded, methods=["GET"])
+        app.add_route(path, guarded, methods=[method])
 
     for path, respond in ROUTES:
-        add(path, respond)
+        add("GET", path, respond)
+    add("POST", REHEARSAL, _route)
     for endpoint in Endpoint:
         app.add_route(endpoint, _only_post, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
     app.add_exception_handler(ApiError, _render)
@@ -90,6 +94,22 @@ async def _decisions(doors: Doors, _request: Request) -> Response:
     return _json({"decisions": doors.reports.together().decisions})
 
 
+async def _route(doors: Doors, request: Request) -> Response:
+    raw = await _body(request, doors.watch.rules.limits.body_bytes)
+    return _json(to_builtins(rehearse(doors, raw, request.headers, request.query_params.get("tokens"))))
+
+
+async def _body(request: Request, most_bytes: int) -> bytes:
+    """Raises ApiError 413."""
+    parts: list[bytes] = []
+    size_bytes = 0
+    async for part in request.stream():
+        size_bytes += len(part)
+        check_size(size_bytes, most_bytes)
+        parts.append(part)
+    return b"".join(parts)
+
+
 async def _only_post(request: Request) -> Response:
     raise ApiError(405, "method_not_allowed", f"{request.method} {request.scope['path']}: send a POST")
 
@@ -122,7 +142,7 @@ async def _render(_request: Request, error: Exception) -> Response:
 async def _render_http(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in the OpenAI envelope like everything else."""
     assert isinstance(error, HTTPException)
-    paths = ", ".join((*Endpoint, *(path for path, _ in ROUTES)))
+    paths = ", ".join((*Endpoint, *(path for path, _ in ROUTES), REHEARSAL))
     message = f"{request.method} {request.scope['path']}: {error.detail}; there are: {paths}"
     return _error(ApiError(error.status_code, "unknown_url", message), dict(error.headers or {}))
 

@@ -157,16 +157,16 @@ class Exchange:
     async def read_body(self, most_bytes: int) -> bytes:
         """The whole body. Raises ApiError 413 as soon as it is known to be too long, not after it was read."""
         stated = self.headers.get("content-length", "")
-        _check_size(int(stated) if stated.isdigit() else 0, most_bytes)
+        check_size(int(stated) if stated.isdigit() else 0, most_bytes)
         while self.more_body:
-            _check_size(len(self.body), most_bytes)
+            check_size(len(self.body), most_bytes)
             if self._expects_100:
                 self._expects_100 = False
                 self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._client.flow.resume_reading()
             self.message_event = Bell()
             await self.message_event.rung()
-        _check_size(len(self.body), most_bytes)
+        check_size(len(self.body), most_bytes)
         self._client.read_on()
         return bytes(self.body)
 
@@ -268,7 +268,8 @@ def last_words(error: ApiError, common_headers: bytes) -> bytes:
     return STATUS_LINES[error.status] + common_headers + head + body
 
 
-def _check_size(size_bytes: int, most_bytes: int) -> None:
+def check_size(size_bytes: int, most_bytes: int) -> None:
+    """Of a body. Raises ApiError 413."""
     if size_bytes > most_bytes:
         message = f"the body is longer than {most_bytes} bytes ([limits] body_bytes)"
         raise ApiError(413, "body_too_large", message)

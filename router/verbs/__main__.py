@@ -1,4 +1,4 @@
-"""`python -m router.verbs VERB ...`: what `spillway cost`, `spillway preset` and `spillway route` run."""
+"""`python -m router.verbs VERB ...`: what `spillway cost`, `spillway preset`, `spillway route` and others run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from engines.snapshot import SnapshotError
 from router.errors import ApiError
 from router.tables.table import ConfigError
-from router.verbs import arms, cost, preset
+from router.verbs import arms, cost, preset, route
 from router.verbs.given import VerbError
 
 # To add one: a file with `run`, a line here, and one in `engines.cli`.
-VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {"arms": arms.run, "cost": cost.run, "preset": preset.run}
+VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "arms": arms.run,
+    "cost": cost.run,
+    "preset": preset.run,
+    "route": route.run,
+}
 FAILED, USAGE_ERROR = 1, 2
 
 

@@ -18,7 +18,7 @@ from router.gaps import gaps
 from router.tables.read import rules_of
 from router.verbs.given import FAILED, Given, VerbError, given, one_of, options
 from router.verbs.line import read_exactly, with_preset, write_whole
-from router.verbs.running import Running, running_at
+from router.verbs.running import Running, another, running_at
 from router.verbs.shown import Column, dollars, line, table
 
 # The promise is five seconds; a router that takes twice as long does not obey.
@@ -56,7 +56,7 @@ def _change(known: Given, name: str, running: Running) -> int:
     before = read_exactly(known.path)
     after = with_preset(before, name)
     status = running.status()
-    other = _another(status, known)
+    other = another(status, known.path)
     _require_whole(known, after, None if other else status)
     began_s = time.monotonic()
     if after != before:
@@ -74,14 +74,6 @@ def _change(known: Given, name: str, running: Running) -> int:
         line(refused or f"obeyed after {time.monotonic() - began_s:.1f} s", "red" if refused else "green")
     )
     return FAILED if refused else 0
-
-
-def _another(status: dict[str, Any] | None, known: Given) -> str | None:
-    """What to say where the router that answers does not read this file."""
-    path = status["config"]["path"] if status else None
-    if status is None or (path is not None and os.path.realpath(path) == os.path.realpath(known.path)):
-        return None
-    return f"the router that runs does not read this file: it obeys {path or 'no file'}"
 
 
 def _require_whole(known: Given, text: str, status: dict[str, Any] | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -77,3 +78,11 @@ def running_at(address: str | None, endpoint: Endpoint) -> Running:
     if host is None or port is None:
         raise VerbError(f"--router {address}: write it like 127.0.0.1:4000")
     return Running(host, port, key)
+
+
+def another(status: Mapping[str, Any] | None, path: Path) -> str | None:
+    """What to say where a router answers that does not read this stack.toml."""
+    obeyed = status["config"]["path"] if status else None
+    if status is None or (obeyed is not None and os.path.realpath(obeyed) == os.path.realpath(path)):
+        return None
+    return f"the router that runs does not read this file: it obeys {obeyed or 'no file'}"

@@ -1,0 +1,27 @@
+"""`POST /spillway/route`: what would become of this request? Nothing is sent, counted, latched or woken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from router.because import Moment
+from router.errors import ApiError
+from router.explain import Explanation, explain
+from router.question import read_question
+from router.served import Doors
+
+
+def rehearse(doors: Doors, raw: bytes, headers: Mapping[str, str], tokens: str | None) -> Explanation:
+    """Of a body and headers as a client would send them; `tokens` is how long to take the prompt for. Raises ApiError
+    as the request itself would."""
+    watch = doors.watch
+    ask = read_question(raw, headers, _count(tokens), watch.rules, time.time())
+    moment = Moment(doors.money(), watch.spilling, watch.past)
+    return explain(ask, watch.view(time.monotonic()), watch.rules, moment)
+
+
+def _count(tokens: str | None) -> int | None:
+    if tokens is None or (tokens.isascii() and tokens.isdigit()):
+        return None if tokens is None else int(tokens)
+    raise ApiError(400, "invalid_value", f"tokens is {tokens!r}; it must be a whole number", "tokens")

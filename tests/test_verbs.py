@@ -1,0 +1,285 @@
+"""`spillway cost`, `preset` and `route` as a user meets them: what they print, what they write, what they refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from router.verbs.__main__ import main
+from router.verbs.given import VerbError
+from router.verbs.line import with_preset, write_whole
+from tests.routers import HELLO, TIERS, Router, post, running_router, until
+from tests.stand_ins import StandIn
+
+EXAMPLE = Path(__file__).parents[1] / "compose" / "examples" / "seo-crew.toml"
+STACK = f"""# The one line:
+active_preset = 'home'   # this one
+
+[presets.home]
+about = "what runs here"
+default = "tiny"
+[presets.away]
+default = ["far", "tiny"]
+[clouds.far]
+model = "openai/far"
+key_env = "FAR_KEY"
+optional = true
+serves = ["far"]
+input_usd_per_mtok = 1.0
+output_usd_per_mtok = 2.0
+[tasks.write]
+tier = "standard"
+[jobs.letter]
+tasks.write = {{ prompt_tokens = 100000, completion_tokens = 50000 }}
+[models.tiny]
+source = "builtin:smoke"
+size = "small"
+{TIERS}"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "stack.toml"
+    path.write_text(STACK)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAR_KEY", "sk-far")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("active_preset = 'a'  # why\n[x]\n", 'active_preset = "b"  # why\n[x]\n', id="its comment stays"),
+        pytest.param("a = 1\r\nactive_preset='a'\r\n", 'a = 1\r\nactive_preset="b"\r\n', id="its line ends stay"),
+        pytest.param("# all\n[x] # one\ny = 1\n", 'active_preset = "b"\n\n# all\n[x] # one\ny = 1\n', id="a new line"),
+        pytest.param('[x]\nactive_preset = "a"\n', 'active_preset = "b"\n\n[x]\nactive_preset = "a"\n', id="another's"),
+        pytest.param('active_preset = """a"""\n', 'active_preset = "b"\n', id="any kind of text"),
+    ],
+)
+def test_only_the_one_line_is_changed(text: str, expected: str) -> None:
+    changed = with_preset(text, "b")
+    assert changed == expected
+    assert tomllib.loads(changed) == tomllib.loads(text) | {"active_preset": "b"}
+
+
+def test_of_a_file_with_all_comments_one_line_differs() -> None:
+    before = EXAMPLE.read_text()
+    after = with_preset(before, "nebius-balanced")
+    differing = [old for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]
+    assert differing == ['active_preset = "local-first"']
+
+
+def test_a_file_is_replaced_whole_with_its_rights_and_behind_its_link(path: Path) -> None:
+    path.chmod(0o640)
+    link = path.with_name("link.toml")
+    link.symlink_to(path)
+    write_whole(link, STACK, "new = 1\n")
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode), link.is_symlink()) == ("new = 1\n", 0o640, True)
+    assert {each.name for each in path.parent.iterdir()} == {"stack.toml", "link.toml"}
+
+
+def test_what_somebody_else_has_written_meanwhile_stays(path: Path) -> None:
+    path.write_text("theirs = 1\n")
+    with pytest.raises(VerbError, match="changed by somebody else"):
+        write_whole(path, STACK, "new = 1\n")
+    assert path.read_text() == "theirs = 1\n"
+    assert os.listdir(path.parent) == ["stack.toml"]
+
+
+def spoken(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """(exit code, what was printed)."""
+    code = main(arguments)
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def test_the_costs_of_all_presets_stand_in_one_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = spoken(capsys, "cost", "--config", str(path), "--jobs", "200")
+    assert code == 0
+    assert "letter: 150,000 tokens a job" in said
+    home, away = [line.split() for line in said.splitlines() if "$" in line]
+    assert home == ["*", "home", "$0.0000", "$0.00", "$0.00", "what", "runs", "here"]
+    assert away == ["away", "$0.2000", "$40.00", "$40.00"]
+
+
+def test_one_preset_is_shown_task_by_task(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = spoken(capsys, "cost", "--config", str(path), "--preset", "home")
+    assert (code, "local, $0" in said, "local/tiny" in said) == (0, True, True)
+    found = json.loads(spoken(capsys, "cost", "--config", str(path), "--preset", "away", "--jobs", "10", "--json")[1])
+    assert [(each["preset"], each["usd"], each["month_usd"]) for each in found] == [("away", 0.2, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("cost", "--preset", "nobody"), "no preset is called 'nobody'; there are: home, away"),
+        (("cost", "--job", "nobody"), "no job is called 'nobody'; there are: letter"),
+        (("preset", "nobody"), "no preset is called 'nobody'"),
+        (("route", "--task", "nobody"), "the task 'nobody' does not exist; there are: "),
+        (("route", "--file", "nothing.json"), "nothing.json: cannot be read"),
+        (("preset", "away", "--router", "nowhere"), "write it like 127.0.0.1:4000"),
+        (("route", "--router", "127.0.0.1:1"), "no router answers at 127.0.0.1:1"),
+    ],
+)
+def test_what_does_not_exist_is_named_beside_what_does(
+    path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    code, said = spoken(capsys, arguments[0], "--config", str(path), *arguments[1:])
+    assert (code, words in said) == (1, True), said
+    assert path.read_text() == STACK
+
+
+def test_presets_are_listed_with_the_active_one_marked(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = spoken(capsys, "preset", "--config", str(path))
+    assert code == 0
+    assert [line.split()[:3] for line in said.splitlines()[1:]] == [["*", "home", "$0.0000"], ["away", "$0.2000"]]
+
+
+def test_a_preset_with_a_hole_is_refused_before_anything_is_written(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FAR_KEY")
+    path.write_text(STACK.replace('["far", "tiny"]', '"far"'))
+    before = path.read_bytes()
+    code, said = spoken(capsys, "preset", "away", "--config", str(path))
+    assert code == 1
+    assert "nothing was changed" in said
+    assert "[tasks.write]: has no place that is on: cloud/far is off (the variable FAR_KEY is not set)" in said
+    assert path.read_bytes() == before
+
+
+def test_without_a_router_the_line_counts_from_the_next_start(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = spoken(capsys, "preset", "away", "--config", str(path), "--router", "127.0.0.1:1")
+    assert (code, "nothing runs at 127.0.0.1:1" in said, "letter $0.2000 a job" in said) == (0, True, True)
+    assert path.read_text() == STACK.replace("'home'", '"away"')
+
+
+def test_where_no_router_runs_a_route_is_reckoned_from_the_file(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = spoken(capsys, "route", "--config", str(path), "--task", "write", "--tokens", "3000")
+    assert code == 0
+    for words in ("goes to   local/tiny", "about 3,000 tokens", "no router runs that reads this file", "$0"):
+        assert words in said
+
+
+def test_a_request_in_a_file_is_read_as_a_request_is(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = {"model": "far", "messages": HELLO, "tools": [{"type": "function", "function": {"name": "f"}}]}
+    path.with_name("request.json").write_text(json.dumps(body))
+    asked = ("route", "--config", str(path), "--file", str(path.with_name("request.json")), "--json")
+    code, said = spoken(capsys, *asked)
+    found = json.loads(said)
+    # Nobody has said that it can use tools.
+    assert (code, found["target"], found["needs"], found["models"]) == (1, None, ["tools"], ["far"])
+    assert found["assumed"]
+    assert json.loads(spoken(capsys, *asked, "--model", "tiny")[1])["target"] == "local/tiny"
+
+
+@pytest.fixture(scope="module")
+def running(tiny_engine: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
+    """A router of two workers that reads the stack.toml of `file_of`, with a key for the cloud."""
+    folder = tmp_path_factory.mktemp("verbs")
+    with running_router(folder, SERVED, {"tiny": tiny_engine.url}, {"FAR_KEY": "sk-far"}) as router:
+        yield router
+
+
+SERVED = STACK + "[endpoint]\nworkers = 2\n"
+
+
+@pytest.fixture
+def served(running: Router) -> Path:
+    """Its file as it was in the beginning, and obeyed."""
+    path = Path(running.get("/spillway/status")["config"]["path"])
+    path.write_text(SERVED)
+    until(lambda: presets(running) == {"home": 2} and not running.get("/spillway/status")["config"]["refused"])
+    return path
+
+
+def presets(router: Router) -> object:
+    return router.get("/spillway/status")["presets"]
+
+
+def spillway(router: Router, verb: str, path: Path, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """As the console script runs it, in a process that has no key."""
+    address = urlsplit(router.url).netloc
+    command = [sys.executable, "-m", "router.verbs", verb, "--config", str(path), "--router", address, *more]
+    environment = {name: value for name, value in os.environ.items() if name != "FAR_KEY"} | variables
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+
+
+def target_of_write(router: Router) -> object:
+    status, _, found = post(router, json.dumps({"model": "task/write", "messages": HELLO}).encode(), "/spillway/route")
+    return (status, found["target"])
+
+
+def test_a_switch_is_obeyed_by_every_worker_when_it_says_so(running: Router, served: Path) -> None:
+    assert target_of_write(running) == (200, "local/tiny")
+    said = spillway(running, "preset", served, "away")
+    assert (said.returncode, said.stderr) == (0, "")
+    seconds = float(said.stdout.partition("obeyed after ")[2].split()[0])
+    assert seconds < 5.0
+    assert presets(running) == {"away": 2}
+    assert {target_of_write(running) for _ in range(8)} == {(200, "cloud/far")}
+    assert served.read_text() == SERVED.replace("'home'", '"away"')
+    assert running.get("/spillway/status")["cost_per_job"] == {"letter": 0.2}
+
+
+def test_what_the_running_router_refuses_is_taken_back(running: Router, served: Path) -> None:
+    # The key of a new cloud is set where the verb runs, and not where the router does.
+    new = (
+        '[clouds.new]\nmodel = "openai/new"\nkey_env = "NEW_KEY"\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 1.0\n'
+    )
+    served.write_text(SERVED + new)
+    until(lambda: "NEW_KEY" in running.get("/spillway/status")["config"]["refused"])
+    said = spillway(running, "preset", served, "away", NEW_KEY="sk-new")
+    assert said.returncode == 1
+    assert "the running router refuses it: " in said.stderr
+    assert "NEW_KEY is not set" in said.stderr
+    assert served.read_text() == SERVED + new
+    assert presets(running) == {"home": 2}
+
+
+def test_a_router_that_reads_another_file_is_not_waited_for(running: Router, served: Path, path: Path) -> None:
+    said = spillway(running, "preset", path, "away", FAR_KEY="sk")
+    assert said.returncode == 0
+    assert f"it obeys {served}" in said.stdout
+    assert presets(running) == {"home": 2}
+
+
+def test_the_running_router_tells_where_a_request_would_go_and_nothing_happens(running: Router, served: Path) -> None:
+    before = running.get("/spillway/decisions")
+    said = spillway(running, "route", served, "--task", "write", "--tokens", "100", "--json")
+    found = json.loads(said.stdout)
+    assert (said.returncode, found["target"], found["prompt_tokens"]) == (0, "local/tiny", 100)
+    assert not found["assumed"]
+    assert [(seen["target"], seen["rank"]) for seen in found["targets"]] == [("local/tiny", 1), ("cloud/far", None)]
+    long = json.loads(spillway(running, "route", served, "--model", "tiny", "--tokens", "9000", "--json").stdout)
+    assert long["refused"].startswith("400 context_length_exceeded")
+    assert running.get("/spillway/decisions") == before
+    assert [target["in_flight"]["requests"] for target in running.get("/spillway/status")["targets"]] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "status", "code"),
+    [
+        pytest.param(b"no", "", 400, "invalid_json", id="no JSON"),
+        pytest.param(b'{"model": "auto"}', "", 400, "invalid_value", id="no request"),
+        pytest.param(b'{"model": "task/x", "messages": [{"role": "user"}]}', "", 404, "model_not_found", id="no task"),
+        pytest.param(
+            b'{"model": "auto", "messages": [{"role": "user"}]}', "?tokens=-1", 400, "invalid_value", id="no count"
+        ),
+    ],
+)
+def test_what_is_no_request_is_refused_as_one(running: Router, body: bytes, query: str, status: int, code: str) -> None:
+    found, _, said = post(running, body, f"/spillway/route{query}")
+    assert (found, said["error"]["code"]) == (status, code)
