@@ -50,6 +50,8 @@ class Roster:
         self._standing = tuple(standing)
         self._at = {account: at for at, (_, account) in enumerate(standing)}
         self._seen = [target for target, _ in standing]
+        # Where nobody is left there is nobody to look at.
+        self._targets = tuple(self._seen)
         self._others = [NOBODY] * len(standing)
         self._restless = set()
         self._old_from_s = -math.inf
