@@ -14,7 +14,9 @@ from pathlib import Path
 import structlog
 
 from router.clouds.cloud import Clouds
+from router.costs import costs
 from router.gaps import gaps
+from router.imagined import whole
 from router.tables.kept import keep_rules_in
 from router.tables.read import rules_of
 from router.tables.rules import Rules
@@ -59,8 +61,10 @@ class Edits:
 
     async def keep(self) -> None:
         """Look once a second, for ever."""
+        self._tell_costs()
         while True:
             if self.look():
+                self._tell_costs()
                 # Only a cloud that has a key now for the first time takes any time at all.
                 await self._clouds.warm()
                 self._watch.cloud_off = self._clouds.off
@@ -107,6 +111,12 @@ class Edits:
         if self._rules_fd is not None:
             keep_rules_in(self._rules_fd, rules)
         log.info("stack.toml has changed and is obeyed", path=str(self.path))
+
+    def _tell_costs(self) -> None:
+        rules = self._watch.rules
+        for cost in costs(rules, whole(self._watch.now(), rules)):
+            usd = "not known" if cost.usd is None else round(cost.usd, 6)
+            log.info("what a job costs by the prices of today", job=cost.job, preset=cost.preset, usd=usd)
 
     def _refuse(self, why: str) -> None:
         if why != self.refused:

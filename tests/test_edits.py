@@ -86,6 +86,63 @@ def test_a_bad_edit_is_refused_until_it_is_mended(edited: Edited, text: str, wor
     assert edited.edits.refused == ""
 
 
+PRESETS = """
+[models.tiny]
+[models.big]
+[tasks.think]
+tier = "standard"
+[presets.frugal]
+default = "tiny"
+[presets.lavish]
+default = "big"
+[jobs.page.tasks.think]
+prompt_tokens = 1000000
+"""
+
+
+def with_preset(name: str) -> str:
+    return f'active_preset = "{name}"\n{TIERS}{PRESETS}'
+
+
+def test_a_preset_is_switched_by_one_line(edited: Edited) -> None:
+    assert edited.edit(with_preset("frugal"))
+    assert edited.watch.rules.preset == edited.watch.rules.presets["frugal"]
+    assert edited.edit(with_preset("lavish"))
+    assert edited.watch.rules.preset == edited.watch.rules.presets["lavish"]
+
+
+@pytest.mark.parametrize(
+    ("more", "hole"),
+    [
+        pytest.param(
+            "[chains.tiny]\nfallbacks = ['tine']\n", '"tine" runs nowhere; did you mean "tiny"?', id="a model"
+        ),
+        pytest.param(
+            cloud_table("http://127.0.0.1:9").replace("STAND_IN_KEY", "NO_KEY"), "NO_KEY is not set", id="a key"
+        ),
+        pytest.param(
+            '[clouds.own]\nmodel = "openai/own"\nkey_env = "STAND_IN_KEY"\n', "the price of openai/own", id="a price"
+        ),
+    ],
+)
+def test_an_edit_with_a_hole_is_refused_and_the_hole_is_named(edited: Edited, more: str, hole: str) -> None:
+    assert edited.edit(with_preset("frugal"))
+    before = edited.watch.rules
+    assert not edited.edit(with_preset("lavish") + more)
+    assert hole in edited.edits.refused
+    assert str(edited.path) in edited.edits.refused
+    assert edited.watch.rules is before
+    assert edited.edit(with_preset("lavish"))
+    assert edited.edits.refused == ""
+
+
+def test_models_of_engines_that_no_table_names_are_no_hole(tmp_path: Path) -> None:
+    edited = Edited(tmp_path / "stack.toml", TIERS)
+    assert edited.edit(TIERS + "[tiers.new]\nttft_target_s = 3.0\nfallbacks = ['theirs']\n")
+    assert not edited.edit(TIERS + "[models.tiny]\n[tiers.new]\nttft_target_s = 3.0\nfallbacks = ['theirs']\n")
+    assert '"theirs" runs nowhere' in edited.edits.refused
+
+
 def test_a_file_that_is_gone_for_a_moment_changes_nothing(edited: Edited) -> None:
     edited.path.unlink()
     assert not edited.edits.look()
@@ -158,6 +215,20 @@ def test_a_cloud_that_is_new_serves(wire: Wired, fast_cloud: StandIn) -> None:
     until(lambda: [each["state"] for each in wire.router.get("/spillway/status")["clouds"]] == ["on"])
     answer = heard(wire.url, request(asked("tier/premium")))
     assert (answer.status, answer.one("x-spillway-target")) == (200, "cloud/stand-in")
+
+
+def test_the_cost_of_a_job_is_told_at_the_start_and_after_every_switch(tiny_engine: StandIn, tmp_path: Path) -> None:
+    cloud = cloud_table("http://127.0.0.1:9", serves="big")
+    text = with_preset("frugal").replace("[models.big]\n", "") + cloud
+    with (tmp_path / "log").open("w+") as errors:
+        with running_router(tmp_path, text, {"tiny": tiny_engine.url}, errors=errors):
+            (tmp_path / "stack.toml").write_text(text.replace('"frugal"', '"lavish"'))
+            until(lambda: "preset=lavish" in (tmp_path / "log").read_text())
+        said = [line for line in (tmp_path / "log").read_text().splitlines() if "what a job costs" in line]
+    assert [line.split("job=")[1] for line in said] == [
+        "page preset=frugal usd=0.0",
+        "page preset=lavish usd=0.15",
+    ]
 
 
 def test_all_workers_obey(tiny_engine: StandIn, tmp_path: Path) -> None:
