@@ -21,8 +21,10 @@ def models_of(task: str | None, rules: Rules) -> tuple[str, ...]:
 
 def stand_ins(models: tuple[str, ...], tier: str, rules: Rules) -> tuple[str, ...]:
     """Who serves when none of `models` can: their fallbacks, the tier's, and then those for an emergency; each once."""
-    chains = [rules.chains[model] for model in models if model in rules.chains]
-    own = rules.tiers[tier]
+    own, known = rules.tiers[tier], rules.chains
+    chains = [known[model] for model in models if model in known] if known else []
+    if not (chains or own.fallbacks or own.emergency):
+        return ()
     names = [name for chain in chains for name in chain.fallbacks]
     names += own.fallbacks
     names += [name for chain in chains for name in chain.emergency]

@@ -13,12 +13,20 @@ from router.routing.fleet import Fleet, Target
 from router.tables.rules import Rules
 
 
-def chain_of(ask: Ask, rules: Rules) -> tuple[str, ...]:
-    """The models that may serve it, first to last; empty where any will do."""
+def chain_of(ask: Ask, fleet: Fleet, rules: Rules) -> tuple[str, ...]:
+    """The models that may serve it, first to last; empty where any will do.
+
+    Nobody stands in for a model that does not exist: whoever asked for it hears so.
+    """
     if ask.model is None:
         return ()
     models = (ask.model, *ask.stand_ins)
-    return models + stand_ins(models, ask.tier, rules)
+    others = stand_ins(models, ask.tier, rules)
+    return models + others if others and _exists(ask.model, fleet, rules) else models
+
+
+def _exists(model: str, fleet: Fleet, rules: Rules) -> bool:
+    return model in fleet.models or model in rules.chains or bool(fleet.serving(model))
 
 
 def groups_of(ask: Ask, fleet: Fleet, chain: Sequence[str], rules: Rules) -> list[Sequence[Target]]:

@@ -71,8 +71,10 @@ def ranked(ask: Ask, groups: Sequence[Sequence[Target]], terms: Terms, past: Pas
             # As `Terms.position` says, without a call for each.
             at = local_at if target.place is LOCAL else cloud_at
             alike[terms.position(target) if named_at else at].append(target)
-        result.shut_out += [ShutOut(number, terms.position(target), rule, target) for rule, target in dropped]
-        result.shut_out += [ShutOut(number, width, None, target) for target in alike.pop()]
+        if dropped:
+            result.shut_out += [ShutOut(number, terms.position(target), rule, target) for rule, target in dropped]
+        if outside := alike.pop():
+            result.shut_out += [ShutOut(number, width, None, target) for target in outside]
         for targets in alike:
             result.targets += _best_first(ask, targets, terms, past) if len(targets) > 1 else targets
     return result
