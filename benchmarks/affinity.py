@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -27,6 +27,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.prefix_cache import PrefixCache
 from benchmarks.quantiles import quantile
 from benchmarks.stream import Sample, ask, session
 from benchmarks.talks import Message, Talks, rounds
@@ -35,16 +36,21 @@ STRATEGIES = ("least_busy=1", "round_robin=1", "least_busy=1,affinity=0.5")
 FAKE = ("--prefix-cache-tokens", "32768", "--kv-tokens", "65536", "--prefill-tokens-per-s", "4000", "--step-ms", "5")
 FAKE_ENGINES = 2
 HITS, QUERIES = "vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"
+ENDLESS = 10**9
 START_S = 60.0
+# Of what is not a terminal.
+WIDTH = 120
 POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one strategy came to. `requests` is how many each engine got, the most first."""
+    """What one strategy came to, and of how many prompt tokens. `most_share` is what one endless cache for all engines would have found, `requests`
+    how many each engine got, the most first."""
 
     strategy: str
     hit_share: float
+    most_share: float
     queried_tokens: int
     ttft_p50_s: float
     ttft_p95_s: float
@@ -82,7 +88,7 @@ def main(options: argparse.Namespace) -> int:
         for run, each in zip(count(options.seed), weights, strict=False):
             with _router(engines, each) as url:
                 found.append(asyncio.run(_measured(url, engines, options, Talks(*sizes), (each, run))))
-    Console(highlight=False).print(_table(found))
+    Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(_table(found))
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(each) for each in found], indent=1))
     return 1 if any(each.failed for each in found) else 0
@@ -154,12 +160,20 @@ async def _measured(
     return Found(
         " + ".join(f"{name} {weight:g}" for name, weight in weights.items()),
         gained[HITS] / gained[QUERIES],
+        _most_share(talks, run),
         gained[QUERIES],
         quantile(first, 0.5),
         quantile(first, 0.95),
         sorted(Counter(each.target for each in samples).values(), reverse=True),
         sum(each.error is not None for each in samples),
     )
+
+
+def _most_share(talks: Talks, run: int) -> float:
+    cache = PrefixCache(ENDLESS)
+    for messages in chain.from_iterable(rounds(talks, run)):
+        cache.read(json.dumps(messages))
+    return cache.hit_tokens / cache.queried_tokens
 
 
 async def _round(
@@ -203,20 +217,14 @@ async def _counters(client: aiohttp.ClientSession, engine: str) -> Mapping[str, 
 
 def _table(found: Sequence[Found]) -> Table:
     table = Table(box=SIMPLE_HEAD)
-    for heading in (
-        "strategy",
-        "found in cache",
-        "of prompt tokens",
-        "TTFT p50",
-        "p95",
-        "requests by engine",
-        "failed",
-    ):
-        table.add_column(heading, justify="left" if heading == "strategy" else "right")
+    table.add_column("strategy", no_wrap=True)
+    for heading in ("in caches", "at most", "tokens", "TTFT p50", "p95", "requests", "failed"):
+        table.add_column(heading, justify="right")
     for each in found:
         table.add_row(
             each.strategy,
             f"{each.hit_share:.1%}",
+            f"{each.most_share:.1%}",
             f"{each.queried_tokens}",
             f"{each.ttft_p50_s * 1000:.0f} ms",
             f"{each.ttft_p95_s * 1000:.0f} ms",
