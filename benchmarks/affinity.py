@@ -45,8 +45,11 @@ POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one strategy came to, and of how many prompt tokens. `most_share` is what one endless cache for all engines would have found, `requests`
-    how many each engine got, the most first."""
+    """What one strategy came to, and of how many prompt tokens.
+
+    `most_share` is what one endless cache for all engines would have found, `requests` how many each engine got, the
+    most first.
+    """
 
     strategy: str
     hit_share: float
