@@ -43,8 +43,8 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What follows these causes of a failure: `then` is asked next; None: nobody is, or with `again` the same target
-    after a pause."""
+    """What follows these causes of a failure: `then` is asked next. None: nobody is; with `again` those whose failure
+    may pass are asked once more, after a pause."""
 
     on: tuple[str, ...]
     then: str | None

@@ -182,13 +182,16 @@ def test_old_readings_of_gpus_are_said_to_be_old() -> None:
     assert "were read" not in _shown(_snapshot(gpus=(_gpu(),)))
 
 
-def test_tiers_clouds_and_spend_are_the_routers() -> None:
+def test_tiers_clouds_preset_and_spend_are_the_routers() -> None:
     shown = _shown(_snapshot())
     assert "endpoint  http://127.0.0.1:4000/v1\n" in shown
     assert "cloud/nano: the variable OPENAI_API_KEY is not set" in shown
     row = _row(shown, "cloud/nano ")
     assert (row["$/M IN"], row["OUT"], row["STATE"]) == ("0.05", "?", "off")
     assert "spent today  $0.1200 of $5.00" in shown
+    assert "preset" not in shown
+    preset = {**ROUTER, "preset": "local-first", "cost_per_job": {"audit": 0.3, "letter": None}}
+    assert "preset       local-first, audit $0.3000 a job, letter unknown a job" in _shown(_snapshot(), router=preset)
     away = _shown(_snapshot(), router=None)
     assert "endpoint  http://127.0.0.1:4321/v1  (the router does not answer)" in away
     assert "TIER" not in away

@@ -98,15 +98,23 @@ def render_stack(
 
 
 def render_router(status: Mapping[str, Any] | None) -> list[RenderableType]:
-    """What the router alone knows: tiers, clouds, spend."""
+    """What the router alone knows: tiers, clouds, preset, spend."""
     said = status or {}
     parts: list[RenderableType] = [_tiers(tiers)] if (tiers := said.get("tiers")) else []
     parts += [_clouds(clouds)] if (clouds := said.get("clouds")) else []
+    if preset := said.get("preset"):
+        parts.append(_line(f"preset       {preset}{_cost(said.get('cost_per_job') or {})}"))
     if spend := said.get("spend"):
         parts.append(_line(f"spent today  ${spend['today_usd']:.4f} of ${spend['cloud_usd_per_day']:.2f}"))
         if lost := spend.get("lost_outcomes"):
             parts.append(_line(f"{lost} requests could not be written to the ledger: is the disk full?", "red"))
     return parts
+
+
+def _cost(usd_per_job: Mapping[str, float | None]) -> str:
+    """Of each job under the preset; a price that nobody knows is never zero."""
+    said = (f"{job} {'unknown' if usd is None else f'${usd:.4f}'} a job" for job, usd in usd_per_job.items())
+    return "".join(f", {each}" for each in said)
 
 
 def _endpoint(status: Mapping[str, Any] | None, host: str, port: int) -> RenderableType:

@@ -95,4 +95,4 @@ def _then(failing: Failing, cause: str) -> Text:
     step = next(step for step in failing.steps if cause in step.on)
     if step.then is not None:
         return Text(step.then)
-    return Text("the same again, after a pause" if step.again else "the client hears it", style="dim")
+    return Text("once more, after a pause" if step.again else "the client hears it", style="dim")
