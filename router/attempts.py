@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from router.abroad import answered, leave, wait_s
 from router.ask import Ask, Endpoint
-from router.clouds.cloud_reply import CloudReply
 from router.errand import in_task
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
 from router.health.breaker import DEATHS
@@ -33,6 +33,8 @@ from router.whole import misfit
 LATE = CODES.keys()
 # We stopped waiting for a cloud that had the request: it may bill the prompt.
 LEFT = LATE | {"gone"}
+# The end of the time that the whole of an answer may take.
+OURS = frozenset({"whole_answer", "deadline"})
 # Full, as its own limits say: its provider's keys are told, and its breaker never hears of it.
 LIMITED = "429"
 NEEDS_SCHEMA = "json_schema"
@@ -171,26 +173,42 @@ async def _try(doors: Doors, ask: Ask, turn: Turn, arrived_s: float) -> Served:
     patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
     if patience.first_s <= 0:
         raise TargetUnavailable(target.name, patience.cause, "there is no time left", was_reached=False)
+    permit = None
+    if target.place is CLOUD:
+        permit = await leave(doors, ask, target, _turn_s(doors, ask, target, patience, sent_s - arrived_s))
+        sent_s = time.monotonic()
+        patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
     if not turn.is_last:
         patience = _shared(ask, target, patience)
     flight = doors.watch.start(ask, target, sent_s)
     asked = False
     reply: Reply
     try:
-        if target.place is LOCAL:
+        if permit is None:
             reply = await doors.upstream.open(ask, target, patience)
         else:
             await in_task(_set_aside(doors, ask, target, flight))
             asked = True
-            opened = await in_task(doors.clouds.open(ask, target, patience), CloudReply.abandon)
-            reply = opened
+            reply, permit = await answered(doors, ask, target, patience, permit)
     except BaseException as error:
         _give_up(doors, flight, error, asked)
+        if permit is not None and not asked:
+            doors.quotas.give_back(permit, was_reached=False)
         raise
     now_s = time.monotonic()
     doors.watch.first_token(flight, now_s)
     ttft_s = now_s - arrived_s if ask.stream else None
-    return Served(ask, target, turn.reason, turn.attempt, reply, flight, ttft_s)
+    return Served(ask, target, turn.reason, turn.attempt, reply, flight, ttft_s, permit)
+
+
+def _turn_s(doors: Doors, ask: Ask, target: Target, patience: Patience, passed_s: float) -> float:
+    """How long it may wait for its turn at a cloud whose provider's limits are reached."""
+    limits, tier = doors.watch.rules.limits, doors.watch.rules.tiers.get(ask.tier)
+    promise_s = tier.ttft_target_s if tier is not None else 0.0
+    most_s = min(patience.whole_until_s - time.monotonic(), limits.max_wait_s - passed_s)
+    if patience.cause == "deadline":
+        most_s = min(most_s, patience.first_s)
+    return wait_s(target, promise_s - passed_s, max(0.0, most_s))
 
 
 def _shared(ask: Ask, target: Target, patience: Patience) -> Patience:
@@ -237,6 +255,12 @@ def cause_of(error: BaseException) -> str:
 
 def _message(failure: Failure) -> str:
     return failure.error.message if isinstance(failure, RequestRefused) else failure.message
+
+
+def notice(doors: Doors, served: Served, error: StreamBroken) -> None:
+    """Its breaker hears that a stream has broken off; not where we took the time away, which may be the reader's."""
+    if error.cause not in OURS and trigger_of(error.cause).hurts:
+        doors.watch.failed(served.flight, error.cause, None, time.monotonic())
 
 
 def broken(error: StreamBroken) -> ApiError:

@@ -24,11 +24,13 @@ from router.clouds.cloud import Clouds
 from router.edits import Edits
 from router.feed import Line, poll_engines
 from router.front import Front
+from router.health.retries import Budget
 from router.ledger import Ledger, LedgerError
 from router.lobby import Lobby
 from router.metrics import Metrics
 from router.outbox import Outbox
 from router.port import PortError, open_port, port_of
+from router.quotas.quotas import Quotas
 from router.report import Reports
 from router.rows import Rows
 from router.seat import ALONE, Seat, announce
@@ -79,7 +81,8 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
     except (PortError, LedgerError) as error:
         print(error, file=sys.stderr)
         return 1
-    doors = _open(_at_port(rules, port_of(listening)), keys, ledger, seat, config, bool(alone.engines))
+    kept = _Kept(ledger, Quotas(home / "quotas"))
+    doors = _open(_at_port(rules, port_of(listening)), keys, kept, seat, config, bool(alone.engines))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
@@ -93,6 +96,7 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
         await _stop(doors.outbox)
         await doors.upstream.close()
         await doors.clouds.close()
+        doors.quotas.close()
         ledger.close()
         doors.reports.show()
 
@@ -105,11 +109,23 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
     return 0
 
 
-def _open(rules: Rules, keys: Keys, ledger: Ledger, seat: Seat, config: Path | None, is_open: bool) -> Doors:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What outlives the process, in its home."""
+
+    ledger: Ledger
+    quotas: Quotas
+
+
+def _open(rules: Rules, keys: Keys, kept: _Kept, seat: Seat, config: Path | None, is_open: bool) -> Doors:
     """All doors, none of which needs the loop yet. `is_open`: engines are used that no table names."""
+    ledger, quotas = kept.ledger, kept.quotas
     watch = Watch(rules, None if seat.rows_fd is None else Rows(seat.rows_fd, seat.number, seat.workers))
+    watch.retries = Budget(seat.workers)
     clouds = Clouds(watch.deployed)
     watch.cloud_off = clouds.off
+    quotas.obey(watch.deployed)
+    watch.on_deployed, watch.rooms = quotas.obey, quotas.rooms
     lobby, outbox = Lobby(), Outbox()
     watch.on_change = lobby.tell
     upstream = Upstream(rules.limits, outbox)
@@ -117,7 +133,7 @@ def _open(rules: Rules, keys: Keys, ledger: Ledger, seat: Seat, config: Path | N
     reports = Reports(seat, watch, metrics, ledger)
     edits = Edits(config, watch, clouds, upstream, seat.rules_fd, is_open)
     line = Line(watch, lobby)
-    return Doors(keys, watch, line, lobby, outbox, upstream, clouds, ledger, metrics, reports, edits, seat)
+    return Doors(keys, watch, line, lobby, outbox, upstream, clouds, quotas, ledger, metrics, reports, edits, seat)
 
 
 class _Server(uvicorn.Server):

@@ -19,6 +19,8 @@ from router.ledger import Ledger, Outcome
 from router.lobby import Lobby
 from router.metrics import Metrics
 from router.outbox import Outbox
+from router.quotas.permit import Permit
+from router.quotas.quotas import Quotas
 from router.reply import Reply
 from router.report import Reports
 from router.routing.fleet import Place, Target
@@ -46,6 +48,7 @@ class Doors(msgspec.Struct, frozen=True):
     outbox: Outbox
     upstream: Upstream
     clouds: Clouds
+    quotas: Quotas
     ledger: Ledger
     metrics: Metrics
     reports: Reports
@@ -68,6 +71,7 @@ class Served(msgspec.Struct, frozen=True):
     reply: Reply
     flight: Flight
     ttft_s: float | None
+    permit: Permit | None = None
 
     def lines(self) -> bytes:
         """The header lines of the response, each with its line end, but for its length and its framing."""
@@ -122,6 +126,7 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
     usd = _usd(target, prompt_tokens, completion_tokens)
     if target.place is CLOUD:
         doors.ledger.settle(served.flight.id, usd)
+        _end_leave(doors, served)
     outcome = Outcome(
         ask.request_id,
         time.time(),
@@ -154,6 +159,7 @@ def discard(doors: Doors, served: Served) -> None:
     doors.watch.finish(served.flight, Usage(*usage) if usage else None, time.monotonic())
     if served.target.place is CLOUD:
         doors.ledger.settle(served.flight.id, _usd(served.target, *_tokens(served)))
+        _end_leave(doors, served)
 
 
 def refused(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, error: ApiError, attempts: int) -> None:
@@ -190,6 +196,12 @@ def _tokens(served: Served) -> tuple[int, int]:
     """As the target counted them; of an answer that broke off, the prompt as estimated and the tokens that came."""
     reading = served.reply.reading
     return reading.usage or (served.flight.prompt_tokens, reading.spoken)
+
+
+def _end_leave(doors: Doors, served: Served) -> None:
+    """Its provider's limits are told what it used."""
+    if served.permit is not None:
+        doors.quotas.settle(served.permit, *_tokens(served))
 
 
 def _usd(target: Target, prompt_tokens: int, completion_tokens: int) -> float:

@@ -38,6 +38,8 @@ from router.tables.rules import Rules
 __all__ = ["DECISIONS_KEPT", "Flight", "Usage", "Watch"]
 
 DECISIONS_KEPT = 200
+# How often targets are compared with their like.
+COMPARE_EACH_S = 5.0
 # Members of an enumeration are slow to look up in it.
 LOCAL = Place.LOCAL
 
@@ -71,12 +73,15 @@ class Watch:
         self._deployed_by: tuple[Rules, tuple[ModelView, ...]] | None = None
         self._siblings = siblings
         self.retries = Budget()
+        self._compare_from_s = -math.inf
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
         self._accounts: dict[str, Account] = {}
         # The newest of each name: who takes a name over goes on with what was learned of its answers.
         self._namesakes: dict[str, Account] = {}
         self._wanted: Counter[str] = Counter()
+        # Called when there are other deployments, or they have other bounds.
+        self.on_deployed: Callable[[Sequence[Deployment]], None] | None = None
         # Called when a target begins or ceases to take requests.
         self.on_change: Callable[[], None] | None = None
         # What the limits of providers leave, by target name: the same mapping as long as nothing has changed.
@@ -130,6 +135,9 @@ class Watch:
             if target.key in off and target.off is None:
                 account.revive(now_s, self._others(account))
                 self._changed(account)
+        if now_s >= self._compare_from_s:
+            self._compare_from_s = now_s + COMPARE_EACH_S
+            self._find_slow(now_s)
 
     def want(self, model: str) -> None:
         """A sleeping engine of this model could have served a request."""
@@ -235,8 +243,8 @@ class Watch:
         account = self._account(target)
         return account.shut_s(now_s, self._others(account))
 
-    def find_slow(self, now_s: float) -> None:
-        """Look for targets that have become far slower than their like. Called now and then, not for each request."""
+    def _find_slow(self, now_s: float) -> None:
+        """Who has become far slower than its like is passed over."""
         speeds = {
             target.key: Speed(
                 account.pace.answers, account.pace.ttft_p50_s, account.pace.tpot_p50_s, target.place, target.models
@@ -273,6 +281,8 @@ class Watch:
         if by != self._deployed_by:
             self._deployed_by = by
             self.deployed = deployments(self.rules, models, self.prices, self.environment)
+            if self.on_deployed is not None:
+                self.on_deployed(self.deployed)
 
     def _stand(self) -> None:
         """Build all of the Fleet that requests do not change."""

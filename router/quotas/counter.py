@@ -62,6 +62,9 @@ class Counter:
         self._shown_of = None
         self._change(lambda old: pool.without_dead(pool.fitted(old, terms, self._clock()), _is_alive, self._clock()))
 
+    def keys_of(self, deployment: str) -> int:
+        return len(self._terms.keys.get(deployment, ()))
+
     @property
     def waiting(self) -> int:
         return len(self._line)

@@ -48,8 +48,7 @@ class Quotas:
         return f"<Quotas {list(self._counters.values())}>"
 
     def obey(self, deployments: Iterable[Deployment]) -> None:
-        """These bounds and keys from now on; what was used stays used. Raises OSError where the folder cannot be
-        written."""
+        """These bounds and keys from now on; what was used stays used."""
         by_provider: dict[str, list[Deployment]] = {}
         for each in deployments:
             by_provider.setdefault(each.provider, []).append(each)
@@ -101,6 +100,10 @@ class Quotas:
     def learn(self, permit: Permit, told: Told) -> None:
         """What the provider said of its limits in answer to it."""
         self._counters[permit.provider].learn(permit, told)
+
+    def has_another(self, permit: Permit) -> bool:
+        """Whether the pool has more than this key."""
+        return self._counters[permit.provider].keys_of(permit.deployment) > 1
 
     def close(self) -> None:
         for counter in self._counters.values():

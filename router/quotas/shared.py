@@ -24,6 +24,7 @@ from pathlib import Path
 from zlib import crc32
 
 import msgspec
+import structlog
 
 from router.quotas.pool import Pool
 
@@ -37,17 +38,17 @@ PATIENCE_S = 0.05
 RESENTMENT_S = 5.0
 LOOKS = 8
 
+log = structlog.get_logger()
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Pool).decode
 
 
 class SharedPool:
-    """A pool that others may change at any moment. Raises OSError where the file cannot be opened."""
+    """A pool that others may change at any moment."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.truncate(self._fd, HEAD_BYTES + 2 * COPY_BYTES)
+        self._fd = _opened(path)
         self._memory = mmap.mmap(self._fd, HEAD_BYTES + 2 * COPY_BYTES, prot=mmap.PROT_READ)
         self._words = memoryview(self._memory)[:WORD_BYTES].cast("Q")
         self._word = 0
@@ -129,6 +130,20 @@ class SharedPool:
         except BlockingIOError:
             return False
         return True
+
+
+def _opened(path: Path) -> int:
+    """Where there can be no file, each process counts for itself: a provider that is full says so, and nobody is
+    turned away because a disk is."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.truncate(fd, HEAD_BYTES + 2 * COPY_BYTES)
+    except OSError as error:
+        log.warning("limits of a provider are kept by each worker alone", path=str(path), why=error.strerror)
+        fd = os.memfd_create("spillway-quotas")
+        os.truncate(fd, HEAD_BYTES + 2 * COPY_BYTES)
+    return fd
 
 
 def _at(word: int) -> int:
