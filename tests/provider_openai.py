@@ -46,7 +46,7 @@ def read(body: Json, headers: Mapping[str, str], path: str) -> Question:
         tools=[(each["function"]["name"], each["function"]["parameters"]) for each in body.get("tools", ())],
         tool_said=last["content"] if last["role"] == "tool" else None,
         schema=wanted["json_schema"]["schema"] if wanted.get("type") == "json_schema" else None,
-        thinks=bool(body.get("reasoning_effort") or body.get("reasoning")),
+        thinks=bool(body.get("reasoning_effort") or body.get("reasoning") or body.get("thinking")),
         max_tokens=body.get("max_completion_tokens", body.get("max_tokens")),
         more=body,
     )
@@ -178,7 +178,8 @@ def events(question: Question, answer: Answer) -> Iterator[bytes]:
         for half in (said[: len(said) // 2], said[len(said) // 2 :]):
             yield _delta(question, {"tool_calls": [{"index": 0, "function": {"arguments": half}}]})
     yield _delta(question, {}, STOPS[answer.finish])
-    if question.more.get("stream_options", {}).get("include_usage"):
+    # Mistral tells it without being asked, and knows no such option ("Chat completion", usage of the last chunk).
+    if question.more.get("stream_options", {}).get("include_usage") or question.model.startswith("mistral"):
         yield _event(_head(question, ".chunk") | {"choices": [], "usage": _usage(answer)})
     yield DONE
 
@@ -222,7 +223,9 @@ def _delta(question: Question, delta: Json, stop: str | None = None) -> bytes:
 def _head(question: Question, kind: str) -> Json:
     is_chat = "messages" in question.more
     name = f"chat.completion{kind}" if is_chat else "text_completion"
-    return {"id": "chatcmpl-standin", "object": name, "created": 1_700_000_000, "model": question.model}
+    head = {"id": "chatcmpl-standin", "object": name, "created": 1_700_000_000, "model": question.model}
+    # Groq always tells it ("Service tiers"); without it litellm 1.106.2 fails on a whole answer of Groq's.
+    return head | {"service_tier": "on_demand"}
 
 
 def _usage(answer: Answer) -> Json:

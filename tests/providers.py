@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.provider_words import Mode
+from tests.provider_words import Json, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,6 @@ class RunningProvider:
 
     url: str
     process: subprocess.Popen[str]
-
-    def switch(self, mode: Mode, provider: str) -> None:
-        """How it answers the next request of this provider."""
-        body = json.dumps({"mode": mode, "provider": provider}).encode()
-        urllib.request.urlopen(f"{self.url}/_switch", data=body, timeout=10).close()
 
     def asked(self) -> list[dict[str, Any]]:
         """The requests since the last look: path, query, headers (names in lower case) and body."""
@@ -44,15 +39,34 @@ def running_provider() -> Iterator[RunningProvider]:
             process.terminate()
 
 
-def deployment(name: str, model: str, url: str, **more: Any) -> str:
-    """A `[clouds.NAME]` table for this litellm model at this base URL, serving a model of the same name."""
-    values = {
-        "model": model,
+# Whom litellm knows, each with a model of theirs by litellm's name, and any server that speaks OpenAI's format.
+MODELS = {
+    "openai": "openai/gpt-4o-mini",
+    "anthropic": "anthropic/claude-sonnet-4-5",
+    "gemini": "gemini/gemini-2.5-flash",
+    "groq": "groq/llama-3.3-70b-versatile",
+    "mistral": "mistral/mistral-small-latest",
+    "together_ai": "together_ai/meta-llama/Llama-3.3-70B-Instruct-Turbo",
+    "openrouter": "openrouter/deepseek/deepseek-chat",
+    "deepseek": "deepseek/deepseek-chat",
+    "sambanova": "sambanova/Meta-Llama-3.1-405B-Instruct",
+    "nebius": "nebius/deepseek-ai/DeepSeek-V3",
+    "somebody": "openai/their-model",
+}
+ALL = ["chat", "completion", "tools", "vision", "json_schema", "reasoning"]
+
+
+def deployment(url: str, provider: str, mode: Mode = Mode.OK, **more: Any) -> str:
+    """A `[clouds.*]` table for this provider, whose model is asked for by the name of the table."""
+    name = provider if mode is Mode.OK else f"{provider}-{mode}"
+    values: Json = {
+        "model": MODELS[provider],
         "key_env": "STAND_IN_KEY",
-        "base_url": url,
-        "serves": [name],
+        "base_url": f"{url}/{provider}" + ("" if mode is Mode.OK else f"+{mode}"),
+        "serves": [f"via-{name}"],
         "input_usd_per_mtok": 1.0,
         "output_usd_per_mtok": 2.0,
-        "capabilities": ["chat", "completion", "tools", "vision", "json_schema", "reasoning"],
-    } | more
-    return f"\n[clouds.{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        "capabilities": ALL,
+    }
+    given = values | more
+    return f"\n[clouds.{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items())

@@ -1,8 +1,8 @@
 """A process that stands in for the providers of clouds: each speaks its own wire format, on paths of its own.
 
 `python -m tests.stand_in_provider` serves `/anthropic`, `/gemini` and, for every other provider, `/PROVIDER`, which is
-the base URL that litellm is given. `POST /_switch` with `{"mode": ..., "provider": ...}` says how the next request of
-this provider is answered; `GET /_asked` gives, and forgets, the requests so far.
+the base URL that litellm is given. Under `/PROVIDER+MODE` it misbehaves. `GET /_asked` gives, and forgets, the requests
+so far.
 """
 
 from __future__ import annotations
@@ -25,39 +25,27 @@ NAMED: dict[str, ModuleType] = {"anthropic": provider_anthropic, "gemini": provi
 
 
 class Provider:
-    """The one writer of what was asked and of the switches."""
+    """The one writer of what was asked."""
 
     def __init__(self) -> None:
         self._asked: list[Json] = []
-        self._modes: dict[str, Mode] = {}
 
     def application(self) -> web.Application:
         made = web.Application(client_max_size=64 * 2**20)
-        made.add_routes(
-            [
-                web.post("/_switch", self._switch),
-                web.get("/_asked", self._tell),
-                web.post("/{provider}/{path:.+}", self._answer),
-            ]
-        )
+        made.add_routes([web.get("/_asked", self._tell), web.post("/{provider}/{path:.+}", self._answer)])
         return made
-
-    async def _switch(self, request: web.Request) -> web.Response:
-        wanted = await request.json()
-        self._modes[wanted["provider"]] = Mode(wanted["mode"])
-        return web.json_response({})
 
     async def _tell(self, _: web.Request) -> web.Response:
         asked, self._asked = self._asked, []
         return web.json_response(asked)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["provider"]
+        name, _, switched = request.match_info["provider"].partition("+")
+        mode = Mode(switched or Mode.OK)
         body = await request.json()
         told = {each.lower(): value for each, value in request.headers.items()}
         self._asked.append({"path": request.path, "query": dict(request.query), "headers": told, "body": body})
         wire = NAMED.get(name, provider_openai)
-        mode = self._modes.pop(name, Mode.OK)
         try:
             question: Question = wire.read(body, told, request.path)
         except Bad as error:

@@ -22,12 +22,13 @@ def whole_form(answer: Any) -> dict[str, Any]:
     return {name: value for name, value in data.items() if value or not name.startswith("vertex_ai_")}
 
 
-def chunk_form(chunk: Any) -> dict[str, Any]:
-    """A chunk of a stream: `finish_reason` always there, no choices beside the final usage."""
-    data = _counted(chunk.model_dump(exclude_none=True))
+def chunk_form(chunk: Any) -> dict[str, Any] | None:
+    """A chunk of a stream: `finish_reason` always there, no choices beside the final usage. None: it says nothing."""
+    data: dict[str, Any] = chunk.model_dump(exclude_none=True)
     choices = data.get("choices", [])
-    if data.get("usage") and not any(choice.get("finish_reason") or choice.get("delta") for choice in choices):
+    if "usage" in data and not any(choice.get("finish_reason") or choice.get("delta") for choice in choices):
         data["choices"] = []
+        return data if "usage" in _counted(data) else None
     for choice in choices:
         choice.setdefault("finish_reason", None)
         if "delta" in choice:
@@ -35,20 +36,16 @@ def chunk_form(chunk: Any) -> dict[str, Any]:
             _tidy(choice["delta"])
         else:
             choice.setdefault("text", "")
-    return data
+    return _counted(data)
 
 
-def is_invented(data: Mapping[str, Any], stream: Any) -> bool:
-    """Whether litellm has made up the end that this chunk tells. It says `stop` after whatever a provider sends last,
-    also after a connection that was cut or an event that it could not read."""
-    if not any(choice["finish_reason"] for choice in data["choices"]):
-        return False
-    inner = inner_stream(stream)
-    return inner.received_finish_reason is None and inner.intermittent_finish_reason is None
+def ends(data: Mapping[str, Any]) -> bool:
+    """Whether a chunk tells the end of an answer."""
+    return any(choice["finish_reason"] for choice in data["choices"])
 
 
 def inner_stream(stream: Any) -> Any:
-    """The stream that knows its end and can be closed. litellm wraps that of a text completion once more."""
+    """The stream that can be closed. litellm wraps that of a text completion once more."""
     return stream if hasattr(stream, "aclose") else stream.completion_stream
 
 

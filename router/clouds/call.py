@@ -17,20 +17,25 @@ CALLS = {Endpoint.CHAT: "acompletion", Endpoint.COMPLETION: "atext_completion"}
 # says `capabilities`, and a provider that does not refuses by itself. Other fields are left out there.
 KEPT = ("tools", "tool_choice", "response_format")
 
+# litellm leaves images out for them without a word, though they speak OpenAI's format and have models that see: a
+# request with an image goes there as to any server that speaks it. The address is that of litellm's own table.
+BLIND = {"sambanova": "https://api.sambanova.ai/v1"}
+
 
 def arguments(ask: Ask, deployment: Deployment, key: str, timeout_s: float) -> dict[str, Any]:
     """The keyword arguments of the call; it is tried once."""
     body = ask.body
     found = {field: value for field, value in body.items() if field in OPENAI_FIELDS}
     found |= {"model": deployment.model, "api_key": key, "timeout": timeout_s, "max_retries": 0, "num_retries": 0}
-    kept = [field for field in KEPT if field in found]
-    if kept:
-        found["allowed_openai_params"] = kept
+    found["allowed_openai_params"] = ["max_retries", *(field for field in KEPT if field in found)]
     if body.get("tools"):
         # Else litellm looks for tools of its proxy in them, with a package that only the proxy installs.
         found["_skip_mcp_handler"] = True
     if deployment.base_url is not None:
         found["api_base"] = deployment.base_url
+    if "vision" in ask.needs and deployment.kind in BLIND:
+        found["model"] = "openai/" + deployment.model.partition("/")[2]
+        found.setdefault("api_base", BLIND[deployment.kind])
     if ask.stream:
         found |= {"stream": True, "stream_options": {"include_usage": True}}
     return found

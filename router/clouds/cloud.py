@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 
 from router.ask import Ask
-from router.clouds.answers import chunk_form, headers_of, inner_stream, is_invented, whole_form
+from router.clouds.answers import chunk_form, ends, headers_of, inner_stream, whole_form
 from router.clouds.call import CALLS, arguments
 from router.clouds.cloud_reply import CloudReply
+from router.clouds.ending import Ending
 from router.clouds.errors import broken_off, in_our_words
 from router.clouds.sdk import load
 from router.errors import StreamBroken, TargetUnavailable
@@ -109,10 +110,13 @@ class Clouds:
         return CloudReply(reading, patience, orjson.dumps(data), None, _nothing)
 
     async def _events(self, reading: Reading, answer: Any) -> AsyncGenerator[bytes, None]:
+        ending = Ending(answer)
         try:
             async for chunk in answer:
                 data = chunk_form(chunk)
-                if is_invented(data, answer):
+                if data is None:
+                    continue
+                if ends(data) and not ending.is_told:
                     raise StreamBroken(reading.target, "cut", "the stream was cut before its end")
                 yield b"data: " + orjson.dumps(data) + b"\n\n"
         except self._errors as error:
