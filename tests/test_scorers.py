@@ -1,10 +1,9 @@
-"""Strategies: a table of cases for each, the laws that hold for all of them, and what weights make of them."""
+"""Strategies: a table of cases for each, and the laws that hold for all of them."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -12,59 +11,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from router.ask import Ask
-from router.prefixes import LENGTH_BITS
 from router.quotas.room import Room
 from router.registry import Price
-from router.routing.affinity import Affinity
 from router.routing.fleet import InFlight, Pace, Target
 from router.routing.scorers import SCORERS, TURNS_A_TRIAL, Scene, score
 from router.tables.strategy import Strategy, Weights
-from tests.specimens import CLOUD, CLOUDS, LOCAL, LOCALS, ask
-
-SCENE = Scene(ttft_target_s=2.0)
-
-
-def engine(name: str = "a", **changes: Any) -> Target:
-    return replace(LOCAL, name=f"local/{name}", **changes)
-
-
-def cloud(name: str = "a", **changes: Any) -> Target:
-    return replace(CLOUD, name=f"cloud/{name}", **changes)
-
-
-def busy(promised_tokens: int, requests: int = 1, **changes: Any) -> Target:
-    return engine(in_flight=InFlight(requests=requests, promised_tokens=promised_tokens), **changes)
-
-
-def paced(ttft_s: float | None, tpot_s: float | None, answers: int = 9, requests: int = 0) -> Target:
-    pace = Pace(answers=answers, answer_tokens=100.0, ttft_p50_s=ttft_s, tpot_p50_s=tpot_s)
-    return engine(pace=pace, in_flight=InFlight(requests=requests))
-
-
-def priced(usd_in: float | None, usd_out: float = 0.0, **changes: Any) -> Target:
-    return cloud(price=None if usd_in is None else Price(usd_in, usd_out), **changes)
-
-
-def quota(left_share: float, **changes: Any) -> Target:
-    return cloud(room=Room(left_share=left_share, is_free=True, **changes))
-
-
-def prefix(number: int, size_bytes: int) -> int:
-    return number << LENGTH_BITS | size_bytes
-
-
-def read(*told: tuple[str, Sequence[int]]) -> Scene:
-    """Who has been sent which prompts, the newest last."""
-    affinity = Affinity()
-    for target, prefixes in told:
-        affinity.seen(prefixes, target)
-    return Scene(2.0, 0, affinity)
-
-
-# A conversation of two turns after instructions that others share, and the same with a third turn; another one.
-RULES, FIRST, SECOND, THIRD = prefix(1, 2000), prefix(2, 4000), prefix(3, 6000), prefix(4, 8000)
-TALK, LONGER, OTHER = (FIRST, RULES, FIRST, SECOND), (FIRST, RULES, FIRST, SECOND, THIRD), (prefix(9, 4000),) * 2
-SHORT = (prefix(7, 64),) * 2
+from tests.scored import LONGER, OTHER, RULES, SCENE, SHORT, TALK, busy, engine, paced, priced, quota, read
+from tests.specimens import CLOUDS, LOCAL, LOCALS, ask
 
 
 class Case(NamedTuple):
@@ -245,93 +198,3 @@ def test_whoever_breaks_the_promise_comes_after_all_who_keep_it(
     found = score(weights, short, [JAMMED, kept, *targets], scene)
     if any(weights.values()) or not weights:
         assert found[0] > found[1]
-
-
-def best(weights: Weights, asked: Ask, targets: Sequence[Target], scene: Scene = SCENE) -> str:
-    found = score(weights, asked, targets, scene)
-    return targets[found.index(min(found))].name
-
-
-def test_without_weights_the_least_busy_one_is_taken() -> None:
-    targets = [busy(9000, name="a"), busy(100, name="b"), busy(5000, name="c")]
-    assert best({}, ask(), targets) == best({Strategy.LEAST_BUSY: 3.0}, ask(), targets) == "local/b"
-
-
-def test_one_token_more_is_more() -> None:
-    assert best({}, ask(), [busy(1_000_001, name="a", load=None), busy(1_000_000, name="b", load=None)]) == "local/b"
-
-
-def test_weights_say_what_a_prefix_is_worth() -> None:
-    asked, scene = ask(prefixes=LONGER), read(("local/a", TALK))
-    some, much = [busy(4000, name="a"), engine("b")], [busy(60_000, name="a", load=None), engine("b")]
-    weights = {Strategy.LEAST_BUSY: 1.0, Strategy.AFFINITY: 0.5}
-    assert best(weights, asked, some, scene) == "local/a"
-    assert best(weights, asked, much, scene) == "local/b"
-    assert best({Strategy.LEAST_BUSY: 1.0, Strategy.AFFINITY: 5.0}, asked, much, scene) == "local/a"
-    assert best({Strategy.LEAST_BUSY: 1.0, Strategy.AFFINITY: 0.0}, asked, some, scene) == "local/b"
-
-
-def test_the_cheapest_must_qualify_first() -> None:
-    slow = priced(0.01, name="slow", in_flight=InFlight(oldest_sent_at_s=-9.0))
-    assert best({Strategy.CHEAPEST: 1.0}, ask(), [slow, priced(5.0, name="dear")]) == "cloud/dear"
-    assert best({Strategy.CHEAPEST: 1.0}, ask(), [slow, priced(5.0, name="dear")], Scene(20.0)) == "cloud/slow"
-
-
-def shares(weights: Weights, targets: Sequence[Target], turns: int) -> Counter[str]:
-    return Counter(best(weights, ask(), targets, Scene(2.0, turn)) for turn in range(turns))
-
-
-def test_turns_go_round_evenly() -> None:
-    targets = [engine(name) for name in "abc"]
-    assert shares({Strategy.ROUND_ROBIN: 1.0}, targets, 300) == {f"local/{name}": 100 for name in "abc"}
-
-
-@pytest.mark.parametrize("turns", [100, 1000, 10_000])
-def test_each_gets_its_share_of_the_turns_in_any_stretch_of_them(turns: int) -> None:
-    targets = [engine("a", preference=6.0), engine("b", preference=3.0), engine("c", preference=1.0)]
-    got = shares({Strategy.WEIGHTED: 1.0}, targets, turns)
-    assert got["local/a"] == pytest.approx(0.6 * turns, abs=3)
-    assert got["local/b"] == pytest.approx(0.3 * turns, abs=3)
-    assert got["local/c"] == pytest.approx(0.1 * turns, abs=3)
-
-
-def test_a_target_that_was_slow_once_is_measured_again() -> None:
-    got = shares(
-        {Strategy.LEAST_LATENCY: 1.0}, [replace(paced(9.0, 0.1, answers=1), name="slow"), paced(1.0, 0.01)], 500
-    )
-    assert got == {"slow": 10, "local/a": 490}
-
-
-def conversation(number: int, size_bytes: int = 4000) -> Ask:
-    return ask(prefixes=(prefix(number, size_bytes),) * 2)
-
-
-def test_new_conversations_spread_and_every_worker_sends_them_alike() -> None:
-    targets = [engine(name) for name in "abcd"]
-    asks = [conversation(number * 7919) for number in range(1000)]
-    homes = [best({Strategy.AFFINITY: 1.0}, each, targets) for each in asks]
-    assert homes == [best({Strategy.AFFINITY: 1.0}, each, targets, read()) for each in asks]
-    assert all(200 < count < 300 for count in Counter(homes).values())
-
-
-def test_when_an_engine_goes_only_its_own_new_conversations_move() -> None:
-    targets = [engine(name) for name in "abcd"]
-    asks = [conversation(number * 7919) for number in range(200)]
-    before = [best({Strategy.AFFINITY: 1.0}, each, targets) for each in asks]
-    after = [best({Strategy.AFFINITY: 1.0}, each, targets[:3]) for each in asks]
-    assert [now for then, now in zip(before, after, strict=True) if then != "local/d"] == [
-        then for then in before if then != "local/d"
-    ]
-    assert {now for then, now in zip(before, after, strict=True) if then == "local/d"} == {
-        "local/a",
-        "local/b",
-        "local/c",
-    }
-
-
-def test_where_a_conversation_went_counts_more_than_where_its_name_points() -> None:
-    targets = [engine("a"), engine("b")]
-    for number in range(20):
-        asked = conversation(number)
-        elsewhere = "local/b" if best({Strategy.AFFINITY: 1.0}, asked, targets) == "local/a" else "local/a"
-        assert best({Strategy.AFFINITY: 1.0}, asked, targets, read((elsewhere, asked.prefixes))) == elsewhere
