@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from engines.snapshot import EngineUse
 from router.health import breaker
 from router.health.breaker import UNPROVED, Fault, Proof, Trouble, together, verdict_of
@@ -98,8 +100,12 @@ class Account:
     def begin(self, sent_at_s: float, ttft_s: float | None, now_s: float, others: Sequence[Row]) -> None:
         """A first token came, or a whole answer (None), for what was sent then."""
         known = self._known(now_s, others)
-        if known is not None:
-            self._trouble = breaker.after_token(known, self._trouble, sent_at_s, ttft_s, now_s)
+        if known is None:
+            return
+        self._trouble = breaker.after_token(known, self._trouble, sent_at_s, ttft_s, now_s)
+        if breaker.is_fast_again(known, self._trouble):
+            # Medians of when it was slow would open it again.
+            self.pace = replace(self.pace, answers=0, ttft_p50_s=None, tpot_p50_s=None)
 
     def prove(self, sent_at_s: float) -> None:
         """What was sent then has given its first token. All that is kept of it while all is well."""

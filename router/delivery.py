@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from router.attempts import broken
+from router.attempts import broken, notice
 from router.errors import ApiError, StreamBroken
 from router.exchange import FAULT, STOPPING, Flow
 from router.reply import Sink
@@ -42,6 +42,7 @@ async def deliver(doors: Doors, served: Served, audience: Audience) -> None:
         await reply.relay(audience)
         status, told = OK, None
     except StreamBroken as error:
+        notice(doors, served, error)
         failure = broken(error)
         status, told = failure.status, failure.message
         audience.end(error_event(failure))

@@ -102,23 +102,29 @@ def test_a_cloud_without_a_first_token_in_time_is_followed_by_the_engine(both: B
     answer = heard(both.wire.url, question())
     assert (answer.status, answer.one("x-spillway-target")) == (200, "local/tiny")
     assert answer.one("x-spillway-reason") == "fallback:first_token"
-    assert both.resting == "first_token"
+    assert both.resting is None, "one late answer is no illness"
     until(both.is_let_go)
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
-def test_a_deadline_of_the_client_s_is_not_the_cloud_s_fault(both: Both, stream: bool) -> None:
+def test_half_of_a_deadline_is_left_for_the_engine_behind_the_cloud_and_is_not_the_cloud_s_fault(
+    both: Both, stream: bool
+) -> None:
     both.cloud.script = silent_after()
-    answer = heard(both.wire.url, question("x-spillway-deadline-ms: 200", stream=stream))
-    assert (answer.status, answer.code) == (504, "deadline_exceeded")
+    answer = heard(both.wire.url, question("x-spillway-deadline-ms: 1000", stream=stream))
+    assert (answer.status, answer.one("x-spillway-target")) == (200, "local/tiny")
+    assert answer.one("x-spillway-reason") == "fallback:deadline"
     assert both.resting is None
     until(both.is_let_go)
 
 
-def test_a_cloud_without_a_whole_answer_in_time(both: Both) -> None:
+def test_a_cloud_without_a_whole_answer_in_half_of_the_time_is_followed_by_the_engine(both: Both) -> None:
     both.cloud.script = silent_after(answered()[:-4])
+    asked_at_s = time.monotonic()
     answer = heard(both.wire.url, question(stream=False))
-    assert (answer.status, answer.code) == (504, "answer_timeout")
+    assert (answer.status, answer.one("x-spillway-target")) == (200, "local/tiny")
+    assert answer.one("x-spillway-reason") == "fallback:whole_answer"
+    assert time.monotonic() - asked_at_s >= WHOLE_S / 2
     until(both.is_let_go)
 
 

@@ -194,6 +194,14 @@ def after_token(known: Trouble, own: Trouble | None, sent_at_s: float, ttft_s: f
     return mine if opening.is_break and ttft_s is not None else _ended(mine, opening, now_s)
 
 
+def is_fast_again(before: Trouble, after: Trouble) -> bool:
+    """Whether a target that was too slow is so no more."""
+    was, now = before.opening, after.opening
+    if was is None or now is None or was.cause != SLOW:
+        return False
+    return was.ended_at_s == NEVER_S and now.ended_at_s != NEVER_S
+
+
 def after_end(known: Trouble, own: Trouble | None, sent_at_s: float, now_s: float) -> Trouble | None:
     """A worker's own trouble after the end of a stream as it should be."""
     opening = known.opening

@@ -52,8 +52,10 @@ def outliers(speeds: Mapping[str, Speed]) -> Mapping[str, float]:
     """Who is far slower than its like, and the time to first token that would be none of that."""
     found: dict[str, float] = {}
     known = {name: speed for name, speed in speeds.items() if speed.answer_s is not None}
+    sharing = _sharing(known)
     for name, speed in known.items():
-        like = [each for other, each in known.items() if other != name and _are_alike(speed, each)]
+        others = {other for model in speed.models for other in sharing[speed.place, model]} - {name}
+        like = [known[other] for other in others]
         if like and (limit_s := _limit_s(like)) is not None:
             usual_s = median(each.answer_s or 0.0 for each in like)
             if (speed.answer_s or 0.0) > max(LEAST_SLOW_S, SLOWER * usual_s):
@@ -89,8 +91,13 @@ def is_silent(waiting: int, oldest_wait_s: float, answered_ago_s: float, usual_s
     return oldest_wait_s > limit_s
 
 
-def _are_alike(one: Speed, other: Speed) -> bool:
-    return one.place == other.place and not one.models.isdisjoint(other.models)
+def _sharing(speeds: Mapping[str, Speed]) -> Mapping[tuple[str, str], set[str]]:
+    """Who serves a model at a place."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for name, speed in speeds.items():
+        for model in speed.models:
+            found.setdefault((speed.place, model), set()).add(name)
+    return found
 
 
 def _limit_s(like: Sequence[Speed]) -> float | None:
