@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -13,11 +14,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from rich.console import Console
 
 from router.verbs.__main__ import main
 from router.verbs.given import VerbError
 from router.verbs.line import with_preset, write_whole
+from router.verbs.shown import Column, Fitted
 from tests.routers import HELLO, TIERS, Router, post, running_router, until
+from tests.stacks import SPILLWAY
 from tests.stand_ins import StandIn
 
 EXAMPLE = Path(__file__).parents[1] / "compose" / "examples" / "seo-crew.toml"
@@ -183,6 +187,24 @@ def test_a_request_in_a_file_is_read_as_a_request_is(path: Path, capsys: pytest.
     assert (code, found["target"], found["needs"], found["models"]) == (1, None, ["tools"], ["far"])
     assert found["assumed"]
     assert json.loads(spoken(capsys, *asked, "--model", "tiny")[1])["target"] == "local/tiny"
+
+
+def test_the_console_script_knows_the_stack_and_the_lock(tmp_path: Path) -> None:
+    shown = subprocess.run([SPILLWAY, "route", "--json"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    found = json.loads(shown.stdout)
+    assert (shown.returncode, found["target"], found["tier"]) == (0, "local/smoke", "standard"), shown.stderr
+    none = subprocess.run([SPILLWAY, "cost", "--lock", "no.lock"], capture_output=True, text=True, check=False)
+    assert none.returncode == 1
+    assert "there is no job to reckon" in none.stderr
+
+
+def test_a_narrow_terminal_shows_fewer_columns_and_every_figure_whole() -> None:
+    columns = [Column("name"), Column("tokens", is_number=True, rank=1), Column("dollars", is_number=True)]
+    rows = [["data_collection", "375,000", "$0.1562"]]
+    for width, expected in ((40, rows[0]), (26, ["data_collection", "$0.1562"])):
+        paper = io.StringIO()
+        Console(width=width, file=paper).print(Fitted(columns, rows))
+        assert paper.getvalue().splitlines()[1].split() == expected
 
 
 @pytest.fixture(scope="module")

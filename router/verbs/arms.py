@@ -21,7 +21,7 @@ from router.books import LedgerError, read_arms, read_compared
 from router.comparing.arms import ArmFigures, arms_of
 from router.comparing.split import CONTROL, TRIAL
 from router.verbs.given import VerbError, console, one_of, options
-from router.verbs.shown import Column, dollars, line, table
+from router.verbs.shown import Column, Fitted, dollars, line
 
 HOUR_S = 3600.0
 EXAMPLE = '[shadows.new]\npercent = 5\nmodel = "qwen-32b"'
@@ -79,7 +79,7 @@ def _page(name: str, control: ArmFigures, trial: ArmFigures) -> RenderableType:
     columns = [Column(""), Column("control", is_number=True), Column("trial", is_number=True)]
     cells = list(zip(_cells(control), _cells(trial), strict=True))
     rows = [[heading, one, other] for (heading, one), (_, other) in cells if (one, other) != ("0", "0")]
-    return Group(line(name, "bold"), table(columns, rows), line(""))
+    return Group(line(name, "bold"), Fitted(columns, rows), line(""))
 
 
 def _cells(arm: ArmFigures) -> list[tuple[str, str]]:

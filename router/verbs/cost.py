@@ -17,7 +17,7 @@ from rich.text import Text
 
 from router.costs import JobCost, TaskCost, job_cost
 from router.verbs.given import FAILED, Given, VerbError, given, one_of, options
-from router.verbs.shown import Column, dollars, line, table
+from router.verbs.shown import Column, Fitted, dollars, line
 
 EXAMPLE = "[jobs.audit]\ntasks.classification = { prompt_tokens = 100000, completion_tokens = 10000 }"
 CENTS = 2
@@ -67,7 +67,7 @@ def _all(costs: Sequence[JobCost], known: Given, jobs: int | None) -> Renderable
     columns += [Column(f"{jobs:,} a month", is_number=True)] if jobs else []
     columns += [Column("at most a month" if jobs else "at most", is_number=True), Column("", is_whole=False)]
     rows = [_row(cost, known, jobs) for cost in costs]
-    return Group(line(f"{job}: {tokens:,} tokens a job", "bold"), table(columns, rows), *_notes(costs))
+    return Group(line(f"{job}: {tokens:,} tokens a job", "bold"), Fitted(columns, rows), *_notes(costs))
 
 
 def _row(cost: JobCost, known: Given, jobs: int | None) -> list[Text | str]:
@@ -82,13 +82,17 @@ def _row(cost: JobCost, known: Given, jobs: int | None) -> list[Text | str]:
 
 def _one(cost: JobCost, jobs: int | None) -> RenderableType:
     """A row a task, and the sum."""
-    columns = [Column("task"), Column("model"), Column("runs at"), Column("prompt", is_number=True)]
-    columns += [Column("answer", is_number=True), Column("one job", is_number=True), Column("at most", is_number=True)]
+    columns = [Column("task"), Column("model"), Column("runs at"), Column("prompt", is_number=True, rank=1)]
+    columns += [
+        Column("answer", is_number=True, rank=2),
+        Column("one job", is_number=True),
+        Column("at most", is_number=True),
+    ]
     rows = [_task(task) for task in cost.tasks]
     rows.append(_sum(cost, "one job", 1))
     rows += [_sum(cost, f"{jobs:,} a month", jobs)] if jobs else []
     title = f"{cost.job} under {cost.preset}: {cost.tokens:,} tokens a job"
-    return Group(line(title, "bold"), table(columns, rows), *_notes([cost]))
+    return Group(line(title, "bold"), Fitted(columns, rows), *_notes([cost]))
 
 
 def _task(task: TaskCost) -> list[Text | str]:

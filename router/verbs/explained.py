@@ -9,7 +9,7 @@ from rich.text import Text
 
 from router.explain import Explanation, Failing, Seen
 from router.health.triggers import CONTEXT
-from router.verbs.shown import Column, dollars, line, table
+from router.verbs.shown import Column, Fitted, dollars, line
 
 NOTHING = "-"
 # Those that serve another model are many, and are all alike.
@@ -53,10 +53,11 @@ def _goes(found: Explanation) -> Text:
 
 
 def _targets(found: Explanation) -> RenderableType:
-    columns = [Column("#", is_number=True), Column("target"), Column("model"), Column("first token", is_number=True)]
-    columns += [Column("dollars", is_number=True), Column("score", is_number=True), Column("", is_whole=False)]
+    columns = [Column("#", is_number=True), Column("target"), Column("model", rank=2)]
+    columns += [Column("first token", is_number=True), Column("dollars", is_number=True, rank=1)]
+    columns += [Column("score", is_number=True, rank=3), Column("", is_whole=False)]
     rows = [_row(seen) for seen in found.targets if not seen.why.startswith(UNASKED)]
-    return table(columns, rows)
+    return Fitted(columns, rows)
 
 
 def _row(seen: Seen) -> list[Text | str]:
@@ -82,7 +83,7 @@ def _failing(found: Explanation) -> RenderableType:
     rows: list[list[Text | str]] = [
         [each.target, _then(each, USUAL), _then(each, CONTEXT)] for each in found.on_failure
     ]
-    return Group(table(columns, rows), line(OTHERWISE, "dim"))
+    return Group(Fitted(columns, rows), line(OTHERWISE, "dim"))
 
 
 USUAL = "5xx"

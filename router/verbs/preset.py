@@ -19,7 +19,7 @@ from router.tables.read import rules_of
 from router.verbs.given import FAILED, Given, VerbError, given, one_of, options
 from router.verbs.line import read_exactly, with_preset, write_whole
 from router.verbs.running import Running, another, running_at
-from router.verbs.shown import Column, dollars, line, table
+from router.verbs.shown import Column, Fitted, dollars, line
 
 # The promise is five seconds; a router that takes twice as long does not obey.
 LONGEST_WAIT_S = 10.0
@@ -49,7 +49,7 @@ def _list(known: Given) -> None:
         style = "green" if name == rules.active_preset else ""
         usd = [dollars(job_cost(job, name, rules, fleet).usd) for job in rules.jobs]
         rows.append([Text("*" if style else "", style=style), Text(name, style=style), *usd, preset.about])
-    known.console.print(table([*columns, Column("", is_whole=False)], rows))
+    known.console.print(Fitted([*columns, Column("", is_whole=False)], rows))
 
 
 def _change(known: Given, name: str, running: Running) -> int:
