@@ -165,7 +165,8 @@ class Watch:
         decision = choose(ask, self.view(now_s), self.rules, self._spilling, money, self.past)
         if decision.spilling:
             self._spilling.update(decision.spilling)
-        if decision.turn is not None:
+        # Names that nobody serves are no turns: there is no end of them.
+        if decision.turn is not None and decision.targets:
             self._turns[decision.turn] = self._turns.get(decision.turn, 0) + 1
         return decision
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
 
-from router.ask import Ask
+from router.ask import Ask, Endpoint, read_ask
 from router.routing.fleet import InFlight, Target
+from router.routing.policy import Decision, Money
 from router.routing.scorers import Scene, score
+from router.tables.read import parse_rules
 from router.tables.strategy import Strategy, Weights
+from router.watch import Watch
 from tests.scored import LONGER, SCENE, TALK, busy, engine, paced, prefix, priced, read
-from tests.specimens import ask
+from tests.specimens import ENGINE, ask, snapshot
 
 
 def best(weights: Weights, asked: Ask, targets: Sequence[Target], scene: Scene = SCENE) -> str:
@@ -69,6 +74,41 @@ def test_a_target_that_was_slow_once_is_measured_again() -> None:
         {Strategy.LEAST_LATENCY: 1.0}, [replace(paced(9.0, 0.1, answers=1), name="slow"), paced(1.0, 0.01)], 500
     )
     assert got == {"slow": 10, "local/a": 490}
+
+
+TABLES = parse_rules(
+    {"tiers": {"standard": {"ttft_target_s": 2.0, "strategy": {"round_robin": 1.0, "affinity": 0.001}}}}, "turns.toml"
+)
+ENGINES = snapshot(*(dataclasses.replace(ENGINE, name=f"smoke-{n}", url=f"http://127.0.0.1:800{n}") for n in range(3)))
+
+
+def asked_of(watch: Watch, model: str) -> Decision:
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Where am I?"}]}).encode()
+    read_now = read_ask(body, {}, Endpoint.CHAT, TABLES)
+    decision = watch.decide(read_now, Money(10.0), 100.0)
+    if decision.targets:
+        watch.finish(watch.start(read_now, decision.targets[0], 100.0), None, 100.0)
+    return decision
+
+
+def test_a_router_takes_turns_model_by_model_and_keeps_nothing_of_names_that_nobody_serves() -> None:
+    watch = Watch(TABLES)
+    watch.heard(ENGINES, 100.0)
+    taken = []
+    for number in range(6):
+        assert asked_of(watch, f"no-such-model-{number}").targets == ()
+        taken.append(asked_of(watch, "smoke").targets[0].name)
+    assert Counter(taken) == {"local/smoke-0": 2, "local/smoke-1": 2, "local/smoke-2": 2}
+    assert watch.past.turns == {("standard", "smoke"): 6}
+
+
+def test_a_router_remembers_what_it_sent_where() -> None:
+    watch = Watch(TABLES)
+    watch.heard(ENGINES, 100.0)
+    first = asked_of(watch, "smoke").targets[0].name
+    body = b'{"model":"smoke","messages":[{"role":"user","content":"Where am I?"},{"role":"user","content":"Well?"}]}'
+    later = read_ask(body, {}, Endpoint.CHAT, TABLES)
+    assert watch.past.affinity.home(later.prefixes)[0] == first
 
 
 def conversation(number: int, size_bytes: int = 4000) -> Ask:
