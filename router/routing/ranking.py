@@ -14,11 +14,11 @@ from router.ask import Ask
 from router.routing.affinity import Affinity
 from router.routing.filters import Filter, sieve
 from router.routing.fleet import Place, Target
-from router.routing.scorers import Scene, score
+from router.routing.scorers import Scene, weighed
 from router.routing.spill import late
 from router.routing.terms import Terms
 
-# So many are asked at once whether they keep the promise, until one does.
+# So many are asked at once whether they keep the promise, after the first one alone, until one does.
 ASKED_AT_ONCE = 8
 # Members of an enumeration are slow to look up in it.
 LOCAL = Place.LOCAL
@@ -91,27 +91,34 @@ def _best_first(ask: Ask, targets: list[Target], terms: Terms, past: Past) -> li
     on = [target for target in targets if target.off is None]
     off = [target for target in targets if target.off is not None] if len(on) < len(targets) else []
     if len(on) > 1:
-        on = _scored(ask, on, terms, past) if terms.weights else _least_busy(ask, on, terms)
+        on = _timely_first(ask, _scored(ask, on, terms, past) if terms.weights else _least_busy(on), terms)
     return on + off
 
 
 def _scored(ask: Ask, targets: Sequence[Target], terms: Terms, past: Past) -> list[Target]:
     """By the sum of the strategies' figures; among equals the least busy goes first."""
-    figures = list(zip(score(terms.weights, ask, targets, scene_of(ask, terms, past)), _works(targets), strict=True))
+    sums = weighed(terms.weights, ask, targets, scene_of(ask, terms, past))
+    figures = list(zip(sums, _works(targets), strict=True))
     return [targets[at] for at in sorted(range(len(targets)), key=figures.__getitem__)]
 
 
-def _least_busy(ask: Ask, targets: Sequence[Target], terms: Terms) -> list[Target]:
-    """Those that keep the promise, and of them the one with the least work for what it can do.
+def _least_busy(targets: Sequence[Target]) -> list[Target]:
+    """By the work of each for what it can do."""
+    return [targets[at] for at in sorted(range(len(targets)), key=_works(targets).__getitem__)]
 
-    Who keeps the promise is asked only until somebody does: behind the first of them the order is that of their work.
+
+def _timely_first(ask: Ask, order: list[Target], terms: Terms) -> list[Target]:
+    """Those that keep the promise go before the others, whatever else counts.
+
+    Who keeps it is asked only until one does, which is mostly the first: behind that one the order stays as it is.
     """
-    order = [targets[at] for at in sorted(range(len(targets)), key=_works(targets).__getitem__)]
-    for start in range(0, len(order), ASKED_AT_ONCE):
-        found = late(ask, order[start : start + ASKED_AT_ONCE], terms.ttft_target_s, terms.now_s)
+    at, at_once = 0, 1
+    while at < len(order):
+        found = late(ask, order[at : at + at_once], terms.ttft_target_s, terms.now_s)
         if False in found:
-            first = start + found.index(False)
+            first = at + found.index(False)
             return order[first:] + order[:first] if first else order
+        at, at_once = at + at_once, ASKED_AT_ONCE
     return order
 
 

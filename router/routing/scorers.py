@@ -56,9 +56,16 @@ def score(weights: Weights, ask: Ask, targets: Sequence[Target], scene: Scene) -
     Whoever would break the promise comes after all who keep it, whatever else counts: what is cheapest, fastest or
     holds the prefix must qualify first.
     """
+    behind = 2.0 * sum((weights or LEAST_BUSY_ALONE).values())
+    breaks = late(ask, targets, scene.ttft_target_s, scene.now_s)
+    sums = weighed(weights, ask, targets, scene)
+    return [total + behind if is_late else total for total, is_late in zip(sums, breaks, strict=True)]
+
+
+def weighed(weights: Weights, ask: Ask, targets: Sequence[Target], scene: Scene) -> Sequence[float]:
+    """The sums alone, for who asks about the promise only until one keeps it."""
     weights = weights or LEAST_BUSY_ALONE
-    behind = 2.0 * sum(weights.values())
-    sums = [behind if breaks else 0.0 for breaks in late(ask, targets, scene.ttft_target_s, scene.now_s)]
+    sums = [0.0] * len(targets)
     for strategy, weight in weights.items():
         figures = SCORERS[strategy](ask, targets, scene)
         sums = [total + weight * figure for total, figure in zip(sums, figures, strict=True)]
