@@ -2,8 +2,9 @@
 
 A round is a Decision with its attempts; between two rounds lies a wait for news. It waits for an engine that starts,
 sleeps or is being started again, and for one that has just died under its hands, which the supervisor may not have seen
-yet: never longer than [limits] max_wait_s in all, nor beyond its own deadline. Where nobody else is left, a target
-whose failure may pass is tried once more after a short pause.
+yet: never longer than [limits] max_wait_s in all, nor beyond its own deadline. Where nobody else is left, it stands in
+line for a cloud whose provider's limits are reached, or a target whose failure may pass is tried once more after a
+short pause.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import msgspec
 from msgspec import structs
 
 from router.ask import Ask
-from router.attempts import LATE, Failure, open_first
+from router.attempts import LATE, LIMITED, Failure, open_first
 from router.errand import in_task
 from router.errors import ApiError, TargetUnavailable
 from router.health.breaker import DEATHS
 from router.health.retries import pause_s
 from router.health.triggers import trigger_of
+from router.quotas.quotas import QUOTA
 from router.routing.fleet import Place, Target
 from router.routing.policy import Decision
 from router.served import Doors, Served
@@ -36,17 +38,23 @@ SHORTEST_PAUSE_S = 0.25
 # A target that failed is asked twice where there is no other; not if it wants a longer pause, which the client hears.
 MOST_TRIES = 2
 LONGEST_RETRY_AFTER_S = 2.0
+# What a cloud that has no room now is refused for: by our count of its limits, and by its own.
+NO_ROOM = frozenset({QUOTA, LIMITED})
+# Where a provider refuses whom our count lets in, it is asked no more often than this.
+MOST_LINES = 5
 # Members of an enumeration are slow to look up in it.
 LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
 HERE = f"{LOCAL}/"
 
 
 class Course(msgspec.Struct):
-    """How far one request has come: its newest Decision, all that failed, how long it has waited for somebody."""
+    """How far one request has come: its newest Decision, all that failed, how long it has waited for somebody, and how
+    often it stood in line for clouds."""
 
     decision: Decision
     failures: list[Failure] = []
     waited_s: float = 0.0
+    lines: int = 0
 
 
 async def carried_out(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Served:
@@ -61,6 +69,8 @@ async def carried_out(doors: Doors, ask: Ask, course: Course, arrived_s: float) 
         except ApiError as error:
             failed = course.failures[failed_before:]
             if not _may_wait(course, failed):
+                if _may_stand_in_line(doors, ask, course, failed, arrived_s):
+                    continue
                 if await _may_try_again(doors, ask, course, failed, arrived_s):
                     continue
                 raise _told(error, course) from error
@@ -106,6 +116,30 @@ def _is_death(failure: TargetUnavailable) -> bool:
     """Whether it is an engine that gave no answer at all. One that is full, or slow, or that refuses, lives."""
     lives = failure.saturated or failure.cause in LATE or not trigger_of(failure.cause).hurts
     return failure.target.startswith(HERE) and not lives
+
+
+def _may_stand_in_line(doors: Doors, ask: Ask, course: Course, failed: Sequence[Failure], arrived_s: float) -> bool:
+    """Whether there are clouds where it gets its turn in time. They stand in the course's decision then, and what our
+    count alone refused has not failed."""
+    full = frozenset(each.target for each in failed if isinstance(each, TargetUnavailable) and each.cause in NO_ROOM)
+    if not full or ask.shadow_of is not None or course.lines >= MOST_LINES or doors.lobby.is_closed:
+        return False
+    now_s = time.monotonic()
+    most_s = doors.watch.rules.limits.max_wait_s - (now_s - arrived_s)
+    left_s = min(_patience_s(doors, ask, course, arrived_s, now_s), most_s)
+    decision = _decided(doors, ask, course, arrived_s, now_s, full)
+    targets = [each for each in decision.targets if each.name in full and each.room.ready_in_s <= left_s]
+    if not targets:
+        return False
+    course.lines += 1
+    course.failures[:] = [each for each in course.failures if not _is_ours(each)]
+    course.decision = structs.replace(decision, targets=tuple(targets))
+    return True
+
+
+def _is_ours(failure: Failure) -> bool:
+    """Whether the target never heard of it, because our count of its provider's limits left no room."""
+    return isinstance(failure, TargetUnavailable) and failure.cause == QUOTA
 
 
 async def _may_try_again(doors: Doors, ask: Ask, course: Course, failed: Sequence[Failure], arrived_s: float) -> bool:
@@ -170,7 +204,7 @@ def _decided(
     if ask.deadline_s is not None:
         ask = structs.replace(ask, deadline_s=max(0.0, arrived_s + ask.deadline_s - now_s))
     decision = doors.watch.decide(ask, doors.money(), now_s)
-    failed = {failure.target for failure in course.failures} - again
+    failed = {failure.target for failure in course.failures if not _is_ours(failure)} - again
     left = tuple([each for each in decision.targets if each.place is LOCAL or each.name not in failed])
     return structs.replace(decision, targets=left)
 
@@ -181,8 +215,9 @@ def _wait_s(doors: Doors, decision: Decision, now_s: float) -> float:
 
 
 def _rest_s(doors: Doors, target: Target, now_s: float) -> float:
-    """A cloud is asked while it rests, as the last resort; an engine that has just died is given its time."""
-    return 0.0 if target.place is CLOUD else doors.watch.shut_s(target, now_s)
+    """A cloud is asked though it failed of late, as the last resort, but not before its limits have room; an engine
+    that has just died is given its time."""
+    return target.room.ready_in_s if target.place is CLOUD else doors.watch.shut_s(target, now_s)
 
 
 def _told(error: ApiError, course: Course) -> ApiError:

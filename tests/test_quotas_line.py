@@ -103,16 +103,15 @@ async def test_what_never_fits_is_sent_on_at_once(tmp_path: Path) -> None:
 
 
 async def test_who_can_wait_gets_in_when_the_window_has_room(tmp_path: Path) -> None:
-    # Twenty come back each second.
-    with counting(tmp_path, Quota(requests_per_minute=1200)) as counter:
-        before = [Asker(counter) for _ in range(1160)]
-        late = [Asker(counter) for _ in range(10)]
-        assert all(asker.permit is not None for asker in before)
-        assert all(asker.waits for asker in late)
+    # Ten come back each second.
+    with counting(tmp_path, Quota(requests_per_minute=600)) as counter:
+        while Asker(counter, patience_s=0.0).full is None:
+            pass
+        late = [Asker(counter) for _ in range(6)]
         await over(late)
     assert all(asker.permit is not None for asker in late)
     assert sorted(late, key=lambda asker: asker.ended_s) == late
-    assert late[-1].waited_s == pytest.approx(0.5, abs=0.4)
+    assert late[-1].waited_s == pytest.approx(0.6, abs=0.4)
 
 
 async def test_the_shorter_promise_and_then_the_earlier_one_goes_first(tmp_path: Path) -> None:
