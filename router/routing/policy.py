@@ -105,7 +105,9 @@ def _decide(case: _Case) -> Decision:
     cause, expected = _judged(case, first)
     if cause is None:
         latches = {(first.name, terms.tier): False}
-        return Decision(tuple(can), case.why(first), None, latches, can_wait=first.returns_as is not None)
+        decision = Decision(tuple(can), case.why(first), None, latches, can_wait=first.returns_as is not None)
+        # Who stands in for a model that sleeps serves until it is awake.
+        return _with_sleepers(decision, targets) if case.ranked.group_of(first) else decision
     # A deadline is one request's own: it says nothing about the next one.
     latches = {} if cause == DEADLINE else {(first.name, terms.tier): terms.may_spill}
     refused = too_long_a_wait(first, expected.ttft_s, max(terms.max_wait_s, terms.ttft_target_s))
