@@ -56,9 +56,9 @@ MODELS = {
 ALL = ["chat", "completion", "tools", "vision", "json_schema", "reasoning"]
 
 
-def deployment(url: str, provider: str, mode: Mode = Mode.OK, **more: Any) -> str:
-    """A `[clouds.*]` table for this provider, whose model is asked for by the name of the table."""
-    name = provider if mode is Mode.OK else f"{provider}-{mode}"
+def deployment(url: str, provider: str, mode: Mode = Mode.OK, name: str = "", **more: Any) -> str:
+    """A `[clouds.*]` table for this provider, named as it is unless told otherwise; its model is `via-NAME`."""
+    name = name or provider
     values: Json = {
         "model": MODELS[provider],
         "key_env": "STAND_IN_KEY",

@@ -17,6 +17,8 @@ CALLS = {Endpoint.CHAT: "acompletion", Endpoint.COMPLETION: "atext_completion"}
 # says `capabilities`, and a provider that does not refuses by itself. Other fields are left out there.
 KEPT = ("tools", "tool_choice", "response_format")
 
+# litellm leaves out "no second try" for them, and OpenAI's client would make two more, each after a pause.
+RETRYING = {"sambanova": ("max_retries",)}
 # litellm leaves images out for them without a word, though they speak OpenAI's format and have models that see: a
 # request with an image goes there as to any server that speaks it. The address is that of litellm's own table.
 BLIND = {"sambanova": "https://api.sambanova.ai/v1"}
@@ -27,7 +29,9 @@ def arguments(ask: Ask, deployment: Deployment, key: str, timeout_s: float) -> d
     body = ask.body
     found = {field: value for field, value in body.items() if field in OPENAI_FIELDS}
     found |= {"model": deployment.model, "api_key": key, "timeout": timeout_s, "max_retries": 0, "num_retries": 0}
-    found["allowed_openai_params"] = ["max_retries", *(field for field in KEPT if field in found)]
+    kept = [field for field in KEPT if field in found] + list(RETRYING.get(deployment.kind, ()))
+    if kept:
+        found["allowed_openai_params"] = kept
     if body.get("tools"):
         # Else litellm looks for tools of its proxy in them, with a package that only the proxy installs.
         found["_skip_mcp_handler"] = True
