@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from engines.snapshot import ModelView
+from router.clouds.prices import PRICES
+from router.gaps import gaps
 from router.tables.endpoint import Endpoint, is_loopback
 from router.tables.keys import read_keys
 from router.tables.limits import Limits
-from router.tables.read import load_rules
+from router.tables.read import load_rules, rules_of
 from router.tables.table import ConfigError
 
 SHIPPED = Path(__file__).parents[1] / "compose" / "stack.toml"
+LIKE_TOML = re.compile(r"# (\[{1,2}[a-z]|[a-z_.]+ = )")
 TIER = "[tiers.standard]\nttft_target_s = 2.0\n"
 CLOUD = '[clouds.nano]\nmodel = "openai/gpt-5-nano"\nkey_env = "NANO_KEY"\n'
 
@@ -92,9 +97,19 @@ def test_any_other_number_of_workers_is_refused(tmp_path: Path, workers: str) ->
         pytest.param("[endpoint]\nprt = 1\n" + TIER, "[endpoint]: unknown key 'prt'; did you mean 'port'?"),
         pytest.param(CLOUD + "modes = 1\n" + TIER, "[clouds.nano]: unknown key 'modes'; did you mean 'model'?"),
         pytest.param(TIER + "[limit]\nbody_bytes = 1", "unknown key 'limit'; did you mean 'limits'?"),
+        pytest.param(
+            TIER + "[jobs.j.tasks.t]\nprompt_token = 1", "[jobs.j.tasks.t]: unknown key 'prompt_token'; did you mean"
+        ),
         pytest.param(TIER + "[zzz]\n", "unknown key 'zzz'; known: active_preset, endpoint, tiers, tasks, presets"),
     ],
-    ids=["a key of a tier", "a key of the endpoint", "a key of a cloud", "a table", "nothing is near"],
+    ids=[
+        "a key of a tier",
+        "a key of the endpoint",
+        "a key of a cloud",
+        "a key of a job",
+        "a table",
+        "nothing is near",
+    ],
 )
 def test_an_unknown_name_is_refused_with_what_was_meant(tmp_path: Path, text: str, sentence: str) -> None:
     assert sentence in refusal(tmp_path, text)
@@ -141,9 +156,13 @@ def test_an_unknown_name_is_refused_with_what_was_meant(tmp_path: Path, text: st
             TIER + '[clouds.nano]\nmodel = "m/x"', ("[clouds.nano]", "key_env", "[providers.m]"), id="no key named"
         ),
         pytest.param(
-            TIER + '[clouds.nano]\nmodel = "x"\nkey_env = "K"', ("[clouds.nano]", "model"), id="a model of no provider"
+            TIER + '[clouds.nano]\nmodel = "x"\nkey_env = "K"',
+            ("[clouds.nano]", "model: must be like", "provider/model"),
+            id="a model of no provider",
         ),
-        pytest.param('[tiers."a b"]\nttft_target_s = 2.0', ("a b",), id="a name with a space"),
+        pytest.param(
+            '[tiers."a b"]\nttft_target_s = 2.0', ("a b", "must begin with a letter or digit"), id="a name with a space"
+        ),
         pytest.param(TIER + "broken", ("not valid TOML",), id="not TOML"),
     ],
 )
@@ -198,3 +217,20 @@ def test_keys_are_separated_by_commas() -> None:
 def test_a_named_but_empty_variable_never_opens_the_endpoint(environment: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=r"\[endpoint\] keys_env.*KEYS"):
         read_keys(Endpoint(keys_env="KEYS"), environment)
+
+
+def uncommented(text: str) -> str:
+    return "\n".join(line.removeprefix("# ") if LIKE_TOML.match(line) else line for line in text.splitlines()) + "\n"
+
+
+def test_what_the_shipped_file_only_shows_can_be_used_as_it_stands() -> None:
+    shown = SHIPPED.read_text()
+    for table in ("presets", "providers", "chains", "shadows", "splits", "jobs"):
+        assert f"# [{table}." in shown
+    before, rest = shown.split("# Where applications find", 1)
+    engines, after = rest.split("# A tier is a promise", 1)
+    rules = rules_of(f"{uncommented(before)}#{engines}#{uncommented(after)}".encode(), "stack.toml")
+    assert (rules.active_preset, list(rules.chains), list(rules.jobs)) == ("thrifty", ["smoke"], ["article"])
+    assert rules.tiers["premium"].fallbacks == ("nano",)
+    models = [ModelView("smoke", 4096, ("chat", "completion", "json_schema"), None)]
+    assert gaps(rules, models, PRICES, {"OPENAI_API_KEY": "sk", "GROQ_KEY_A": "sk", "GROQ_KEY_B": "sk"}) == []

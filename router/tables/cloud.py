@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from router.tables.quota import Quota
 from router.tables.table import Count, Size, Usd
 
-FREE_USD = 0.0
+MODEL_STRING = r"^[^/]+/.+$"
 
 
 class Cloud(Quota):
@@ -21,7 +21,7 @@ class Cloud(Quota):
     `output_tokens_per_s` is what one stream gets there until it has been measured, `weight` its share among others.
     """
 
-    model: Annotated[str, Field(pattern=r"^[^/]+/.+$")]
+    model: Annotated[str, Field(pattern=MODEL_STRING)]
     provider: str | None = None
     key_env: str | None = None
     base_url: str | None = None

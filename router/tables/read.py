@@ -12,16 +12,16 @@ from pydantic import ValidationError
 
 from router.tables.chain import Chain
 from router.tables.checks import complaints
-from router.tables.cloud import Cloud
+from router.tables.cloud import MODEL_STRING, Cloud
 from router.tables.comparison import Shadow, Split
 from router.tables.endpoint import Endpoint
-from router.tables.job import Job
+from router.tables.job import Job, Use
 from router.tables.limits import Limits
 from router.tables.preset import Preset
 from router.tables.provider import Provider
 from router.tables.route import Route
 from router.tables.rules import Rules
-from router.tables.table import ConfigError, Table
+from router.tables.table import NAME, ConfigError, Table
 from router.tables.task import Task
 from router.tables.tier import Tier
 
@@ -79,11 +79,21 @@ def _sentence(source: str, error: Any) -> str:
         return f"{source}: {_where(location[:-1])}unknown key {location[-1]!r}{_meant(location)}"
     if error["type"] == "value_error":
         return f"{source}: {_where(location)}{error['msg'].removeprefix('Value error, ')}"
-    message = MESSAGES.get(error["type"], error["msg"])
+    pattern = error.get("ctx", {}).get("pattern")
+    message = PATTERNS.get(pattern) or MESSAGES.get(error["type"], error["msg"])
     return f"{source}: {_where(location[:-1])}{location[-1]}: {message}"
 
 
+PATTERNS = {
+    NAME: 'must begin with a letter or digit, and have only these and ".", "_" or "-"',
+    MODEL_STRING: 'must be like "provider/model", as litellm calls it',
+}
 MESSAGES = {"missing": "is missing", "too_short": "is empty; name at least one"}
+
+
+def _table(location: list[str]) -> type[Table]:
+    """What a key belongs to: the one table of a table is that of a job's task."""
+    return Use if location[0] == "jobs" and "tasks" in location[2:-1] else TABLES[location[0]]
 
 
 def _where(location: list[str]) -> str:
@@ -91,6 +101,6 @@ def _where(location: list[str]) -> str:
 
 
 def _meant(location: list[str]) -> str:
-    known = [*Rules.model_fields, *ENGINE_TABLES] if len(location) == 1 else list(TABLES[location[0]].model_fields)
+    known = [*Rules.model_fields, *ENGINE_TABLES] if len(location) == 1 else list(_table(location).model_fields)
     close = difflib.get_close_matches(location[-1], known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 Share = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=NAME)]
 # Of a model, by what it can rather than by its bytes: a task may prefer a class where no preset names a model.
 Size = Literal["small", "medium", "large", "frontier"]
 
