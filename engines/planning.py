@@ -20,7 +20,7 @@ from engines.host import read_host, usable_cores
 from engines.kinds import ollama
 from engines.memory import cards, measured
 from engines.memory.kv import bytes_per_token
-from engines.models.files import model_folder
+from engines.models.files import model_folder, tokenizer_file
 from engines.models.lock import model_view
 from engines.models.ollama import TAG
 from engines.placement.partners import with_turn_ways
@@ -75,7 +75,9 @@ def planned(stack: Stack, router: RouterPlan, at: Path, without: tuple[str, ...]
         fingerprint=stack.fingerprint,
         profile="gpu" if gpus.seen else "cpu",
         engines=engines,
-        models=tuple(model_view(want.name, want.model, want.context_tokens) for want in wants),
+        models=tuple(
+            model_view(want.name, want.model, want.context_tokens, tokenizer_file(want.model)) for want in wants
+        ),
         router=router,
         externals=_externals(stack.wanted),
         source=None if stack.is_declared else _source(stack),

@@ -149,12 +149,14 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """Locked facts of one wanted model that routing needs."""
+    """Locked facts of one wanted model that routing needs. `tokenizer` is the file of its tokenizer, where it has one
+    that is here."""
 
     name: str
     context_tokens: int
     capabilities: tuple[str, ...]
     twin: Twin | None
+    tokenizer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

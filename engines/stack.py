@@ -19,6 +19,7 @@ from engines.gpus.cards import declared
 from engines.gpus.faults import is_absence
 from engines.gpus.gpu import Gpus
 from engines.gpus.nvml import read_gpus
+from engines.models.files import tokenizer_file
 from engines.models.lock import Lock, LockedModel, model_view, read_lock
 from engines.models.resolve import unlocked
 from engines.plan import RouterPlan
@@ -109,7 +110,10 @@ def _gpus(asked: Asked, wanted: Wanted) -> Gpus:
 def locked_models(path: Path) -> tuple[ModelView, ...]:
     """What a router alone may know of every locked model; nothing where there is no lock. Raises TableError."""
     models = read_lock(path).models if path.is_file() else {}
-    return tuple(model_view(name, model, model.architecture.context_tokens) for name, model in models.items())
+    return tuple(
+        model_view(name, model, model.architecture.context_tokens, tokenizer_file(model))
+        for name, model in models.items()
+    )
 
 
 def _check_pin(lock: Lock, runtime: runtimes.Runtime, path: Path) -> None:

@@ -16,6 +16,7 @@ from router.decided import answered
 from router.delivery import deliver, why_cancelled
 from router.errors import ApiError
 from router.exchange import Exchange
+from router.measuring import measured
 from router.rounds import Course, carried_out
 from router.routing.directed import directed
 from router.served import Doors, refusal_lines, refused
@@ -32,6 +33,9 @@ async def answer(doors: Doors, exchange: Exchange) -> None:
         raw = await exchange.read_body(doors.watch.rules.limits.body_bytes)
         rules = doors.watch.rules
         ask = directed(read_ask(raw, exchange.headers, exchange.endpoint, rules), rules, time.time())
+        # A prompt has no more tokens than bytes: of one that surely fits everywhere nobody asks how long it is.
+        if ask.prompt_bytes + (ask.max_tokens or 0) > doors.watch.contexts.shortest_tokens:
+            ask = await measured(doors, ask)
     except ApiError as error:
         exchange.refuse(error)
         return

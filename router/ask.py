@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from router.body import LONGEST_NAME, Body, Prompt, parsed, read_chat, read_completion
 from router.errors import ApiError
 from router.ids import new_id
+from router.length import Length
 from router.prefixes import prefixes_of
 from router.routing.chain import models_of
 from router.tables.rules import Rules
@@ -84,6 +85,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     route: str | None = None
     arm: str | None = None
     shadow_of: str | None = None
+    lengths: tuple[Length, ...] = ()
 
     @property
     def body(self) -> dict[str, Any]:

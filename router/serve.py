@@ -86,7 +86,7 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        loops = (_feed(alone, home, doors), _keep_rules(doors), doors.reports.keep())
+        loops = (_feed(alone, home, doors), _warm(doors), doors.edits.keep(), doors.reports.keep())
         tasks = [asyncio.create_task(each) for each in loops]
         await _hear(doors.watch)
         yield {"doors": doors}
@@ -96,6 +96,7 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
         await _stop(doors.outbox)
         await doors.upstream.close()
         await doors.clouds.close()
+        await doors.counter.close()
         doors.quotas.close()
         ledger.close()
         doors.reports.show()
@@ -202,11 +203,10 @@ async def _hear(watch: Watch) -> None:
         await asyncio.sleep(HEAR_EACH_S)
 
 
-async def _keep_rules(doors: Doors) -> None:
+async def _warm(doors: Doors) -> None:
     await doors.clouds.warm()
     doors.watch.cloud_off = doors.clouds.off
     _spare_the_collector()
-    await doors.edits.keep()
 
 
 def _at_port(rules: Rules, port: int) -> Rules:

@@ -11,6 +11,7 @@ import msgspec
 from router.ask import Ask
 from router.clouds.cloud import Clouds
 from router.comparing.slots import Slots
+from router.counter import Counter
 from router.decided import turned_away
 from router.edits import Edits
 from router.errors import ApiError
@@ -56,6 +57,7 @@ class Doors(msgspec.Struct, frozen=True):
     seat: Seat
     # Of copies that shadows send.
     slots: Slots = msgspec.field(default_factory=Slots)
+    counter: Counter = msgspec.field(default_factory=Counter)
 
     def money(self) -> Money:
         return Money(left_usd=self.watch.rules.limits.cloud_usd_per_day - self.ledger.spent_today_usd)

@@ -18,6 +18,7 @@ from engines.snapshot import ModelView, Report, Snapshot
 from router.account import Account, uses_by_url
 from router.ask import Ask
 from router.clouds.prices import PRICES, Listed
+from router.contexts import contexts_of
 from router.decided import Decided
 from router.flight import Flight
 from router.health.breaker import DEATHS, Fault
@@ -101,7 +102,7 @@ class Watch:
         return f"<Watch engines={len(self._snapshot.engines) if self._snapshot else 0} {flights=} {spilling=}>"
 
     def obey(self, rules: Rules) -> None:
-        """Take these rules from now on. A method beside a plain attribute, because each request reads it four times."""
+        """These rules from now on. A method beside a plain attribute, because each request reads it four times."""
         self.rules = rules
         self._stand()
 
@@ -227,17 +228,18 @@ class Watch:
                 account.complete(flight.sent_at_s, now_s, self._others(account))
         self._changed(account)
 
-    def failed(self, flight: Flight, cause: str, retry_after_s: float | None, now_s: float) -> None:
-        """The target failed; what that means for those who come next is its breaker's business."""
+    def failed(self, flight: Flight, cause: str, retry_after_s: float | None, now_s: float) -> bool:
+        """The target failed; what that means for those who come next is its breaker's business. Whether it is news."""
         account, has_begun = flight.account, flight.first_token_at_s is not None
         is_death = cause in DEATHS and not has_begun and flight.target.place is LOCAL
-        account.fail(Fault(cause, flight.sent_at_s, retry_after_s, is_death, has_begun), now_s, self._others(account))
+        fault = Fault(cause, flight.sent_at_s, retry_after_s, is_death, has_begun)
+        is_news = account.fail(fault, now_s, self._others(account))
         self._changed(account)
+        return is_news
 
     def has_left(self, target: Target) -> bool:
         """Whether a target that stood in the Fleet once takes no requests any more."""
-        is_on, _ = self._there.get(target.key, (False, None))
-        return not is_on
+        return not self._there.get(target.key, (False, None))[0]
 
     def shut_s(self, target: Target, now_s: float) -> float:
         """How much longer nobody should try a target after its failures."""
@@ -271,9 +273,8 @@ class Watch:
         account = self._accounts.get(target.key)
         if account is None:
             known, url = self._namesakes.get(target.name), target.url if target.place is LOCAL else None
-            account = self._accounts[target.key] = Account(
-                target.key, url, target.pace if known is None else known.pace
-            )
+            pace = target.pace if known is None else known.pace
+            account = self._accounts[target.key] = Account(target.key, url, pace)
         return account
 
     def _deploy(self, models: tuple[ModelView, ...]) -> None:
@@ -290,6 +291,7 @@ class Watch:
         self._deploy(self._snapshot.models if self._snapshot else ())
         targets = standing(self._snapshot, self.rules, self.deployed, self._cloud_off, self.environment)
         self._models = wanted_models(self._snapshot)
+        self.contexts = contexts_of(targets, self._snapshot)
         self._roster.stand([(target, self._account(target)) for target in targets])
         self._namesakes.update({target.name: account for target, account in self._roster.standing})
         # What is gone is counted until its last request has ended.

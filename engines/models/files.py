@@ -15,6 +15,7 @@ from engines.models.verified import Verified
 
 ENGINES = Path(__file__).resolve().parent.parent
 PIECE_BYTES = 1 << 22
+TOKENIZER = "tokenizer.json"
 
 OnBytes = Callable[[int], None]
 
@@ -43,6 +44,13 @@ def model_folder(model: LockedModel, environ: Mapping[str, str] = os.environ) ->
     if kind == "hf":
         return snapshot_folder(place, model.revision, environ)
     raise LockError(f"{model.source} has no folder: Ollama keeps it and serves it by name.")
+
+
+def tokenizer_file(model: LockedModel, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Where its tokenizer is, or will be; None for a model of Ollama, and for one with a tokenizer of another kind."""
+    if not any(file.path == TOKENIZER for file in model.files):
+        return None
+    return str(model_folder(model, environ) / TOKENIZER)
 
 
 def verify(name: str, model: LockedModel, folder: Path, verified: Verified | None = None) -> None:

@@ -117,9 +117,10 @@ def locked_model(lock: Lock, name: str, path: Path) -> LockedModel:
     return lock.models[name]
 
 
-def model_view(name: str, model: LockedModel, context_tokens: int) -> ModelView:
-    """What the router is told of a model that runs with this context."""
-    return ModelView(name, context_tokens, model.capabilities, None if model.twin is None else _twin_view(model.twin))
+def model_view(name: str, model: LockedModel, context_tokens: int, tokenizer: str | None = None) -> ModelView:
+    """What the router is told of a model that runs with this context, and whose tokenizer is in this file."""
+    twin = None if model.twin is None else _twin_view(model.twin)
+    return ModelView(name, context_tokens, model.capabilities, twin, tokenizer)
 
 
 def _twin_view(twin: LockedTwin) -> Twin:

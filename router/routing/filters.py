@@ -11,10 +11,8 @@ from typing import NamedTuple
 from router.ask import Ask, Endpoint
 from router.errors import ApiError
 from router.routing.fleet import OLLAMA, Fleet, Place, Target
+from router.routing.tokens import fits, least_tokens
 
-# No vocabulary in use packs more text than this into a token on average: a prompt that is too long even so is too
-# long. What is closer to the limit the engine counts exactly.
-MOST_BYTES_PER_TOKEN = 8.0
 RETRY_STARTING_S = 5.0
 # Members of an enumeration are slow to look up in it.
 LOCAL = Place.LOCAL
@@ -56,8 +54,10 @@ def _one_answer(ask: Ask, _fleet: Fleet, candidates: Targets) -> ApiError:
 
 def _too_long(ask: Ask, _fleet: Fleet, candidates: Targets) -> ApiError:
     sizes = ", ".join(f"{target.name} {target.context_tokens}" for target in candidates)
-    tokens = round(min(_least_tokens(ask, target) for target in candidates))
-    message = f"the prompt has about {tokens} tokens or more, too many for every target (context in tokens: {sizes})"
+    tokens = round(min(least_tokens(ask, target) for target in candidates))
+    answer = f", and {ask.max_tokens} are to be left for the answer" if ask.max_tokens else ""
+    message = f"the prompt has about {tokens} tokens or more{answer}: too many for every target"
+    message += f" (context in tokens: {sizes})"
     return ApiError(400, "context_length_exceeded", message, "messages" if ask.endpoint is Endpoint.CHAT else "prompt")
 
 
@@ -86,11 +86,10 @@ def dropped_by(ask: Ask, target: Target) -> Filter | None:
         return KEEPS_PRIVACY
     if ask.needs and not ask.needs <= target.capabilities:
         return IS_CAPABLE
-    if target.kind == OLLAMA:
-        return _dropped_by_ollama(ask, target)
-    if ask.prompt_bytes / MOST_BYTES_PER_TOKEN > target.context_tokens:
-        return FITS_CONTEXT
-    return None
+    # Ollama 0.33: its /v1 reads no `n` and one prompt alone.
+    if target.kind == OLLAMA and ask.answers > 1:
+        return GIVES_SEVERAL
+    return None if fits(ask, target) else FITS_CONTEXT
 
 
 def sieve(ask: Ask, targets: Targets) -> tuple[list[Target], Dropped]:
@@ -99,7 +98,7 @@ def sieve(ask: Ask, targets: Targets) -> tuple[list[Target], Dropped]:
     Only who might be forbidden is looked at closely: a decision asks it of each of some hundred targets, and a prompt
     has no more tokens than bytes.
     """
-    most_tokens, needs, local_only = ask.prompt_bytes, ask.needs, ask.local_only
+    most_tokens, needs, local_only = ask.prompt_bytes + (ask.max_tokens or 0), ask.needs, ask.local_only
     fit: list[Target] = []
     dropped: list[tuple[Filter, Target]] = []
     for target in targets:
@@ -115,21 +114,6 @@ def sieve(ask: Ask, targets: Targets) -> tuple[list[Target], Dropped]:
                 continue
         fit.append(target)
     return fit, dropped
-
-
-# Ollama 0.33: its /v1 reads no `n` and one prompt alone, and it cuts a prompt that is too long without a word.
-OLLAMA_CONTEXT_SHARE = 0.9
-
-
-def _dropped_by_ollama(ask: Ask, target: Target) -> Filter | None:
-    if ask.answers > 1:
-        return GIVES_SEVERAL
-    return FITS_CONTEXT if _least_tokens(ask, target) > OLLAMA_CONTEXT_SHARE * target.context_tokens else None
-
-
-def _least_tokens(ask: Ask, target: Target) -> float:
-    """What the prompt has at the very least; at Ollama as is learned, because nobody counts it again there."""
-    return ask.prompt_bytes / (target.pace.bytes_per_token if target.kind == OLLAMA else MOST_BYTES_PER_TOKEN)
 
 
 def refusal(ask: Ask, fleet: Fleet, dropped: Dropped) -> ApiError:
