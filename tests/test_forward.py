@@ -10,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from router.ask import STEERING, Ask, Endpoint, read_ask
 from router.errors import ApiError
@@ -172,3 +173,14 @@ def test_no_field_makes_ollama_load_its_model_anew_or_let_it_go() -> None:
 def test_ollama_tells_the_usage_of_every_stream() -> None:
     sent = orjson.loads(engine_body(read(orjson.dumps(CHAT | {"stream": True})), "smoke", "ollama"))
     assert sent == CHAT | ASKED
+
+
+@pytest.mark.parametrize("kind", ["vllm", "ollama"])
+@pytest.mark.parametrize(
+    "more", [{}, {"stream": True}, ASKED, {"priority": 3}], ids=["whole", "stream", "usage", "steered"]
+)
+def test_what_its_task_fills_in_reaches_the_engine(kind: str, more: dict[str, Any]) -> None:
+    asked = replace(read(orjson.dumps(CHAT | more)), fill=(("temperature", 0.2), ("max_tokens", 100)))
+    sent = orjson.loads(engine_body(asked, "smoke", kind))
+    assert (sent["temperature"], sent["max_tokens"], sent["messages"]) == (0.2, 100, CHAT["messages"])
+    assert ("stream_options" in sent, "priority" in sent) == ("stream" in more, False)
