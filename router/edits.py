@@ -62,13 +62,17 @@ class Edits:
     async def keep(self) -> None:
         """Look once a second, for ever."""
         self._tell_costs()
-        while True:
-            if self.look():
-                self._tell_costs()
-                # Only a cloud that has a key now for the first time takes any time at all.
-                await self._clouds.warm()
-                self._watch.cloud_off = self._clouds.off
-            await asyncio.sleep(LOOK_EACH_S)
+        async with asyncio.TaskGroup() as aside:
+            while True:
+                if self.look():
+                    self._tell_costs()
+                    # The first cloud with a key takes seconds to load, in which the next edit is obeyed as any other.
+                    aside.create_task(self._warm())
+                await asyncio.sleep(LOOK_EACH_S)
+
+    async def _warm(self) -> None:
+        await self._clouds.warm()
+        self._watch.cloud_off = self._clouds.off
 
     def look(self) -> bool:
         """Whether other rules are obeyed than before."""

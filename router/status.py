@@ -64,7 +64,7 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "presets": doors.reports.presets(),
         "cost_per_job": {cost.job: cost.usd for cost in costs(rules, whole(fleet, rules))},
         "targets": [_target(target, now_s) for target in fleet.targets],
-        "tiers": [{"name": name} | tier.model_dump() for name, tier in rules.tiers.items()],
+        "tiers": [{"name": name} | tier.model_dump(mode="json") for name, tier in rules.tiers.items()],
         "clouds": [_cloud(target) for target in fleet.targets if target.place is Place.CLOUD],
         "spilling": together.spilling,
         "spend": {

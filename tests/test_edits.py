@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,11 +33,11 @@ NEW = "[tiers.new]\nttft_target_s = 3.0\n"
 class Edited:
     """A stack.toml and those who obey it, without a process."""
 
-    def __init__(self, path: Path, text: str, rules_fd: int | None = None) -> None:
+    def __init__(self, path: Path, text: str, rules_fd: int | None = None, clouds: Clouds | None = None) -> None:
         self.path = path
         path.write_text(text)
         rules = load_rules(path)
-        self.watch, self.clouds = Watch(rules, environment=KEYS), Clouds((), KEYS)
+        self.watch, self.clouds = Watch(rules, environment=KEYS), clouds or Clouds((), KEYS)
         self.upstream = Upstream(rules.limits, Outbox())
         self.edits = Edits(path, self.watch, self.clouds, self.upstream, rules_fd)
 
@@ -168,6 +169,32 @@ def test_a_worker_that_starts_later_finds_the_rules_that_were_obeyed_last(tmp_pa
     assert "new" in kept_rules(fd).tiers
     keep_rules_in(fd, load_rules_of(path, TIERS))
     assert "new" not in kept_rules(fd).tiers
+
+
+class Loading(Clouds):
+    """Clouds whose SDK never comes to an end of being loaded."""
+
+    def __init__(self) -> None:
+        super().__init__((), KEYS)
+        self.has_begun = asyncio.Event()
+
+    async def warm(self) -> None:
+        self.has_begun.set()
+        await asyncio.Event().wait()
+
+
+async def test_an_edit_is_obeyed_while_the_clouds_are_still_being_loaded(tmp_path: Path) -> None:
+    clouds, changed = Loading(), asyncio.Event()
+    edited = Edited(tmp_path / "stack.toml", TIERS, clouds=clouds)
+    edited.path.write_text(TIERS + cloud_table("http://127.0.0.1:9"))
+    keeping = asyncio.create_task(edited.edits.keep())
+    await asyncio.wait_for(clouds.has_begun.wait(), 20)
+    edited.watch.on_change = changed.set
+    edited.path.write_text(TIERS + NEW)
+    await asyncio.wait_for(changed.wait(), 20)
+    assert "new" in edited.watch.rules.tiers
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
 
 
 def load_rules_of(path: Path, text: str) -> Rules:

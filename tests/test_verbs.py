@@ -7,11 +7,8 @@ import json
 import os
 import stat
 import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from rich.console import Console
@@ -20,9 +17,8 @@ from router.verbs.__main__ import main
 from router.verbs.given import VerbError
 from router.verbs.line import with_preset, write_whole
 from router.verbs.shown import Column, Fitted
-from tests.routers import HELLO, TIERS, Router, post, running_router, until
+from tests.routers import HELLO, TIERS
 from tests.stacks import SPILLWAY
-from tests.stand_ins import StandIn
 
 EXAMPLE = Path(__file__).parents[1] / "compose" / "examples" / "seo-crew.toml"
 STACK = f"""# The one line:
@@ -44,6 +40,9 @@ output_usd_per_mtok = 2.0
 tier = "standard"
 [jobs.letter]
 tasks.write = {{ prompt_tokens = 100000, completion_tokens = 50000 }}
+[tiers.thrifty]
+ttft_target_s = 5.0
+strategy = {{ cheapest = 1.0, least_busy = 0.5 }}
 [models.tiny]
 source = "builtin:smoke"
 size = "small"
@@ -205,103 +204,3 @@ def test_a_narrow_terminal_shows_fewer_columns_and_every_figure_whole() -> None:
         paper = io.StringIO()
         Console(width=width, file=paper).print(Fitted(columns, rows))
         assert paper.getvalue().splitlines()[1].split() == expected
-
-
-@pytest.fixture(scope="module")
-def running(tiny_engine: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
-    """A router of two workers that reads the stack.toml of `file_of`, with a key for the cloud."""
-    folder = tmp_path_factory.mktemp("verbs")
-    with running_router(folder, SERVED, {"tiny": tiny_engine.url}, {"FAR_KEY": "sk-far"}) as router:
-        yield router
-
-
-SERVED = STACK + "[endpoint]\nworkers = 2\n"
-
-
-@pytest.fixture
-def served(running: Router) -> Path:
-    """Its file as it was in the beginning, and obeyed."""
-    path = Path(running.get("/spillway/status")["config"]["path"])
-    path.write_text(SERVED)
-    until(lambda: presets(running) == {"home": 2} and not running.get("/spillway/status")["config"]["refused"])
-    return path
-
-
-def presets(router: Router) -> object:
-    return router.get("/spillway/status")["presets"]
-
-
-def spillway(router: Router, verb: str, path: Path, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """As the console script runs it, in a process that has no key."""
-    address = urlsplit(router.url).netloc
-    command = [sys.executable, "-m", "router.verbs", verb, "--config", str(path), "--router", address, *more]
-    environment = {name: value for name, value in os.environ.items() if name != "FAR_KEY"} | variables
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
-
-
-def target_of_write(router: Router) -> object:
-    status, _, found = post(router, json.dumps({"model": "task/write", "messages": HELLO}).encode(), "/spillway/route")
-    return (status, found["target"])
-
-
-def test_a_switch_is_obeyed_by_every_worker_when_it_says_so(running: Router, served: Path) -> None:
-    assert target_of_write(running) == (200, "local/tiny")
-    said = spillway(running, "preset", served, "away")
-    assert (said.returncode, said.stderr) == (0, "")
-    seconds = float(said.stdout.partition("obeyed after ")[2].split()[0])
-    assert seconds < 5.0
-    assert presets(running) == {"away": 2}
-    assert {target_of_write(running) for _ in range(8)} == {(200, "cloud/far")}
-    assert served.read_text() == SERVED.replace("'home'", '"away"')
-    assert running.get("/spillway/status")["cost_per_job"] == {"letter": 0.2}
-
-
-def test_what_the_running_router_refuses_is_taken_back(running: Router, served: Path) -> None:
-    # The key of a new cloud is set where the verb runs, and not where the router does.
-    new = (
-        '[clouds.new]\nmodel = "openai/new"\nkey_env = "NEW_KEY"\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 1.0\n'
-    )
-    served.write_text(SERVED + new)
-    until(lambda: "NEW_KEY" in running.get("/spillway/status")["config"]["refused"])
-    said = spillway(running, "preset", served, "away", NEW_KEY="sk-new")
-    assert said.returncode == 1
-    assert "the running router refuses it: " in said.stderr
-    assert "NEW_KEY is not set" in said.stderr
-    assert served.read_text() == SERVED + new
-    assert presets(running) == {"home": 2}
-
-
-def test_a_router_that_reads_another_file_is_not_waited_for(running: Router, served: Path, path: Path) -> None:
-    said = spillway(running, "preset", path, "away", FAR_KEY="sk")
-    assert said.returncode == 0
-    assert f"it obeys {served}" in said.stdout
-    assert presets(running) == {"home": 2}
-
-
-def test_the_running_router_tells_where_a_request_would_go_and_nothing_happens(running: Router, served: Path) -> None:
-    before = running.get("/spillway/decisions")
-    said = spillway(running, "route", served, "--task", "write", "--tokens", "100", "--json")
-    found = json.loads(said.stdout)
-    assert (said.returncode, found["target"], found["prompt_tokens"]) == (0, "local/tiny", 100)
-    assert not found["assumed"]
-    assert [(seen["target"], seen["rank"]) for seen in found["targets"]] == [("local/tiny", 1), ("cloud/far", None)]
-    long = json.loads(spillway(running, "route", served, "--model", "tiny", "--tokens", "9000", "--json").stdout)
-    assert long["refused"].startswith("400 context_length_exceeded")
-    assert running.get("/spillway/decisions") == before
-    assert [target["in_flight"]["requests"] for target in running.get("/spillway/status")["targets"]] == [0, 0]
-
-
-@pytest.mark.parametrize(
-    ("body", "query", "status", "code"),
-    [
-        pytest.param(b"no", "", 400, "invalid_json", id="no JSON"),
-        pytest.param(b'{"model": "auto"}', "", 400, "invalid_value", id="no request"),
-        pytest.param(b'{"model": "task/x", "messages": [{"role": "user"}]}', "", 404, "model_not_found", id="no task"),
-        pytest.param(
-            b'{"model": "auto", "messages": [{"role": "user"}]}', "?tokens=-1", 400, "invalid_value", id="no count"
-        ),
-    ],
-)
-def test_what_is_no_request_is_refused_as_one(running: Router, body: bytes, query: str, status: int, code: str) -> None:
-    found, _, said = post(running, body, f"/spillway/route{query}")
-    assert (found, said["error"]["code"]) == (status, code)

@@ -39,6 +39,7 @@ class Clouds:
         self._environment = environment
         self._sdk: Any = None
         self._errors: Any = None
+        self._loading = asyncio.Lock()
         self.obey(deployed)
 
     def obey(self, deployed: Iterable[Deployment]) -> None:
@@ -58,9 +59,10 @@ class Clouds:
         return {f"cloud/{name}": STARTING for name, keys in self._keys.items() if keys and self._sdk is None}
 
     async def warm(self) -> None:
-        """Load the SDK before the first spill needs it, if any deployment has a key."""
-        if self._sdk is None and any(self._keys.values()):
-            await asyncio.get_running_loop().run_in_executor(None, self._load)
+        """Load the SDK before the first spill needs it, if any deployment has a key; once, whoever waits for it."""
+        async with self._loading:
+            if self._sdk is None and any(self._keys.values()):
+                await asyncio.get_running_loop().run_in_executor(None, self._load)
 
     async def close(self) -> None:
         if self._sdk is not None:
