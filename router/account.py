@@ -119,9 +119,12 @@ class Account:
             self._proof = Proof(self._proof.began_s, max(self._proof.ended_s, sent_at_s))
             self._trouble = breaker.after_end(known, self._trouble, sent_at_s, now_s)
 
-    def fail(self, fault: Fault, now_s: float, others: Sequence[Row]) -> None:
-        self._trouble = breaker.after_failure(self._known(now_s, others), self._trouble, fault, now_s)
+    def fail(self, fault: Fault, now_s: float, others: Sequence[Row]) -> bool:
+        """Whether it is news: not of a request that was under way when others failed."""
+        known = self._known(now_s, others)
+        self._trouble = breaker.after_failure(known, self._trouble, fault, now_s)
         self.is_calm = False
+        return not breaker.is_old(known, fault)
 
     def slow_down(self, limit_s: float, now_s: float, others: Sequence[Row]) -> None:
         """It is far slower than its like: a first token must come within `limit_s` before it is well again."""

@@ -131,11 +131,11 @@ async def _afford(doors: Doors, ask: Ask, target: Target, failure: Failure, arri
 
 
 def _spends(failure: Failure) -> bool:
-    """Whether what follows is a second try; not where the target was full or never had the request, nor where an engine
-    died under it, which no second try can make worse."""
+    """Whether what follows is a second try; not where the target was full or never had the request, nor where many were
+    under way when it failed, or an engine died: these are one failure, and nobody is sent there any more."""
     if isinstance(failure, TargetUnavailable):
         is_dead = failure.cause in DEATHS and failure.target.startswith(LOCAL)
-        if is_dead or not failure.was_reached or is_full(failure):
+        if is_dead or failure.is_old or not failure.was_reached or is_full(failure):
             return False
     return trigger_of(cause_of(failure)).spends
 
@@ -239,7 +239,7 @@ def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) ->
     now_s = time.monotonic()
     doors.watch.finish(flight, None, now_s)
     if isinstance(error, TargetUnavailable) and not is_full(error) and trigger_of(error.cause).hurts:
-        doors.watch.failed(flight, error.cause, error.retry_after_s, now_s)
+        error.is_old = not doors.watch.failed(flight, error.cause, error.retry_after_s, now_s)
     if flight.target.place is CLOUD and asked:
         usd = flight.target.price.usd(flight.prompt_tokens, 0) if flight.target.price else 0.0
         doors.ledger.settle(flight.id, usd if cause_of(error) in LEFT else 0.0)

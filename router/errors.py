@@ -46,7 +46,8 @@ class TargetUnavailable(Exception):
     """This target gave no first token; the next one may. `cause` goes into `fallback:<cause>`.
 
     `saturated` means busy, not ill: it must not cool the target down. `was_reached`: it may have had the request.
-    `told` is what a cloud said of its limits when it refused.
+    `told` is what a cloud said of its limits when it refused. `is_old`: it was under way when others failed there, and
+    says nothing new of the target.
     """
 
     target: str
@@ -56,6 +57,7 @@ class TargetUnavailable(Exception):
     saturated: bool = False
     was_reached: bool = True
     told: Told | None = None
+    is_old: bool = False
 
 
 @dataclass(eq=False)

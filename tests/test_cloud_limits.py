@@ -106,14 +106,14 @@ def test_a_cloud_without_a_first_token_in_time_is_followed_by_the_engine(both: B
     until(both.is_let_go)
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
-def test_half_of_a_deadline_is_left_for_the_engine_behind_the_cloud_and_is_not_the_cloud_s_fault(
-    both: Both, stream: bool
+@pytest.mark.parametrize(("stream", "cause"), [(True, "first_token"), (False, "deadline")], ids=["streaming", "whole"])
+def test_a_deadline_leaves_time_for_the_engine_behind_the_cloud_and_is_not_the_cloud_s_fault(
+    both: Both, stream: bool, cause: str
 ) -> None:
     both.cloud.script = silent_after()
     answer = heard(both.wire.url, question("x-spillway-deadline-ms: 1000", stream=stream))
     assert (answer.status, answer.one("x-spillway-target")) == (200, "local/tiny")
-    assert answer.one("x-spillway-reason") == "fallback:deadline"
+    assert answer.one("x-spillway-reason") == f"fallback:{cause}"
     assert both.resting is None
     until(both.is_let_go)
 

@@ -108,14 +108,14 @@ def test_workers_say_how_many_they_are(router: Router) -> None:
     assert router.get("/spillway/status")["workers"] == 3
 
 
-def test_a_target_that_failed_one_worker_rests_for_all(router: Router, tiny_engine: StandIn) -> None:
+def test_a_breaker_that_one_worker_opens_is_open_for_all(router: Router, tiny_engine: StandIn) -> None:
     with all_of(router) as (first, *others):
-        tiny_engine.switch("500")
-        assert first.ask()[0] != 200
-        assert [worker.target("local/tiny")["resting"] for worker in others] == ["500"] * len(others)
-        # A success at one of them ends the rest for all.
-        until(lambda: others[0].ask()[:2] == (200, "local/tiny"))
-        assert [worker.target("local/tiny")["resting"] for worker in (first, *others)] == [None] * WORKERS
+        # Each request is tried twice, and five failures open it. The only engine keeps a tenth of its requests.
+        tiny_engine.switch("500", for_requests=6)
+        assert [first.ask()[0] for _ in range(3)] == [503] * 3
+        assert [worker.target("local/tiny")["share"] for worker in others] == [0.1] * len(others)
+        assert others[0].ask()[:2] == (200, "local/tiny")
+        until(lambda: [worker.target("local/tiny")["share"] for worker in (first, *others)] == [1.0] * WORKERS)
 
 
 def test_one_requests_money_is_spent_once_whichever_workers_are_asked(tiny_engine: StandIn, tmp_path: Path) -> None:

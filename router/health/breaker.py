@@ -153,14 +153,17 @@ def verdict_of(known: Trouble | None, now_s: float) -> Verdict:
     return WELL if back >= 1 else Verdict(None, FIRST_SHARE + (1 - FIRST_SHARE) * back, 0, opening.cause)
 
 
-def after_failure(known: Trouble | None, own: Trouble | None, fault: Fault, now_s: float) -> Trouble:
-    """A worker's own trouble after a failure, where `known` is that of all workers.
+def is_old(known: Trouble | None, fault: Fault) -> bool:
+    """Whether the request was sent before an opening ended: those under way together fail together, as one."""
+    opening = None if known is None else known.opening
+    return opening is not None and fault.sent_at_s < opening.tells_until_s
 
-    A request that was sent before an opening ended says nothing new: requests under way together fail together.
-    """
+
+def after_failure(known: Trouble | None, own: Trouble | None, fault: Fault, now_s: float) -> Trouble:
+    """A worker's own trouble after a failure, where `known` is that of all workers."""
     known = known or Trouble()
     mine, opening = _own(known, own, now_s), known.opening
-    if opening is not None and fault.sent_at_s < opening.tells_until_s:
+    if opening is not None and is_old(known, fault):
         if fault.retry_after_s is None or not opening.lasts(now_s):
             return mine
         until_s = max(opening.until_s, now_s + min(fault.retry_after_s, LONGEST_OPEN_S))

@@ -3,8 +3,8 @@
 A second try after a failure spends the budget: at most a fifth of the requests of late, or three a second where that is
 more (Envoy: retry budget 20 % and min_retry_concurrency 3; Finagle counts over ten seconds, as here). Who finds it
 spent waits until there is some again; so a target that fails all makes its requests late, and never doubles the load
-on the next one. Where a target was full or was never reached, or an engine died with the request, what follows is no
-second try: nobody is asked again what was hard enough the first time.
+on the next one. Where a target was full or was never reached, what follows is no second try; nor is it for those who
+were under way when its breaker opened, or when an engine died, for they are no more than they are.
 """
 
 from __future__ import annotations
