@@ -15,7 +15,7 @@ from router.routing.fleet import InFlight, Pace, Target
 from router.routing.scorers import Scene
 from tests.specimens import CLOUD, LOCAL
 
-SCENE = Scene(ttft_target_s=2.0)
+SCENE = Scene()
 
 
 def engine(name: str = "a", **changes: Any) -> Target:
@@ -52,7 +52,7 @@ def read(*told: tuple[str, Sequence[int]]) -> Scene:
     affinity = Affinity()
     for target, prefixes in told:
         affinity.seen(prefixes, target)
-    return Scene(2.0, 0, affinity)
+    return Scene(0, affinity)
 
 
 # A conversation of two turns after instructions that others share, and the same with a third turn; another one.

@@ -14,7 +14,7 @@ from router.ask import Ask
 from router.routing.affinity import Affinity
 from router.routing.filters import Filter, sieve
 from router.routing.fleet import Place, Target
-from router.routing.scorers import Scene, weighed
+from router.routing.scorers import Scene, score
 from router.routing.spill import late
 from router.routing.terms import Terms
 
@@ -83,7 +83,7 @@ def ranked(ask: Ask, groups: Sequence[Sequence[Target]], terms: Terms, past: Pas
 def scene_of(ask: Ask, terms: Terms, past: Past) -> Scene:
     """What the scorers would see of the past, were the Ask decided now."""
     turn = turn_of(ask, terms)
-    return Scene(terms.ttft_target_s, past.turns.get(turn, 0) if turn else 0, past.affinity, terms.now_s)
+    return Scene(past.turns.get(turn, 0) if turn else 0, past.affinity)
 
 
 def _best_first(ask: Ask, targets: list[Target], terms: Terms, past: Past) -> list[Target]:
@@ -97,7 +97,7 @@ def _best_first(ask: Ask, targets: list[Target], terms: Terms, past: Past) -> li
 
 def _scored(ask: Ask, targets: Sequence[Target], terms: Terms, past: Past) -> list[Target]:
     """By the sum of the strategies' figures; among equals the least busy goes first."""
-    sums = weighed(terms.weights, ask, targets, scene_of(ask, terms, past))
+    sums = score(terms.weights, ask, targets, scene_of(ask, terms, past))
     figures = list(zip(sums, _works(targets), strict=True))
     return [targets[at] for at in sorted(range(len(targets)), key=figures.__getitem__)]
 

@@ -17,7 +17,6 @@ from router.ask import BYTES_PER_TOKEN, Ask
 from router.prefixes import prefix_bytes
 from router.routing.affinity import Affinity
 from router.routing.fleet import Place, Target
-from router.routing.spill import late
 from router.tables.strategy import Strategy, Weights
 
 # Tokens in flight by which a target must lead an idle one to count as half as bad as can be: some ten usual requests.
@@ -37,13 +36,11 @@ LOCAL = Place.LOCAL
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """What scorers need besides the Ask and the targets: the promise in seconds, how many decisions were made before
-    this one among the same targets, who has read what before, and the moment of it."""
+    """What scorers need besides the Ask and the targets: how many decisions were made before this one among the same
+    targets, and who has read what before."""
 
-    ttft_target_s: float
     turn: int = 0
     affinity: Affinity = msgspec.field(default_factory=Affinity)
-    now_s: float = 0.0
 
 
 # One figure for each target, in the same order, from 0 (best) to 1 (worst).
@@ -53,20 +50,10 @@ Scorer = Callable[[Ask, Sequence[Target], Scene], Sequence[float]]
 def score(weights: Weights, ask: Ask, targets: Sequence[Target], scene: Scene) -> Sequence[float]:
     """The sum of the figures by their weights, for each target; lower is better. No weights are least busy alone.
 
-    Whoever would break the promise comes after all who keep it, whatever else counts: what is cheapest, fastest or
-    holds the prefix must qualify first.
+    Whether a target keeps the promise is no figure: who does not qualifies for nothing (`router.routing.ranking`).
     """
-    behind = 2.0 * sum((weights or LEAST_BUSY_ALONE).values())
-    breaks = late(ask, targets, scene.ttft_target_s, scene.now_s)
-    sums = weighed(weights, ask, targets, scene)
-    return [total + behind if is_late else total for total, is_late in zip(sums, breaks, strict=True)]
-
-
-def weighed(weights: Weights, ask: Ask, targets: Sequence[Target], scene: Scene) -> Sequence[float]:
-    """The sums alone, for who asks about the promise only until one keeps it."""
-    weights = weights or LEAST_BUSY_ALONE
-    sums = [0.0] * len(targets)
-    for strategy, weight in weights.items():
+    sums: Sequence[float] = [0.0] * len(targets)
+    for strategy, weight in (weights or LEAST_BUSY_ALONE).items():
         figures = SCORERS[strategy](ask, targets, scene)
         sums = [total + weight * figure for total, figure in zip(sums, figures, strict=True)]
     return sums
@@ -83,11 +70,10 @@ def least_latency(ask: Ask, targets: Sequence[Target], scene: Scene) -> Sequence
     Who has not been measured counts as twice as fast as the best while it is being tried, and as the worst from then
     on. So does, now and then, whoever has the fewest answers.
     """
-    answer_tokens = _answer_tokens(ask, targets)
-    known = [_latency_s(target, answer_tokens) for target in targets]
+    known = _latencies_s(targets, _answer_tokens(ask, targets))
     tried_s = min([latency_s for latency_s in known if latency_s is not None], default=0.0) / 2
     waits = [
-        (tried_s if target.in_flight.requests < TRIALS else math.inf) if latency_s is None else latency_s
+        latency_s if latency_s is not None else tried_s if target.in_flight.requests < TRIALS else math.inf
         for target, latency_s in zip(targets, known, strict=True)
     ]
     if scene.turn % TURNS_A_TRIAL == TURNS_A_TRIAL - 1:
@@ -166,12 +152,14 @@ def _answer_tokens(ask: Ask, targets: Sequence[Target]) -> float:
     return min(usual, ask.max_tokens) if ask.max_tokens else usual
 
 
-def _latency_s(target: Target, answer_tokens: float) -> float | None:
-    """None if nobody has measured it. Of answers that all came whole only the time between tokens is known."""
-    pace = target.pace
-    if pace.tpot_p50_s is None:
-        return pace.ttft_p50_s
-    return (pace.ttft_p50_s or 0.0) + pace.tpot_p50_s * answer_tokens
+def _latencies_s(targets: Sequence[Target], answer_tokens: float) -> list[float | None]:
+    """None where nobody has measured it. Of answers that all came whole only the time between tokens is known."""
+    found = []
+    for target in targets:
+        pace = target.pace
+        ttft_s, tpot_s = pace.ttft_p50_s, pace.tpot_p50_s
+        found.append(ttft_s if tpot_s is None else (ttft_s or 0.0) + tpot_s * answer_tokens)
+    return found
 
 
 def _least_measured(targets: Sequence[Target]) -> int:
