@@ -21,7 +21,7 @@ from router.routing.terms import terms_of
 from router.tables.read import parse_rules
 from router.tables.strategy import Strategy, Weights
 from router.watch import Watch
-from tests.scored import LONGER, SCENE, TALK, busy, engine, paced, prefix, read
+from tests.scored import LONGER, SCENE, TALK, busy, engine, paced, prefix, priced, read
 from tests.specimens import ENGINE, ask, snapshot
 
 
