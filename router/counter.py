@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -44,9 +45,11 @@ class Counter:
 
     async def close(self) -> None:
         process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            # To the end of both pipes, which would be left open else.
+            await process.communicate()
 
     async def _asked(self, path: str, text: str) -> int | None:
         try:

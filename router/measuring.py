@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,6 +19,8 @@ from router.routing.groups import chain_of
 from router.routing.tokens import is_open
 from router.served import Doors
 
+# Of the text by the tokenizer in the file of this path; None where nobody can tell.
+Count = Callable[[str, str], Awaitable[int | None]]
 # Vocabularies of more models than this are not asked about one prompt.
 MOST_COUNTS = 4
 
@@ -27,10 +30,14 @@ async def measured(doors: Doors, ask: Ask) -> Ask:
     watch, contexts = doors.watch, doors.watch.contexts
     chain = chain_of(ask, watch.view(time.monotonic()), watch.rules)
     targets = [each for each in contexts.targets if not chain or not each.models.isdisjoint(chain)]
-    return await measured_for(targets, ask, contexts.tokenizers, doors.counter)
+    return await measured_for(targets, ask, contexts.tokenizers, partial(_counted, doors.counter))
 
 
-async def measured_for(targets: Iterable[Target], ask: Ask, tokenizers: Mapping[str, str], counter: Counter) -> Ask:
+async def _counted(counter: Counter, path: str, text: str) -> int | None:
+    return await in_task(counter.count(path, text))
+
+
+async def measured_for(targets: Iterable[Target], ask: Ask, tokenizers: Mapping[str, str], count: Count) -> Ask:
     """`tokenizers` has the file of each model's tokenizer that is at hand. Lengths that were counted stand before the
     estimate, which counts for all other models."""
     close = [target for target in targets if is_open(ask, target)]
@@ -41,7 +48,7 @@ async def measured_for(targets: Iterable[Target], ask: Ask, tokenizers: Mapping[
     ask = replace(ask, lengths=(estimate,))
     counted = []
     for path, models in _still_open(ask, close, tokenizers).items():
-        tokens = await in_task(counter.count(path, text))
+        tokens = await count(path, text)
         if tokens is not None:
             counted.append(_more(counted_length(tokens, messages, frozenset(models)), ids))
     return replace(ask, lengths=(*counted, estimate)) if counted else ask
