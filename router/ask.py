@@ -5,7 +5,7 @@ Pure: bytes and headers in, value out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from router.body import LONGEST_NAME, Body, Prompt, parsed, read_chat, read_completion
+from router.body import LONGEST_NAME, Body, Embedding, Prompt, parsed, read_chat, read_completion, read_embedding
 from router.errors import ApiError
 from router.ids import new_id
 from router.length import Length
@@ -35,11 +35,14 @@ LONGEST_TRACE = 512
 # Scheduling is the router's business (engine-facts: priority, KV transfer and extra arguments are taken from bodies).
 STEERING = frozenset({"priority", "kv_transfer_params", "vllm_xargs", "cache_salt"})
 NO_NEEDS = frozenset[str]()
+EMBEDDINGS = "embeddings"
+VECTORS = frozenset({EMBEDDINGS})
 
 
 class Endpoint(StrEnum):
     CHAT = "/v1/chat/completions"
     COMPLETION = "/v1/completions"
+    EMBEDDING = "/v1/embeddings"
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
@@ -96,7 +99,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
 def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: Rules) -> Ask:
     """The Ask in a request; names of headers are in lower case. Raises ApiError 400 that names the field."""
-    body, prompt = read_chat(raw) if endpoint is CHAT else read_completion(raw)
+    body, prompt = READERS[endpoint](raw)
     hints = _hints(headers, body.metadata)
     tier, how, task, models, size = _place(body.model, hints, rules)
     options = body.stream_options
@@ -117,7 +120,7 @@ def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: 
         hints.deadline_s,
         hints.max_usd,
         (body.n or 1) * prompt.prompts,
-        body.stream,
+        body.stream and endpoint is not EMBEDDING,
         options is not UNSET and options is not None and options.include_usage,
         options is not UNSET,
         body.steers,
@@ -126,12 +129,19 @@ def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: 
         models[1:],
         size,
         NO_FILL,
-        prefixes_of(body) if rules.wants_affinity else (),
+        prefixes_of(body) if rules.wants_affinity and endpoint is not EMBEDDING else (),
     )
-    return ask if task is None else _with_task(ask, rules.tasks[task], body)
+    return ask if task is None or endpoint is EMBEDDING else _with_task(ask, rules.tasks[task], body)
 
 
-CHAT = Endpoint.CHAT
+CHAT, COMPLETION, EMBEDDING = Endpoint.CHAT, Endpoint.COMPLETION, Endpoint.EMBEDDING
+READERS: Mapping[Endpoint, Callable[[bytes], tuple[Body, Prompt]]] = {
+    CHAT: read_chat,
+    COMPLETION: read_completion,
+    EMBEDDING: read_embedding,
+}
+# Of the body of each endpoint: the field that holds what is to be read, which no other has.
+PROMPT_FIELDS = {CHAT: "messages", COMPLETION: "prompt", EMBEDDING: "input"}
 
 
 class _Hints(msgspec.Struct, frozen=True, gc=False):
@@ -245,6 +255,8 @@ def _known(kind: str, name: str, known: Mapping[str, Named]) -> Named:
 
 
 def _needs(body: Body, prompt: Prompt) -> frozenset[str]:
+    if isinstance(body, Embedding):
+        return VECTORS
     if not (body.tools or prompt.has_image or body.response_format):
         return NO_NEEDS
     asked = (("tools", body.tools), ("vision", prompt.has_image), ("json_schema", body.wants_schema))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from router.abroad import answered, leave, wait_s
-from router.ask import Ask, Endpoint
+from router.ask import PROMPT_FIELDS, Ask
 from router.errand import in_task
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
 from router.health.breaker import DEATHS
@@ -277,8 +277,8 @@ def none_left(ask: Ask, targets: Sequence[Target], failures: Sequence[Failure]) 
     unavailable = [failure for failure in failures if isinstance(failure, TargetUnavailable)]
     if not unavailable:
         sizes = ", ".join(f"{target.name} {target.context_tokens}" for target in targets)
-        param = "messages" if ask.endpoint is Endpoint.CHAT else "prompt"
-        return ApiError(400, "context_length_exceeded", f"{tried} (context in tokens: {sizes})", param)
+        message = f"{tried} (context in tokens: {sizes})"
+        return ApiError(400, "context_length_exceeded", message, PROMPT_FIELDS[ask.endpoint])
     retry_after_s = min((each.retry_after_s for each in unavailable if each.retry_after_s is not None), default=1.0)
     causes = {failure.cause for failure in unavailable}
     if causes == {FILTERED}:

@@ -80,6 +80,12 @@ class Completion(Body, frozen=True):
     prompt: str | list[str | int | list[int]]
 
 
+class Embedding(Body, frozen=True):
+    """The body that asks for vectors: of one text or several, as text or as token ids."""
+
+    input: str | list[str | int | list[int]]
+
+
 class Prompt(msgspec.Struct, frozen=True):
     """What an engine will have to read: bytes of text, tools included; how many prompts; is there an image?"""
 
@@ -90,6 +96,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
 CHATS = msgspec.json.Decoder(Chat, strict=False)
 COMPLETIONS = msgspec.json.Decoder(Completion, strict=False)
+EMBEDDINGS = msgspec.json.Decoder(Embedding, strict=False)
 
 
 def read_chat(raw: bytes) -> tuple[Chat, Prompt]:
@@ -131,13 +138,29 @@ def read_completion(raw: bytes) -> tuple[Completion, Prompt]:
         completion = _read_again(raw, Completion)
     prompt = completion.prompt
     size_bytes = text_bytes(prompt) + (text_bytes(completion.tools) if completion.tools else 0)
-    if isinstance(prompt, str):
-        return completion, Prompt(size_bytes)
-    kinds = set(map(type, prompt))
-    if len(kinds) > 1:
-        raise _invalid("prompt", "expected texts, or token ids, or lists of token ids, and not a mixture")
+    _require_one_kind(prompt, "prompt")
     # A list of numbers is one prompt of token ids.
-    return completion, Prompt(size_bytes, 1 if int in kinds else len(prompt) or 1)
+    is_one = isinstance(prompt, str) or not prompt or isinstance(prompt[0], int)
+    return completion, Prompt(size_bytes, 1 if is_one else len(prompt))
+
+
+def read_embedding(raw: bytes) -> tuple[Embedding, Prompt]:
+    """The body that asks for vectors. No text is made for them: `prompts` is 0. Raises ApiError 400 that names the
+    field."""
+    _require_writable(raw)
+    try:
+        embedding = EMBEDDINGS.decode(raw)
+    except msgspec.MsgspecError:
+        embedding = _read_again(raw, Embedding)
+    if not embedding.input:
+        raise _invalid("input", "expected a text or a list of them, got nothing")
+    _require_one_kind(embedding.input, "input")
+    return embedding, Prompt(text_bytes(embedding.input), 0)
+
+
+def _require_one_kind(prompt: str | list[str | int | list[int]], field: str) -> None:
+    if not isinstance(prompt, str) and len(set(map(type, prompt))) > 1:
+        raise _invalid(field, "expected texts, or token ids, or lists of token ids, and not a mixture")
 
 
 def parsed(raw: bytes) -> dict[str, Any]:

@@ -32,7 +32,8 @@ TOOLS = {"tools", "tool_choice", "parallel_tool_calls", "response_format"}
 OPENAI_FIELDS = frozenset({"messages", "prompt", "suffix", "echo", "logprobs", "top_logprobs", "user"}) | (
     SAMPLING | LENGTHS | TOOLS
 )
-OLLAMA_FIELDS = OPENAI_FIELDS | {"stream", "stream_options"}
+EMBEDDING_FIELDS = frozenset({"input", "encoding_format", "dimensions", "user"})
+OLLAMA_FIELDS = OPENAI_FIELDS | EMBEDDING_FIELDS | {"stream", "stream_options"}
 USAGE = b',"stream_options":{"include_usage":true}}'
 
 

@@ -11,14 +11,13 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from router.ask import BYTES_PER_TOKEN, Ask, Endpoint, read_ask
+from router.ask import BYTES_PER_TOKEN, PROMPT_FIELDS, Ask, Endpoint, read_ask
 from router.body import parsed
 from router.errors import ApiError
 from router.routing.directed import directed
 from router.tables.rules import Rules
 
-# Of the body of each endpoint: the field that no other has.
-FIELDS = {"messages": Endpoint.CHAT, "prompt": Endpoint.COMPLETION}
+FIELDS = {field: endpoint for endpoint, field in PROMPT_FIELDS.items()}
 PLACEHOLDER = [{"role": "user", "content": "Where would this go?"}]
 
 

@@ -42,9 +42,10 @@ class _Usage(msgspec.Struct, gc=False):
 
 
 class _Answer(msgspec.Struct):
-    """The little that we read of an answer; the rest is skipped, not decoded."""
+    """The little that we read of an answer; the rest is skipped, not decoded. Vectors stand in `data`."""
 
-    choices: list[_Choice]
+    choices: list[_Choice] = []
+    data: list[msgspec.Raw] = []
     usage: _Usage | None = None
 
 
@@ -82,7 +83,7 @@ def _read(reading: Reading, body: bytes) -> TargetUnavailable | None:
         answer = ANSWER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return TargetUnavailable(reading.target, "malformed", f"the answer is not an OpenAI answer: {error}")
-    if not answer.choices:
+    if not answer.choices and not answer.data:
         return TargetUnavailable(reading.target, "empty", "the answer has no choice in it")
     for choice in answer.choices:
         if choice.finish_reason == ABORTED:

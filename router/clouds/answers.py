@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
+from struct import pack
 from typing import Any
 
 # litellm's own fields in choices, messages and deltas, which mostly hold nothing.
@@ -20,6 +22,16 @@ def whole_form(answer: Any) -> dict[str, Any]:
             # OpenAI's clients expect the field, also of a message that only calls a tool.
             choice["message"].setdefault("content", None)
     return {name: value for name, value in data.items() if value or not name.startswith("vertex_ai_")}
+
+
+def vectors_form(answer: Any, in_base64: bool) -> dict[str, Any]:
+    """Vectors. They are packed if they were asked for so and the provider knows no such format: as 32-bit floats, the
+    lowest byte first, in base64 (OpenAI's API reference, "Embeddings", encoding_format)."""
+    data = _counted(answer.model_dump(exclude_none=True))
+    for each in data["data"] if in_base64 else ():
+        if isinstance(each["embedding"], list):
+            each["embedding"] = b64encode(pack(f"<{len(each['embedding'])}f", *each["embedding"])).decode()
+    return data
 
 
 def chunk_form(chunk: Any) -> dict[str, Any] | None:
@@ -63,9 +75,13 @@ OWN = "llm_provider-"
 def _counted(data: dict[str, Any]) -> dict[str, Any]:
     """Without a usage that nobody has told: litellm writes zero tokens then."""
     usage = data.get("usage")
-    if usage and not usage.get("total_tokens"):
+    if usage and not any(usage.get(name) for name in TOKENS):
         del data["usage"]
     return data
+
+
+# Any of them says that somebody counted: not every server adds them up.
+TOKENS = ("total_tokens", "prompt_tokens", "completion_tokens")
 
 
 def _tidy(holder: dict[str, Any]) -> None:

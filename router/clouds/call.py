@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from router.ask import Ask, Endpoint
-from router.forward import OPENAI_FIELDS
+from router.forward import EMBEDDING_FIELDS, OPENAI_FIELDS
 from router.registry import Deployment
 
 # The function of the SDK for each endpoint.
-CALLS = {Endpoint.CHAT: "acompletion", Endpoint.COMPLETION: "atext_completion"}
+CALLS = {Endpoint.CHAT: "acompletion", Endpoint.COMPLETION: "atext_completion", Endpoint.EMBEDDING: "aembedding"}
 # An answer hangs on them, so they go also where litellm's table says that the model does not know them: whether it does
 # says `capabilities`, and a provider that does not refuses by itself. Other fields are left out there.
 KEPT = ("tools", "tool_choice", "response_format")
@@ -27,7 +27,8 @@ BLIND = {"sambanova": "https://api.sambanova.ai/v1"}
 def arguments(ask: Ask, deployment: Deployment, key: str, timeout_s: float) -> dict[str, Any]:
     """The keyword arguments of the call; it is tried once."""
     body = ask.body
-    found = {field: value for field, value in body.items() if field in OPENAI_FIELDS}
+    fields = EMBEDDING_FIELDS if ask.endpoint is Endpoint.EMBEDDING else OPENAI_FIELDS
+    found = {field: value for field, value in body.items() if field in fields}
     found |= {"model": deployment.model, "api_key": key, "timeout": timeout_s, "max_retries": 0, "num_retries": 0}
     kept = [field for field in KEPT if field in found] + list(RETRYING.get(deployment.kind, ()))
     if kept:

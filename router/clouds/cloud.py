@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from router.ask import Ask
-from router.clouds.answers import chunk_form, ends, headers_of, inner_stream, whole_form
+from router.ask import Ask, Endpoint
+from router.clouds.answers import chunk_form, ends, headers_of, inner_stream, vectors_form, whole_form
 from router.clouds.call import CALLS, arguments
 from router.clouds.cloud_reply import CloudReply
 from router.clouds.ending import Ending
@@ -106,7 +106,8 @@ class Clouds:
         reading = Reading(target.name, ask.wants_usage)
         if ask.stream:
             return CloudReply(reading, patience, None, self._events(reading, answer), inner_stream(answer).aclose)
-        data = whole_form(answer)
+        is_text = ask.endpoint is not Endpoint.EMBEDDING
+        data = whole_form(answer) if is_text else vectors_form(answer, ask.body.get("encoding_format") == "base64")
         reading.usage = usage_of(data)
         reading.finish_reason = next((choice.get("finish_reason") for choice in data.get("choices", ())), None)
         return CloudReply(reading, patience, orjson.dumps(data), None, _nothing)

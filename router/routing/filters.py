@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from router.ask import Ask, Endpoint
+from router.ask import EMBEDDING, PROMPT_FIELDS, Ask
 from router.errors import ApiError
 from router.routing.fleet import OLLAMA, Fleet, Place, Target
 from router.routing.tokens import fits, least_tokens
@@ -42,7 +42,7 @@ def _only_clouds(ask: Ask, fleet: Fleet, candidates: Targets) -> ApiError:
 
 def _no_capability(ask: Ask, _fleet: Fleet, candidates: Targets) -> ApiError:
     can = ", ".join(f"{target.name} can {'/'.join(sorted(target.capabilities))}" for target in candidates)
-    needs = ", ".join(sorted(ask.needs))
+    needs = ", ".join(sorted(ask.needs)) or "text"
     return ApiError(400, "unsupported_capability", f"the request needs {needs}, which no target has: {can}")
 
 
@@ -58,7 +58,7 @@ def _too_long(ask: Ask, _fleet: Fleet, candidates: Targets) -> ApiError:
     answer = f", and {ask.max_tokens} are to be left for the answer" if ask.max_tokens else ""
     message = f"the prompt has about {tokens} tokens or more{answer}: too many for every target"
     message += f" (context in tokens: {sizes})"
-    return ApiError(400, "context_length_exceeded", message, "messages" if ask.endpoint is Endpoint.CHAT else "prompt")
+    return ApiError(400, "context_length_exceeded", message, PROMPT_FIELDS[ask.endpoint])
 
 
 class Filter(NamedTuple):
@@ -86,6 +86,11 @@ def dropped_by(ask: Ask, target: Target) -> Filter | None:
         return KEEPS_PRIVACY
     if ask.needs and not ask.needs <= target.capabilities:
         return IS_CAPABLE
+    if ask.endpoint is EMBEDDING:
+        # Several texts fit one by one; how long each is the engine counts.
+        return None
+    if target.only_embeds:
+        return IS_CAPABLE
     # Ollama 0.33: its /v1 reads no `n` and one prompt alone.
     if target.kind == OLLAMA and ask.answers > 1:
         return GIVES_SEVERAL
@@ -107,6 +112,7 @@ def sieve(ask: Ask, targets: Targets) -> tuple[list[Target], Dropped]:
             or (needs and not needs <= target.capabilities)
             or (local_only and target.place is not LOCAL)
             or target.kind == OLLAMA
+            or target.only_embeds
         ):
             rule = dropped_by(ask, target)
             if rule is not None:

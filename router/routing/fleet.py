@@ -14,13 +14,13 @@ import msgspec
 from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
-from router.ask import BYTES_PER_TOKEN
+from router.ask import BYTES_PER_TOKEN, EMBEDDINGS
 from router.clouds.prices import Listed
 from router.health.ejection import spared
 from router.health.verdict import WELL, Verdict
 from router.quotas.room import UNBOUNDED, Room
 from router.registry import TEXT, Deployment, Price, deployments
-from router.tables.keys import engine_key
+from router.routing.off import why_off
 from router.tables.rules import Rules
 
 # A report older than this says nothing about now: the engine counts as full (field practice is 0.2 to 2 s).
@@ -78,6 +78,7 @@ class Target(msgspec.Struct, frozen=True):
     once, the others queue; None where memory decides. `weight` is below 1 while it is slowed down. `key` is what its
     counts are kept under: a replaced engine hands its name on while its last requests still run. `size` is the class of
     its model, `provider` whose limits hold for it, `preference` its share among its like where a tier weighs them.
+    `only_embeds`: it makes vectors and no text.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Target(msgspec.Struct, frozen=True):
     size: str | None = None
     provider: str = ""
     preference: float = 1.0
+    only_embeds: bool = False
     health: Verdict = WELL
     room: Room = UNBOUNDED
 
@@ -211,6 +213,7 @@ def with_some_spared(targets: Sequence[Target]) -> list[Target]:
 
 def _local(engine: EngineView, model: ModelView | None, size: str | None, environment: Mapping[str, str]) -> Target:
     state, is_wanted = engine.state, model is not None
+    capabilities = frozenset(model.capabilities) if model else TEXT
     return Target(
         name=f"local/{engine.name}",
         place=Place.LOCAL,
@@ -219,8 +222,8 @@ def _local(engine: EngineView, model: ModelView | None, size: str | None, enviro
         served_name=engine.served_name or engine.model,
         url=engine.url,
         context_tokens=engine.context_tokens,
-        capabilities=frozenset(model.capabilities) if model else TEXT,
-        off=_why_off(engine) or _why_no_key(engine.key_env, environment),
+        capabilities=capabilities,
+        off=why_off(engine, environment),
         starting=state in STARTING or (state is EngineState.DRAINING and is_wanted),
         price=Price(0.0, 0.0),
         load=engine.load,
@@ -232,6 +235,7 @@ def _local(engine: EngineView, model: ModelView | None, size: str | None, enviro
         weight=max(engine.weight, LEAST_WEIGHT),
         key_env=engine.key_env,
         size=size,
+        only_embeds=_only_embeds(capabilities),
     )
 
 
@@ -260,24 +264,9 @@ def _returns(engine: EngineView, is_wanted: bool) -> bool:
     return engine.state is _S.READY or engine.state in STARTING
 
 
-def _why_off(engine: EngineView) -> str | None:
-    state = engine.state
-    if state is _S.READY:
-        return None
-    words = DOING.get(state, "") or engine.progress
-    again = "" if state in ENDED else " again after"
-    what = f"{state} ({words})" if words else f"{state}"
-    return what + (f"{again}: {engine.last_error}" if engine.last_error else "")
-
-
-DOING = {_S.SLEEPING: "comes when it is wanted", _S.DRAINING: "takes nothing new"}
-ENDED = frozenset({_S.FAILED, _S.QUARANTINED, _S.STOPPED})
-
-
-def _why_no_key(key_env: str | None, environment: Mapping[str, str]) -> str | None:
-    if key_env is None or engine_key(key_env, environment):
-        return None
-    return f"the variable {key_env} is not set, or holds what no header can"
+def _only_embeds(capabilities: frozenset[str]) -> bool:
+    """Whether it makes vectors and no text. Who says nothing of either makes text."""
+    return EMBEDDINGS in capabilities and capabilities.isdisjoint(TEXT)
 
 
 def _cloud(deployment: Deployment, cloud_off: Mapping[str, str]) -> Target:
@@ -298,4 +287,5 @@ def _cloud(deployment: Deployment, cloud_off: Mapping[str, str]) -> Target:
         size=deployment.size,
         provider=deployment.provider,
         preference=deployment.weight,
+        only_embeds=_only_embeds(deployment.capabilities),
     )
