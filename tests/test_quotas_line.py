@@ -245,3 +245,25 @@ def test_rooms_show_what_is_left_and_are_the_same_object_while_nothing_changes(t
         assert rooms["cloud/small"].left_share == pytest.approx(0.0, abs=0.01)
         assert counter.rooms(now_s) is rooms
         assert all(asker.permit for asker in askers)
+
+
+async def test_who_waits_for_what_an_edit_takes_away_is_sent_on(tmp_path: Path) -> None:
+    with counting(tmp_path, Quota(concurrent=1)) as counter:
+        running, waiting = Asker(counter), Asker(counter)
+        assert waiting.waits
+        counter.obey(Terms(Quota(), {"small": (Key("1", "A"),)}, {"small": Quota()}))
+        await over([waiting])
+        assert waiting.full is not None
+        assert waiting.full.ready_in_s == math.inf
+        assert "taken it away" in waiting.full.why
+        running.end()
+
+
+async def test_who_waits_for_a_limit_that_is_raised_gets_in_at_once(tmp_path: Path) -> None:
+    with counting(tmp_path, Quota(requests_per_day=1)) as counter:
+        Asker(counter)
+        waiting = Asker(counter, patience_s=1e9)
+        assert waiting.waits
+        counter.obey(terms(Quota(requests_per_day=2)))
+        await over([waiting])
+        assert waiting.permit is not None

@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import reduce
 from itertools import count
 
 from router.errand import Wait
@@ -61,6 +62,8 @@ class Counter:
         self._together = pool.bounds(terms.pool)
         self._shown_of = None
         self._change(lambda old: pool.without_dead(pool.fitted(old, terms, self._clock()), _is_alive, self._clock()))
+        if len(self._line):
+            self._look_in(0.0)
 
     def keys_of(self, deployment: str) -> int:
         return len(self._terms.keys.get(deployment, ()))
@@ -136,7 +139,11 @@ class Counter:
         self._shared.close()
 
     def _room(self, state: Pool, deployment: str, now_s: float) -> Room:
-        ahead = self._line.ahead_of(None, None if self._together else deployment)
+        needs = self._line.needs()
+        if self._together:
+            ahead = reduce(Need.plus, needs.values(), NOTHING)
+        else:
+            ahead = needs.get(deployment, NOTHING)
         return pool.room(state, self._terms, deployment, now_s, ahead)
 
     def _turn(self, waiter: Waiter, now_s: float) -> Turn:
@@ -154,8 +161,6 @@ class Counter:
         hold = Hold(os.getpid(), new_id(), now_s, now_s + LONGEST_HOLD_S)
 
         def step(old: Pool) -> Pool:
-            if waiter.deployment not in self._terms.keys:
-                return old
             turn = self._first(old, waiter, now_s)
             if turn.wait_s and turn.why.startswith("concurrent"):
                 old = pool.without_dead(old, _is_alive, now_s)
@@ -183,12 +188,16 @@ class Counter:
         served = self._line.serve(self._admit, together=self._together)
         now_s = self._clock()
         loop = asyncio.get_running_loop()
-        for waiter in (*served, *self._line.late(now_s)):
+        for waiter in (*served, *self._line.late(now_s, self._is_lost)):
             # In a turn of the loop of its own, for it may go on at once.
             loop.call_soon(waiter.wait.done, None)
         head = self._line.head
         if head is not None:
             self._look_in(min(self._first(self._shared.read(), head, now_s).wait_s, self._line.first_s(now_s)))
+
+    def _is_lost(self, waiter: Waiter) -> bool:
+        """Whether it waits for what will never be."""
+        return math.isinf(self._first(self._shared.read(), waiter, self._clock()).wait_s)
 
     def _admit(self, waiter: Waiter) -> bool:
         permit = self._grant(waiter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -37,6 +37,7 @@ class Line:
 
     def __init__(self) -> None:
         self._waiters: list[Waiter] = []
+        self._needs: Mapping[str, Need] | None = {}
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -48,16 +49,27 @@ class Line:
 
     def join(self, waiter: Waiter) -> None:
         insort(self._waiters, waiter, key=_rank)
+        self._needs = None
 
     def leave(self, waiter: Waiter) -> None:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
+            self._needs = None
 
-    def ahead_of(self, rank: Rank | None, deployment: str | None) -> Need:
-        """What all take who go before that rank (None: all), for that deployment (None: for all of them)."""
+    def needs(self) -> Mapping[str, Need]:
+        """What all of them take, by deployment."""
+        if self._needs is None:
+            totals: dict[str, Need] = {}
+            for each in self._waiters:
+                totals[each.deployment] = totals.get(each.deployment, NOTHING).plus(each.need)
+            self._needs = totals
+        return self._needs
+
+    def ahead_of(self, rank: Rank, deployment: str | None) -> Need:
+        """What all take who go before that rank, for that deployment (None: for all of them)."""
         total = NOTHING
         for each in self._waiters:
-            if rank is not None and each.rank >= rank:
+            if each.rank >= rank:
                 break
             if deployment is None or each.deployment == deployment:
                 total = total.plus(each.need)
@@ -73,18 +85,18 @@ class Line:
                 continue
             if admit(each):
                 served.append(each)
-                self._waiters.remove(each)
+                self.leave(each)
             elif together:
                 break
             else:
                 full.add(each.deployment)
         return served
 
-    def late(self, now_s: float) -> Iterable[Waiter]:
-        """Who has waited long enough, and has left the line."""
-        late = [each for each in self._waiters if each.until_s <= now_s]
-        if late:
-            self._waiters = [each for each in self._waiters if each.until_s > now_s]
+    def late(self, now_s: float, is_lost: Callable[[Waiter], bool]) -> Sequence[Waiter]:
+        """Who has waited long enough, or in vain, and has left the line."""
+        late = [each for each in self._waiters if each.until_s <= now_s or is_lost(each)]
+        for each in late:
+            self.leave(each)
         return late
 
     def first_s(self, now_s: float) -> float:

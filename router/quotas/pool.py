@@ -60,6 +60,9 @@ class Turn(msgspec.Struct, frozen=True):
     left_share: float
 
 
+GONE = Turn(Key("", ""), math.inf, "stack.toml, which has taken it away,", 0.0)
+
+
 def fitted(pool: Pool, terms: Terms, now_s: float) -> Pool:
     """With the bounds as the tables have them now. What is no longer in them is forgotten."""
     meters = {}
@@ -74,9 +77,11 @@ def fitted(pool: Pool, terms: Terms, now_s: float) -> Pool:
 
 def turns(pool: Pool, terms: Terms, wish: Wish, now_s: float) -> Sequence[Turn]:
     """Keys in the order in which they should be used: who is ready first, of these who has most left. Those who are
-    ahead use all keys alike."""
-    keys = terms.keys[wish.deployment]
+    ahead use all keys alike. There is always one, and it is never ready where an edit has taken all away."""
+    keys = terms.keys.get(wish.deployment, ())
     count = len(keys)
+    if not count:
+        return (GONE,)
     ahead = _part(wish.ahead, count)
     found = [_turn(pool, keys[(wish.first + at) % count], wish, ahead, now_s) for at in range(count)]
     return sorted(found, key=_soonest) if count > 1 else found
