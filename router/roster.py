@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from router.account import Account
 from router.quotas.room import UNBOUNDED, Room
-from router.routing.fleet import STALE_S, Place, Target, as_seen, with_some_spared
+from router.routing.fleet import STALE_S, Place, Target, as_seen, plain_tokens, with_some_spared
 from router.siblings import Row, Siblings
 
 NOBODY: Sequence[Row] = ()
@@ -37,6 +37,7 @@ class Roster:
         # The moment at which the next report is too old.
         self._old_from_s = math.inf
         self.where: Mapping[str, Sequence[int]] = {}
+        self.plain_tokens = 0
 
     def __repr__(self) -> str:
         return f"<Roster targets={len(self._standing)} restless={len(self._restless)}>"
@@ -60,6 +61,7 @@ class Roster:
             for model in target.models:
                 where.setdefault(model, []).append(at)
         self.where = where
+        self.plain_tokens = plain_tokens([target for target, _ in standing])
 
     def touch(self, account: Account) -> None:
         """Something that was counted there has changed."""

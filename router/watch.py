@@ -16,6 +16,7 @@ import msgspec
 
 from engines.snapshot import ModelView, Report, Snapshot
 from router.account import Account, uses_by_url
+from router.accounts import Accounts
 from router.ask import Ask
 from router.clouds.prices import PRICES, Listed
 from router.contexts import contexts_of
@@ -77,9 +78,7 @@ class Watch:
         self._compare_from_s = -math.inf
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
-        self._accounts: dict[str, Account] = {}
-        # The newest of each name: who takes a name over goes on with what was learned of its answers.
-        self._namesakes: dict[str, Account] = {}
+        self._accounts = Accounts()
         self._wanted: Counter[str] = Counter()
         # Called when there are other deployments, or they have other bounds.
         self.on_deployed: Callable[[Sequence[Deployment]], None] | None = None
@@ -97,7 +96,7 @@ class Watch:
         self._stand()
 
     def __repr__(self) -> str:
-        flights = sum(account.requests for account in self._accounts.values())
+        flights = sum(account.requests for account in self._accounts)
         spilling = ",".join(f"{target}/{tier}" for (target, tier), on in self._spilling.items() if on)
         return f"<Watch engines={len(self._snapshot.engines) if self._snapshot else 0} {flights=} {spilling=}>"
 
@@ -148,7 +147,7 @@ class Watch:
         """What the supervisor is told. Forgets who was wanted, because it is told once; `waiting` are still here."""
         wanted, self._wanted = self._wanted + Counter(waiting), Counter()
         sequence = self._snapshot.sequence if self._snapshot else 0
-        return Report(sequence, uses_by_url(self._accounts.values(), now_s), dict(wanted))
+        return Report(sequence, uses_by_url(self._accounts, now_s), dict(wanted))
 
     def newest(self) -> tuple[Snapshot | None, float]:
         """The newest Snapshot and its age, for readers that have no clock of their own."""
@@ -160,7 +159,9 @@ class Watch:
 
     def view(self, now_s: float) -> Fleet:
         targets = self._roster.look(now_s, self._snapshot_at_s, self.rooms())
-        return Fleet(targets, self._snapshot is not None, self._models, now_s, self._roster.where)
+        return Fleet(
+            targets, self._snapshot is not None, self._models, now_s, self._roster.where, self._roster.plain_tokens
+        )
 
     def decide(self, ask: Ask, money: Money, now_s: float) -> Decision:
         decision = choose(ask, self.view(now_s), self.rules, self._spilling, money, self.past)
@@ -177,7 +178,7 @@ class Watch:
 
     def start(self, ask: Ask, target: Target, now_s: float) -> Flight:
         """Count a request as in flight at `target`. Ends with `finish`, whatever happens."""
-        account, siblings, load = self._account(target), self._siblings, target.load
+        account, siblings, load = self._accounts.of(target), self._siblings, target.load
         prompt, answer = tokens_of(ask, target)
         prompt_tokens = round(prompt)
         promised_tokens = prompt_tokens + round(answer)
@@ -243,7 +244,7 @@ class Watch:
 
     def shut_s(self, target: Target, now_s: float) -> float:
         """How much longer nobody should try a target after its failures."""
-        account = self._account(target)
+        account = self._accounts.of(target)
         return account.shut_s(now_s, self._others(account))
 
     def _find_slow(self, now_s: float) -> None:
@@ -256,7 +257,7 @@ class Watch:
             if target.off is None and account.is_calm
         }
         for key, limit_s in outliers(speeds).items():
-            account = self._accounts[key]
+            account = self._accounts.named(key)
             account.slow_down(limit_s, now_s, self._others(account))
             self._changed(account)
 
@@ -267,15 +268,6 @@ class Watch:
         self._roster.touch(account)
         if self._siblings is not None:
             self._siblings.publish(account.key, account.row())
-
-    def _account(self, target: Target) -> Account:
-        """Where the target is counted; one for it if there is none yet."""
-        account = self._accounts.get(target.key)
-        if account is None:
-            known, url = self._namesakes.get(target.name), target.url if target.place is LOCAL else None
-            pace = target.pace if known is None else known.pace
-            account = self._accounts[target.key] = Account(target.key, url, pace)
-        return account
 
     def _deploy(self, models: tuple[ModelView, ...]) -> None:
         """Only where something has changed: the engines tell of themselves twice a second."""
@@ -292,11 +284,8 @@ class Watch:
         targets = standing(self._snapshot, self.rules, self.deployed, self._cloud_off, self.environment)
         self._models = wanted_models(self._snapshot)
         self.contexts = contexts_of(targets, self._snapshot)
-        self._roster.stand([(target, self._account(target)) for target in targets])
-        self._namesakes.update({target.name: account for target, account in self._roster.standing})
-        # What is gone is counted until its last request has ended.
+        self._roster.stand(self._accounts.stand(targets))
         there = {target.key: (target.off is None, target.returns_as) for target in targets}
-        self._accounts = {key: each for key, each in self._accounts.items() if each.requests or key in there}
         before, self._there = self._there, there
         if self.on_change is not None and there != before:
             self.on_change()

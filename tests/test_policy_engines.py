@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
 from msgspec.structs import replace
 
 from router.ask import Ask
-from router.routing.fleet import Fleet, Pace, Target
+from router.routing.filters import dropped_by, sieve
+from router.routing.fleet import Fleet, Pace, Target, plain_tokens
 from router.routing.policy import choose
-from tests.specimens import CLOUD, RULES, ask, busy, local
+from tests.specimens import CLOUD, RULES, Situation, ask, busy, local, situations
 from tests.test_policy import DEAD, FULL, JAMMED, POOR, RICH, decide, names, refusal
 
 ASLEEP = local(off="sleeping", starting=True, returns_as="smoke")
@@ -113,3 +115,12 @@ def test_several_answers_at_once_are_not_asked_of_ollama() -> None:
     assert names(decide(ask(answers=2), OLLAMA, CLOUD)) == ["cloud/nano"]
     error = refusal(ask(answers=2), OLLAMA)
     assert (error.status, error.code) == (400, "unsupported_capability")
+
+
+@given(situations())
+def test_whoever_is_not_looked_at_closely_would_have_passed(situation: Situation) -> None:
+    asked, targets = situation[0], situation[1].targets
+    fit, dropped = sieve(asked, targets, plain_tokens(targets))
+    rules = [(dropped_by(asked, target), target) for target in targets]
+    assert list(fit) == [target for rule, target in rules if rule is None]
+    assert list(dropped) == [(rule, target) for rule, target in rules if rule is not None]

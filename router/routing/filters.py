@@ -97,13 +97,15 @@ def dropped_by(ask: Ask, target: Target) -> Filter | None:
     return None if fits(ask, target) else FITS_CONTEXT
 
 
-def sieve(ask: Ask, targets: Targets) -> tuple[list[Target], Dropped]:
+def sieve(ask: Ask, targets: Targets, plain_tokens: int = 0) -> tuple[Targets, Dropped]:
     """Those that no rule forbids, and the others with the first rule that does.
 
     Only who might be forbidden is looked at closely: a decision asks it of each of some hundred targets, and a prompt
-    has no more tokens than bytes.
+    has no more tokens than bytes. `plain_tokens` as the Fleet says.
     """
     most_tokens, needs, local_only = ask.prompt_bytes + (ask.max_tokens or 0), ask.needs, ask.local_only
+    if most_tokens <= plain_tokens and not needs and not local_only:
+        return targets, ()
     fit: list[Target] = []
     dropped: list[tuple[Filter, Target]] = []
     for target in targets:

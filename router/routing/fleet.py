@@ -117,13 +117,15 @@ class Target(msgspec.Struct, frozen=True):
 class Fleet(msgspec.Struct, frozen=True):
     """All targets at one moment. `complete` is False until the engines have been heard of. `models` are wanted here,
     also those of which no engine is known yet. `now_s` is the moment, of the clock that `InFlight` goes by. `where` are
-    the places of the targets of each model, if anybody has looked for them already."""
+    the places of the targets of each model, if anybody has looked for them already; `plain_tokens` the length of text
+    that any of them may serve, 0 if nobody has looked."""
 
     targets: tuple[Target, ...]
     complete: bool = True
     models: frozenset[str] = frozenset()
     now_s: float = 0.0
     where: Mapping[str, Sequence[int]] | None = None
+    plain_tokens: int = 0
 
     def serving(self, model: str) -> list[Target]:
         """The targets of a model."""
@@ -198,6 +200,13 @@ def as_seen(
     """A standing target with what is known of it now."""
     stale = target.report_age_s is not None and target.report_age_s + snapshot_age_s > STALE_S
     return replace(target, in_flight=in_flight, pace=pace, health=health, stale=stale, room=room)
+
+
+def plain_tokens(targets: Sequence[Target]) -> int:
+    """Text of no more tokens than this, prompt and answer together, is no reason to look closely at any target."""
+    if any([target.kind == OLLAMA or target.only_embeds for target in targets]):
+        return 0
+    return min([target.context_tokens for target in targets], default=0)
 
 
 def with_some_spared(targets: Sequence[Target]) -> list[Target]:

@@ -65,7 +65,7 @@ NO_PAST = Past()
 def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money, past: Past = NO_PAST) -> Decision:
     """Filter, rank by chain, order and strategy, then spill or not."""
     terms, chain = terms_of(ask, rules, fleet.now_s), chain_of(ask, fleet, rules)
-    order = ranked(ask, groups_of(ask, fleet, chain, rules), terms, past)
+    order = ranked(ask, groups_of(ask, fleet, chain, rules), terms, past, fleet.plain_tokens)
     if order.targets:
         decision = _decide(_Case(ask, terms, money, order, past, spilling))
         if not fleet.complete:

@@ -59,13 +59,13 @@ def turn_of(ask: Ask, terms: Terms) -> tuple[str, str] | None:
     return (terms.tier, ask.model or "") if terms.weights else None
 
 
-def ranked(ask: Ask, groups: Sequence[Sequence[Target]], terms: Terms, past: Past) -> Ranked:
-    """Only what no filter drops and the order names, group by group."""
+def ranked(ask: Ask, groups: Sequence[Sequence[Target]], terms: Terms, past: Past, plain_tokens: int = 0) -> Ranked:
+    """Only what no filter drops and the order names, group by group. `plain_tokens` as the Fleet says."""
     result = Ranked([], [], [])
     width, local_at, cloud_at, named_at = len(terms.order), terms.local_at, terms.cloud_at, terms.named_at
     for number, group in enumerate(groups):
         result.starts.append(len(result.targets))
-        fit, dropped = sieve(ask, group)
+        fit, dropped = sieve(ask, group, plain_tokens)
         alike: list[list[Target]] = [[] for _ in range(width + 1)]
         for target in fit:
             # As `Terms.position` says, without a call for each.

@@ -1,0 +1,46 @@
+"""The accounts of all targets, each for as long as it stands in the Fleet or has something in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from router.account import Account
+from router.routing.fleet import Place, Target
+
+# Members of an enumeration are slow to look up in it.
+LOCAL = Place.LOCAL
+
+
+class Accounts:
+    """By `Target.key`. Belongs to `router.watch`."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, Account] = {}
+        # The newest of each name: who takes a name over goes on with what was learned of its answers.
+        self._namesakes: dict[str, Account] = {}
+
+    def __repr__(self) -> str:
+        return f"<Accounts {len(self._by_key)}>"
+
+    def __iter__(self) -> Iterator[Account]:
+        return iter(self._by_key.values())
+
+    def of(self, target: Target) -> Account:
+        """Where the target is counted; one for it if there is none yet."""
+        account = self._by_key.get(target.key)
+        if account is None:
+            known, url = self._namesakes.get(target.name), target.url if target.place is LOCAL else None
+            pace = target.pace if known is None else known.pace
+            account = self._by_key[target.key] = Account(target.key, url, pace)
+        return account
+
+    def named(self, key: str) -> Account:
+        return self._by_key[key]
+
+    def stand(self, targets: Collection[Target]) -> list[tuple[Target, Account]]:
+        """These targets and theirs. What is gone is counted until its last request has ended."""
+        standing = [(target, self.of(target)) for target in targets]
+        self._namesakes.update({target.name: account for target, account in standing})
+        there = {target.key for target in targets}
+        self._by_key = {key: each for key, each in self._by_key.items() if each.requests or key in there}
+        return standing
