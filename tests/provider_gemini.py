@@ -24,13 +24,15 @@ def key_of(headers: Mapping[str, str]) -> str | None:
 
 def read(body: Json, headers: Mapping[str, str], path: str) -> Question:
     """Raises Bad for what the API refuses with 400. The model and the method stand in the path."""
+    model, _, method = path.rpartition("/")[2].partition(":")
+    if method == "batchEmbedContents":
+        return Question(model, False, "", more=body)
     contents = body.get("contents")
     if not contents or any(content.get("role") not in ROLES for content in contents):
         raise Bad("* GenerateContentRequest.contents: contents is not specified or has a wrong role")
     settings: Json = _of(body, "generationConfig") or {}
     parts = [part for content in contents for part in content["parts"]]
     last = contents[-1]["parts"]
-    model, _, method = path.rpartition("/")[2].partition(":")
     return Question(
         model=model,
         stream=method == "streamGenerateContent",
@@ -135,6 +137,12 @@ def blocked(question: Question) -> Json:
         "usageMetadata": {"promptTokenCount": 11, "totalTokenCount": 11},
         "modelVersion": question.model,
     }
+
+
+def embeddings(question: Question) -> Json:
+    """A vector for each text, whose first number is its length. Tokens are not told."""
+    texts = ["".join(part["text"] for part in each["content"]["parts"]) for each in question.more["requests"]]
+    return {"embeddings": [{"values": [float(len(text)), 0.5, 0.5, 0.5]} for text in texts]}
 
 
 def whole(question: Question, answer: Answer) -> Json:

@@ -67,8 +67,9 @@ class Provider:
 
 def _without_answer(request: web.Request, wire: ModuleType, mode: Mode, question: Question) -> Json | None:
     """What is said where nothing is generated: vectors, or that the prompt is blocked."""
-    if wire is provider_openai and request.path.endswith("/embeddings"):
-        return provider_openai.embeddings(question)
+    if request.path.endswith(("/embeddings", ":batchEmbedContents")):
+        vectors: Json = wire.embeddings(question)
+        return vectors
     if wire is provider_gemini and mode is Mode.FILTERED:
         return provider_gemini.blocked(question)
     return None
