@@ -13,6 +13,7 @@ VERBS = MappingProxyType(
         "abort": "how soon a client that leaves frees its engine",
         "affinity": "what a strategy does to the engines' prefix caches",
         "bench": "three minutes on what runs here: tokens/s, latencies, the highest load that keeps the promise",
+        "breaker": "a cloud that fails: the traffic it gets, its breaker, how it comes back",
         "burst": "a burst of agents against a provider that allows few requests: no 429 may reach a client",
         "cloud": "serve a stand-in cloud that speaks OpenAI and misbehaves on request",
         "compare": "two reports: is the second better or worse, and is that more than chance?",
@@ -32,6 +33,7 @@ VERBS = MappingProxyType(
         "soak": "a million requests: what stays behind in a router",
         "stub": "serve an engine that is faster than any router",
         "sweep": "the highest load that keeps a promise",
+        "tokens": "how far the estimate of a prompt's tokens is off, by kind of text",
         "tune": "engine settings compared by the load that each keeps the promise for",
     }
 )
