@@ -96,7 +96,7 @@ async def _decisions(doors: Doors, _request: Request) -> Response:
 
 async def _route(doors: Doors, request: Request) -> Response:
     raw = await _body(request, doors.watch.rules.limits.body_bytes)
-    return _json(to_builtins(rehearse(doors, raw, request.headers, request.query_params.get("tokens"))))
+    return _json(to_builtins(await rehearse(doors, raw, request.headers, request.query_params.get("tokens"))))
 
 
 async def _body(request: Request, most_bytes: int) -> bytes:

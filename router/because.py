@@ -13,8 +13,9 @@ from router.routing.fleet import Place, Target
 from router.routing.passing import Money, ease, ill, is_affordable
 from router.routing.policy import NO_PAST, Decision, Latches, need_of
 from router.routing.ranking import Past, Ranked, ShutOut
-from router.routing.spill import forecast, judge, tokens_of
+from router.routing.spill import forecast, judge, late
 from router.routing.terms import Terms
+from router.routing.tokens import VLLM, least_tokens
 
 LOCAL = Place.LOCAL
 # By target: the weighted sum and each strategy's figure, where several were compared.
@@ -81,10 +82,16 @@ def why_behind(case: Case, at: int) -> str:
         return _why_later_group(case, before, target)
     if position != own_position:
         return f'the order has "{case.terms.order[own_position]}" later'
+    if _is_late(case, target) and not _is_late(case, before):
+        return f"its first token is expected after the promise of {case.terms.ttft_target_s:g} s"
     own, ahead = case.scores.get(target.name), case.scores.get(before.name)
     if own is not None and ahead is not None and own[0] > ahead[0]:
         return f"score {own[0]:.2f}, and {ahead[0]:.2f} before it"
     return "as good, and asked after it"
+
+
+def _is_late(case: Case, target: Target) -> bool:
+    return late(case.ask, [target], case.terms.ttft_target_s, case.terms.now_s)[0]
 
 
 def _why_later_group(case: Case, before: Target, target: Target) -> str:
@@ -136,7 +143,11 @@ FILTER_WORDS: Mapping[Filter, Callable[[Ask, Target], str]] = {
     KEEPS_PRIVACY: lambda _ask, _target: "the request is local-only",
     IS_CAPABLE: lambda ask, target: f"it has no {', '.join(sorted(ask.needs - target.capabilities))}",
     GIVES_SEVERAL: lambda ask, _target: f"it gives one answer, {ask.answers} are wanted",
-    FITS_CONTEXT: lambda ask, target: (
-        f"about {tokens_of(ask, target)[0]:,.0f} tokens, its context is {target.context_tokens:,}"
-    ),
+    FITS_CONTEXT: lambda ask, target: f"{_length(ask, target)}, its context is {target.context_tokens:,}",
 }
+
+
+def _length(ask: Ask, target: Target) -> str:
+    """vLLM refuses what has no room for the longest answer."""
+    answer = f" and {ask.max_tokens:,} for the answer" if ask.max_tokens and target.kind == VLLM else ""
+    return f"at least {least_tokens(ask, target):,.0f} tokens{answer}"

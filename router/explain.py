@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from router.ask import Ask
+from router.ask import BYTES_PER_TOKEN, Ask
 from router.because import LOCAL, Case, Moment, Scores, why_behind, why_first, why_not_now, why_shut_out
 from router.health.triggers import TRIGGERS, next_at
 from router.routing.fleet import Fleet, Target
@@ -102,7 +102,7 @@ def explain(ask: Ask, fleet: Fleet, rules: Rules, moment: Moment) -> Explanation
         arm=ask.arm,
         needs=tuple(sorted(ask.needs)),
         local_only=ask.local_only,
-        prompt_tokens=round(tokens_of(ask, first)[0]) if first else 0,
+        prompt_tokens=_prompt_tokens(ask, first),
         models=decision.chain,
         order=tuple(terms.order),
         strategy={str(name): weight for name, weight in (terms.weights or LEAST_BUSY_ALONE).items()},
@@ -114,6 +114,15 @@ def explain(ask: Ask, fleet: Fleet, rules: Rules, moment: Moment) -> Explanation
         targets=tuple(_seen(case, fleet)),
         on_failure=tuple(_failing(decision, at) for at in range(len(decision.targets))),
     )
+
+
+def _prompt_tokens(ask: Ask, target: Target | None) -> int:
+    """As counted for that target, else as estimated."""
+    models = target.models if target else frozenset()
+    measured = [each for each in ask.lengths if not each.models or not each.models.isdisjoint(models)]
+    if measured:
+        return (measured[0].least + measured[0].most) // 2
+    return round(tokens_of(ask, target)[0] if target else ask.prompt_bytes / BYTES_PER_TOKEN)
 
 
 def _scores(case: Case) -> Scores:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from router.ask import BYTES_PER_TOKEN, PROMPT_FIELDS, Ask, Endpoint, read_ask
 from router.body import parsed
 from router.errors import ApiError
+from router.length import Length
 from router.routing.directed import directed
 from router.tables.rules import Rules
 
@@ -57,7 +58,8 @@ def read_question(raw: bytes, headers: Mapping[str, str], tokens: int | None, ru
     Raises ApiError."""
     ask = read_ask(raw, headers, endpoint_for(raw), rules)
     if tokens is not None:
-        ask = replace(ask, prompt_bytes=round(tokens * BYTES_PER_TOKEN))
+        size_bytes = round(tokens * BYTES_PER_TOKEN)
+        ask = replace(ask, prompt_bytes=size_bytes, lengths=(Length(tokens, tokens),))
     return directed(ask, rules, at_unix_s)
 
 

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from router.because import Moment
 from router.errors import ApiError
 from router.explain import Explanation, explain
+from router.measuring import measured
 from router.question import read_question
 from router.served import Doors
 
 
-def rehearse(doors: Doors, raw: bytes, headers: Mapping[str, str], tokens: str | None) -> Explanation:
+async def rehearse(doors: Doors, raw: bytes, headers: Mapping[str, str], tokens: str | None) -> Explanation:
     """Of a body and headers as a client would send them; `tokens` is how long to take the prompt for. Raises ApiError
     as the request itself would."""
     watch = doors.watch
-    ask = read_question(raw, headers, _count(tokens), watch.rules, time.time())
+    ask = await measured(doors, read_question(raw, headers, _count(tokens), watch.rules, time.time()))
     moment = Moment(doors.money(), watch.spilling, watch.past)
     return explain(ask, watch.view(time.monotonic()), watch.rules, moment)
 

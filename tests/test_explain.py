@@ -15,7 +15,7 @@ from router.explain import Explanation, Seen, explain
 from router.health.verdict import Verdict
 from router.quotas.room import Room
 from router.registry import Price
-from router.routing.fleet import Fleet, Target
+from router.routing.fleet import Fleet, InFlight, Target
 from router.routing.policy import Money, choose
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
@@ -66,7 +66,10 @@ def test_everybody_is_named_once_and_who_is_tried_stands_in_the_order_of_the_dec
     [
         pytest.param(ask(local_only=True), CLOUD, "keeps_privacy: the request is local-only", id="privacy"),
         pytest.param(ask(needs=frozenset({"tools"})), LOCAL, "is_capable: it has no tools", id="capability"),
-        pytest.param(ask(prompt_bytes=40_000), LOCAL, "10,000 tokens, its context is 4,096", id="context"),
+        pytest.param(ask(prompt_bytes=40_000), LOCAL, "at least 5,000 tokens, its context is 4,096", id="context"),
+        pytest.param(
+            ask(prompt_bytes=16_000, max_tokens=3000), local(kind="vllm"), "3,000 for the answer, its", id="answer"
+        ),
         pytest.param(ask(model="other"), LOCAL, "serves_model: it serves none of other", id="another model"),
         pytest.param(ask(tier="bulk"), CLOUD, "the order names it nowhere: local", id="the order"),
         pytest.param(ask(tier="airy"), KEYLESS, "off: the variable NANO_KEY is not set", id="off"),
@@ -97,6 +100,12 @@ def test_who_is_not_tried_is_named_with_the_rule_that_keeps_it_out(asked: Ask, t
             (busy(promised_tokens=2000), local(name="local/b")), "local/smoke", "and 0.00 before it", id="load"
         ),
         pytest.param((LOCAL, local(name="local/t")), "local/t", "as good", id="a twin"),
+        pytest.param(
+            (busy(oldest_sent_at_s=-9.0), local(name="local/b", in_flight=InFlight(promised_tokens=900))),
+            "local/smoke",
+            "after the promise of 2 s",
+            id="late",
+        ),
     ],
 )
 def test_who_is_tried_later_is_named_with_what_puts_it_there(

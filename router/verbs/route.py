@@ -7,6 +7,7 @@ it names are taken to be ready and idle.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 from router.because import Moment
 from router.costs import ENDLESS
 from router.explain import Explanation, explain
+from router.measuring import measured_for
 from router.question import Question, ask_of
 from router.verbs.explained import shown
 from router.verbs.given import FAILED, Given, VerbError, given, options
@@ -79,5 +81,10 @@ def _of_now(running: Running, question: Question, path: Path | None) -> Explanat
 
 def _assumed(known: Given, question: Question) -> Explanation:
     """Raises ApiError as the request itself would."""
-    ask = ask_of(question, known.rules, time.time())
-    return replace(explain(ask, known.fleet(), known.rules, Moment(ENDLESS)), assumed=True)
+    fleet = known.fleet()
+    ask = asyncio.run(measured_for(fleet.targets, ask_of(question, known.rules, time.time()), {}, _uncounted))
+    return replace(explain(ask, fleet, known.rules, Moment(ENDLESS)), assumed=True)
+
+
+async def _uncounted(_path: str, _text: str) -> None:
+    """No tokenizer is asked: only the router that runs has them at hand."""
