@@ -96,6 +96,7 @@ def _target(target: Target, now_s: float) -> dict[str, Any]:
         "state": "ready" if target.off is None else target.off,
         "resting": target.health.cause,
         "share": target.health.share,
+        "room": to_builtins(target.room),
         "context_tokens": target.context_tokens,
         "in_flight": {
             "requests": flying.requests,

@@ -140,10 +140,7 @@ class Counter:
 
     def _room(self, state: Pool, deployment: str, now_s: float) -> Room:
         needs = self._line.needs()
-        if self._together:
-            ahead = reduce(Need.plus, needs.values(), NOTHING)
-        else:
-            ahead = needs.get(deployment, NOTHING)
+        ahead = reduce(Need.plus, needs.values(), NOTHING) if self._together else needs.get(deployment, NOTHING)
         return pool.room(state, self._terms, deployment, now_s, ahead)
 
     def _turn(self, waiter: Waiter, now_s: float) -> Turn:
