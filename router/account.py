@@ -107,16 +107,16 @@ class Account:
             # Medians of when it was slow would open it again.
             self.pace = replace(self.pace, answers=0, ttft_p50_s=None, tpot_p50_s=None)
 
-    def prove(self, sent_at_s: float) -> None:
+    def prove(self, sent_at_s: float, now_s: float) -> None:
         """What was sent then has given its first token. All that is kept of it while all is well."""
-        if sent_at_s > self._proof.began_s:
-            self._proof = Proof(sent_at_s, self._proof.ended_s)
+        proof = self._proof
+        self._proof = Proof(now_s, proof.ended_s, sent_at_s if sent_at_s > proof.sent_s else proof.sent_s)
 
     def complete(self, sent_at_s: float, now_s: float, others: Sequence[Row]) -> None:
         """An answer came to its end, of what was sent then."""
         known = self._known(now_s, others)
         if known is not None:
-            self._proof = Proof(self._proof.began_s, max(self._proof.ended_s, sent_at_s))
+            self._proof = replace(self._proof, ended_s=now_s)
             self._trouble = breaker.after_end(known, self._trouble, sent_at_s, now_s)
 
     def fail(self, fault: Fault, now_s: float, others: Sequence[Row]) -> bool:
@@ -134,7 +134,7 @@ class Account:
     def revive(self, now_s: float, others: Sequence[Row]) -> None:
         """An engine that was started anew."""
         known = self._known(now_s, others)
-        self._proof = Proof(now_s, now_s)
+        self._proof = Proof(now_s, now_s, now_s)
         if known is not None:
             self._trouble = breaker.revived(known, self._trouble, now_s)
 
@@ -171,10 +171,14 @@ class Account:
         if not others:
             return self._proof
         proofs = [self._proof, *[row.proof for row in others]]
-        return Proof(max(each.began_s for each in proofs), max(each.ended_s for each in proofs))
+        return Proof(
+            max(each.began_s for each in proofs),
+            max(each.ended_s for each in proofs),
+            max(each.sent_s for each in proofs),
+        )
 
     def _is_silent(self, now_s: float, others: Sequence[Row], in_flight: InFlight) -> bool:
-        answered_ago_s = now_s - self._newest_proof(others).began_s
+        answered_ago_s = now_s - self._newest_proof(others).sent_s
         return is_silent(in_flight.unstarted, now_s - in_flight.oldest_sent_at_s, answered_ago_s, self.pace.ttft_p50_s)
 
     def in_flight(self, others: Sequence[Row]) -> InFlight:

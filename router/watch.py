@@ -210,7 +210,7 @@ class Watch:
         flight.first_token_at_s = now_s
         if not account.is_calm:
             account.begin(sent_at_s, now_s - sent_at_s if flight.streams else None, now_s, self._others(account))
-        account.prove(sent_at_s)
+        account.prove(sent_at_s, now_s)
         account.wait_no_more(flight, flight.prompt_tokens)
         self._changed(account)
 

@@ -14,6 +14,7 @@ from router.health.breaker import (
     FORGET_S,
     LEAST_ANSWERS,
     LONGEST_OPEN_S,
+    LONGEST_PAUSE_S,
     MOST_FAILURES,
     UNPROVED,
     Fault,
@@ -58,12 +59,12 @@ class Course:
         sent_s, known = now_s if sent_s is None else sent_s, self.known(now_s)
         if known is not None:
             self.own = after_token(known, self.own, sent_s, ttft_s, now_s)
-        self.proof = Proof(max(self.proof.began_s, sent_s), self.proof.ended_s)
+        self.proof = Proof(now_s, self.proof.ended_s, max(self.proof.sent_s, sent_s))
         return self
 
     def ends(self, now_s: float) -> Course:
         known = self.known(now_s)
-        self.proof = Proof(self.proof.began_s, now_s)
+        self.proof = Proof(self.proof.began_s, now_s, self.proof.sent_s)
         if known is not None:
             self.own = after_end(known, self.own, now_s, now_s)
         return self
@@ -93,24 +94,36 @@ def test_an_answer_in_between_begins_the_row_anew() -> None:
     assert course.at(0.3) is WELL
 
 
-def test_half_of_what_it_answers_are_failures_though_never_five_in_a_row() -> None:
+def test_failures_among_many_under_way_are_no_row() -> None:
     course, now_s = Course(), 0.0
-    for _ in range(int(LEAST_ANSWERS) // 2):
-        assert course.at(now_s) is WELL
-        now_s += 0.01
-        course.fails(now_s).begins(now_s)
-    assert course.fails(now_s).at(now_s) == OPEN
-
-
-def test_a_third_of_failures_is_not_half() -> None:
-    course, now_s = Course(), 0.0
-    for _ in range(50):
-        now_s += 0.1
-        course.fails(now_s).begins(now_s + 0.03).begins(now_s + 0.06)
+    for _ in range(40):
+        now_s += 0.02
+        course.fails(now_s)
+        for number in range(6):
+            course.begins(now_s + number / 1000, sent_s=now_s - 0.3)
     assert course.at(now_s) is WELL
 
 
-def test_what_failed_long_ago_does_not_count_towards_half() -> None:
+def test_a_fifth_of_its_answers_are_failures_though_never_two_in_a_row() -> None:
+    course, now_s = Course(), 0.0
+    for _ in range(int(LEAST_ANSWERS) // 4):
+        assert course.at(now_s) is WELL
+        now_s += 0.01
+        course.fails(now_s).begins(now_s).begins(now_s).begins(now_s)
+    assert course.fails(now_s + 0.01).at(now_s + 0.02) == OPEN
+
+
+def test_a_tenth_is_no_fifth() -> None:
+    course, now_s = Course(), 0.0
+    for _ in range(50):
+        now_s += 0.1
+        course.fails(now_s)
+        for number in range(9):
+            course.begins(now_s + number / 100)
+    assert course.at(now_s) is WELL
+
+
+def test_what_failed_long_ago_does_not_count() -> None:
     course = Course()
     for number in range(20):
         course.fails(number * 30.0).begins(number * 30.0 + 1)
@@ -130,7 +143,7 @@ def test_each_opening_in_a_row_is_twice_as_long_and_has_a_longest() -> None:
         lengths.append(length_s)
         now_s += length_s
         course.probes(now_s).fails(now_s)
-    assert lengths == [1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_OPEN_S, LONGEST_OPEN_S, LONGEST_OPEN_S]
+    assert lengths == [1.0, 2.0, 4.0, 8.0, LONGEST_OPEN_S, LONGEST_OPEN_S, LONGEST_OPEN_S, LONGEST_OPEN_S]
 
 
 def test_one_request_may_try_it_and_another_when_as_long_has_passed_again() -> None:
@@ -168,7 +181,7 @@ def test_all_is_forgotten_after_a_time_in_which_it_was_well() -> None:
     assert course.fails(later_s, times=MOST_FAILURES).at(later_s + 1.0).probes == 1
 
 
-@pytest.mark.parametrize(("asked_s", "lasts_s"), [(7.0, 7.0), (3600.0, LONGEST_OPEN_S)])
+@pytest.mark.parametrize(("asked_s", "lasts_s"), [(7.0, 7.0), (3600.0, LONGEST_PAUSE_S)])
 def test_a_pause_that_it_asked_for_is_kept_after_one_failure_and_just_ends(asked_s: float, lasts_s: float) -> None:
     course = Course().fails(0.0, Fault("500", 0.0, asked_s))
     assert course.at(lasts_s - 0.1) == OPEN

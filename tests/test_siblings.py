@@ -178,7 +178,7 @@ def test_a_router_of_one_worker_and_one_of_two_decide_alike() -> None:
     for watch in (alone, here):
         for step in range(6):
             fail(watch, step * 40.0)
-    assert cause_in(alone, 220.0) == cause_in(here, 220.0) == "connect"
+    assert cause_in(alone, 210.0) == cause_in(here, 210.0) == "connect"
     assert cause_in(alone, 200.0 + LONGEST_OPEN_S) is cause_in(here, 200.0 + LONGEST_OPEN_S) is None
 
 

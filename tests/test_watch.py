@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engines.snapshot import EngineState
 from router.ask import Ask
-from router.health.breaker import LONGEST_OPEN_S
+from router.health.breaker import LONGEST_OPEN_S, LONGEST_PAUSE_S
 from router.routing.fleet import Fleet, InFlight, Pace, Target
 from router.routing.policy import Money
 from router.watch import Flight, Usage, Watch
@@ -140,7 +140,7 @@ def test_rests_double_and_have_a_longest() -> None:
         fail(watch, now_s)
         seen.append(shut_s(watch, now_s))
         now_s += seen[-1]
-    assert seen == [1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_OPEN_S, LONGEST_OPEN_S]
+    assert seen == [1.0, 2.0, 4.0, 8.0, LONGEST_OPEN_S, LONGEST_OPEN_S, LONGEST_OPEN_S]
 
 
 def test_a_first_token_ends_the_rest_and_its_history() -> None:
@@ -168,7 +168,7 @@ def test_a_target_rests_as_long_as_it_asks_for() -> None:
     fail(watch, 0.0, retry_after_s=7.0)
     assert shut_s(watch, 0.0) == 7.0
     fail(watch, 10.0, retry_after_s=3600.0)
-    assert shut_s(watch, 10.0) == LONGEST_OPEN_S
+    assert shut_s(watch, 10.0) == LONGEST_PAUSE_S
 
 
 def test_failing_for_days_is_no_error() -> None:

@@ -1,16 +1,16 @@
 """A target's circuit breaker: what its failures mean for those who come next.
 
-Closed, it opens after five failures in a row, or when half of what it answers of late are failures, or at once when an
+Closed, it opens after five failures in a row, or when a fifth of its answers of late are none, or at once when an
 engine is gone or has become far slower than its like. Open, it is passed over for a second, and twice as long each time
-it opens again, up to half a minute. Half open, one request may try it, and one more each time that as long has passed
-again: a failure opens it anew, a success begins its return, in which it has a tenth of its traffic at first and all of
-it after as long a time as it was open. A first token is a success, unless it was answers that broke off which opened
-it: then only a whole answer is one.
+it opens again, up to a quarter of a minute. Half open, one request may try it, and one more each time that as long has
+passed again: a failure opens it anew, a success begins its return, in which it has a tenth of its traffic at first and
+all of it after as long a time as it was open, ten seconds at most. A first token is a success, unless it was answers
+that broke off which opened it: then only a whole answer is one.
 
 Values only: a Trouble is what one worker has seen, `together` what all have, and a target without trouble has none at
 all. Sources: five failures in a row are Envoy's outlier detection (consecutive_5xx 5), whose longest ejection of 300 s
-is far too long for one who comes back by a single probe; half of ten or more is resilience4j's failureRateThreshold
-of 50 % (minimumNumberOfCalls 100 there, 10 here); a second that doubles is the first rest that this router always gave.
+is far too long for one who comes back by a single probe; a share of the answers is resilience4j's failureRateThreshold
+(50 % of 100 calls there); a second that doubles is the first rest that this router always gave.
 """
 
 from __future__ import annotations
@@ -25,16 +25,20 @@ from router.health.verdict import WELL, Verdict
 
 NEVER_S = -math.inf
 MOST_FAILURES = 5
-MOST_FAILED_SHARE = 0.5
+# More than this of its answers would spend all second tries that there may be (`retries.SHARE`).
+MOST_FAILED_SHARE = 0.2
 # Fewer answers than these say nothing of a share.
-LEAST_ANSWERS = 10.0
+LEAST_ANSWERS = 20.0
 # Time over which answers and failures are forgotten.
-WINDOW_S = 10.0
+WINDOW_S = 5.0
 # The first opening; each further one is twice as long, as long as it has not been well for FORGET_S in between.
 OPEN_S = 1.0
-LONGEST_OPEN_S = 30.0
+LONGEST_OPEN_S = 15.0
 FORGET_S = 60.0
+# Of what a target asks for.
+LONGEST_PAUSE_S = 30.0
 FIRST_SHARE = 0.1
+LONGEST_RETURN_S = 10.0
 # Of an engine: nobody listens there, or its connection ended with the request. One such failure tells all.
 DEATHS = frozenset({"connect", "cut"})
 SLOW = "slow"
@@ -103,10 +107,12 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True, array_like=True):
-    """When the newest requests were sent that gave a first token, and that were answered to their end."""
+    """The newest moments at which a first token came and an answer ended; and when the newest request was sent of which
+    a first token came."""
 
     began_s: float = NEVER_S
     ended_s: float = NEVER_S
+    sent_s: float = NEVER_S
 
 
 UNPROVED = Proof()
@@ -149,7 +155,7 @@ def verdict_of(known: Trouble | None, now_s: float) -> Verdict:
         return Verdict(opening.cause, 0.0, max(0, allowed - known.probes))
     if opening.is_death or opening.trips == 0:
         return WELL
-    back = (now_s - opening.ended_at_s) / opening.length_s
+    back = (now_s - opening.ended_at_s) / min(opening.length_s, LONGEST_RETURN_S)
     return WELL if back >= 1 else Verdict(None, FIRST_SHARE + (1 - FIRST_SHARE) * back, 0, opening.cause)
 
 
@@ -166,7 +172,7 @@ def after_failure(known: Trouble | None, own: Trouble | None, fault: Fault, now_
     if opening is not None and is_old(known, fault):
         if fault.retry_after_s is None or not opening.lasts(now_s):
             return mine
-        until_s = max(opening.until_s, now_s + min(fault.retry_after_s, LONGEST_OPEN_S))
+        until_s = max(opening.until_s, now_s + min(fault.retry_after_s, LONGEST_PAUSE_S))
         return replace(mine, opening=replace(opening, until_s=until_s))
     if fault.is_break:
         # It counted as an answer when it began.
@@ -177,7 +183,7 @@ def after_failure(known: Trouble | None, own: Trouble | None, fault: Fault, now_
         mine = replace(mine, failures=known.failures + 1, failed_at_s=now_s, bad=mine.bad + 1)
         in_a_row, all_good = mine.failures, known.good
     is_half_open = opening is not None and opening.lasts(now_s)
-    if fault.is_death or is_half_open or in_a_row >= MOST_FAILURES or _is_half(all_good, known.bad + 1):
+    if fault.is_death or is_half_open or in_a_row >= MOST_FAILURES or _are_many(all_good, known.bad + 1):
         return replace(mine, probes=0, opening=_opened(_trips(opening, now_s) + 1, fault, now_s))
     if fault.retry_after_s:
         return replace(mine, probes=0, opening=_opened(0, fault, now_s))
@@ -248,9 +254,9 @@ def _slow_again(mine: Trouble, opening: Opening, now_s: float) -> Trouble:
 
 def _opened(trips: int, fault: Fault, now_s: float) -> Opening:
     # Bounded before the power is taken, which would grow beyond every float.
-    length_s = fault.retry_after_s or OPEN_S * 2.0 ** min(max(trips - 1, 0), 10)
-    until_s = now_s + min(length_s, LONGEST_OPEN_S)
-    return Opening(trips, fault.cause, now_s, until_s, is_death=fault.is_death, is_break=fault.is_break)
+    own_s = min(LONGEST_OPEN_S, OPEN_S * 2.0 ** min(max(trips - 1, 0), 10))
+    length_s = min(fault.retry_after_s, LONGEST_PAUSE_S) if fault.retry_after_s else own_s
+    return Opening(trips, fault.cause, now_s, now_s + length_s, is_death=fault.is_death, is_break=fault.is_break)
 
 
 def _own(known: Trouble, own: Trouble | None, now_s: float) -> Trouble:
@@ -260,7 +266,7 @@ def _own(known: Trouble, own: Trouble | None, now_s: float) -> Trouble:
     return replace(own or Trouble(), good=0.0, bad=0.0, counted_at_s=now_s, probes=0, opening=known.opening)
 
 
-def _is_half(good: float, bad: float) -> bool:
+def _are_many(good: float, bad: float) -> bool:
     return bad + good >= LEAST_ANSWERS and bad >= MOST_FAILED_SHARE * (bad + good)
 
 
