@@ -10,7 +10,9 @@ import hmac
 import time
 from collections.abc import Mapping
 
-from router.ask import read_ask
+from msgspec.structs import replace
+
+from router.ask import Ask, read_ask
 from router.comparing.copies import send_copies
 from router.decided import answered
 from router.delivery import deliver, why_cancelled
@@ -31,11 +33,13 @@ async def answer(doors: Doors, exchange: Exchange) -> None:
         check_key(exchange.headers, doors.keys)
         _check_encoding(exchange.headers)
         raw = await exchange.read_body(doors.watch.rules.limits.body_bytes)
-        rules = doors.watch.rules
-        ask = directed(read_ask(raw, exchange.headers, exchange.endpoint, rules), rules, time.time())
+        ask = _asked(doors, exchange, raw)
         # A prompt has no more tokens than bytes: of one that surely fits everywhere nobody asks how long it is.
         if ask.prompt_bytes + (ask.max_tokens or 0) > doors.watch.contexts.shortest_tokens:
-            ask = await measured(doors, ask)
+            rules, ask = doors.watch.rules, await measured(doors, ask)
+            # An edit meanwhile: by the new rules it may be another task's, of another tier.
+            if rules is not doors.watch.rules:
+                ask = replace(_asked(doors, exchange, raw), request_id=ask.request_id, lengths=ask.lengths)
     except ApiError as error:
         exchange.refuse(error)
         return
@@ -55,6 +59,12 @@ async def answer(doors: Doors, exchange: Exchange) -> None:
     if doors.watch.rules.shadows:
         send_copies(doors, ask)
     await deliver(doors, served, exchange)
+
+
+def _asked(doors: Doors, exchange: Exchange, raw: bytes) -> Ask:
+    """By the rules of now. Raises ApiError."""
+    rules = doors.watch.rules
+    return directed(read_ask(raw, exchange.headers, exchange.endpoint, rules), rules, time.time())
 
 
 def check_key(headers: Mapping[str, str], keys: Keys) -> None:

@@ -5,31 +5,35 @@ Made on the way of every request, so it only refers to values that are there alr
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from router.ask import Ask
 from router.routing.filters import Dropped, considered
-from router.routing.fleet import Target
-from router.routing.policy import Decision
+from router.routing.fleet import Place, Target
+from router.routing.policy import Decision, need_of
+from router.routing.spill import forecast
+from router.routing.terms import Terms
+
+# Of those who were not asked so many are named.
+MOST_NAMED = 30
 
 
-class Decided(Struct, frozen=True, gc=False):
+class Decided(Struct, gc=False):
     """Where a request went and why, or why it was refused.
 
-    Holds neither the Ask, whose body may be megabytes, nor the Decision, whose refusal remembers the frames that it
-    was raised through.
+    Holds neither the Ask's body, which may be megabytes, nor the Decision, whose refusal remembers the frames that it
+    was raised through. Nothing in it changes but `shown`, its row, which is made when it is asked for first.
     """
 
     at_unix_s: float
-    request_id: str
-    asked: str
-    tier: str
-    task: str | None
-    local_only: bool
+    ask: Ask
+    terms: Terms | None
     targets: tuple[Target, ...]
     dropped: Dropped
     chain: tuple[str, ...]
@@ -38,17 +42,26 @@ class Decided(Struct, frozen=True, gc=False):
     target: str | None
     attempts: int
     refused: str | None
+    shown: dict[str, Any] | None = None
 
 
 def answered(ask: Ask, decision: Decision, target: str, reason: str, attempts: int) -> Decided:
     """The target of this name gave the first token, at this attempt, for this reason."""
+    return _decided(ask, decision, reason, target, attempts, None)
+
+
+def turned_away(ask: Ask, decision: Decision, why: str, attempts: int) -> Decided:
+    """Nobody answered: refused by us or by every target, or the client left before; after so many tries."""
+    return _decided(ask, decision, decision.reason, None, attempts, why)
+
+
+def _decided(
+    ask: Ask, decision: Decision, reason: str, target: str | None, attempts: int, refused: str | None
+) -> Decided:
     return Decided(
         time.time(),
-        ask.request_id,
-        ask.requested,
-        ask.tier,
-        ask.task,
-        ask.local_only,
+        replace(ask, raw=b""),
+        decision.terms,
         decision.targets,
         decision.dropped,
         decision.chain,
@@ -56,27 +69,7 @@ def answered(ask: Ask, decision: Decision, target: str, reason: str, attempts: i
         reason,
         target,
         attempts,
-        None,
-    )
-
-
-def turned_away(ask: Ask, decision: Decision, why: str, attempts: int) -> Decided:
-    """Nobody answered: refused by us or by every target, or the client left before; after so many tries."""
-    return Decided(
-        time.time(),
-        ask.request_id,
-        ask.requested,
-        ask.tier,
-        ask.task,
-        ask.local_only,
-        decision.targets,
-        decision.dropped,
-        decision.chain,
-        decision.fleet,
-        decision.reason,
-        None,
-        attempts,
-        why,
+        refused,
     )
 
 
@@ -86,17 +79,51 @@ def rows(decisions: Iterable[Decided]) -> list[dict[str, Any]]:
 
 
 def row(decided: Decided) -> dict[str, Any]:
+    """`order` is who was to be tried, one after the other; `figures` what there was to choose by; `dropped` who was not
+    to be, and the rule that forbids it."""
+    if decided.shown is None:
+        decided.shown = _row(decided)
+    return decided.shown
+
+
+def _row(decided: Decided) -> dict[str, Any]:
+    ask = decided.ask
+    dropped = considered(decided.dropped, decided.chain, decided.fleet)
+    more = [f"and {len(dropped) - MOST_NAMED} more"] if len(dropped) > MOST_NAMED else []
     return {
         "at_unix_s": decided.at_unix_s,
-        "request_id": decided.request_id,
-        "asked": decided.asked,
-        "tier": decided.tier,
-        "task": decided.task,
-        "local_only": decided.local_only,
+        "request_id": ask.request_id,
+        "asked": ask.requested,
+        "tier": ask.tier,
+        "task": ask.task,
+        "route": ask.route,
+        "arm": ask.arm,
+        "local_only": ask.local_only,
+        "models": list(decided.chain),
         "order": [target.name for target in decided.targets],
-        "dropped": considered(decided.dropped, decided.chain, decided.fleet),
+        "figures": [_figures(ask, target, decided.terms) for target in decided.targets[:MOST_NAMED]],
+        "dropped": dropped[:MOST_NAMED] + more,
         "reason": decided.reason,
         "target": decided.target,
         "attempts": decided.attempts,
         "refused": decided.refused,
+    }
+
+
+def _figures(ask: Ask, target: Target, terms: Terms | None) -> dict[str, Any]:
+    """What was known of a target at that moment. `ttft_s` is the forecast for an engine, and what was usual of late at
+    a cloud; None where nobody can tell."""
+    ttft_s = target.pace.ttft_p50_s
+    if target.place is Place.LOCAL and terms is not None:
+        expected_s = forecast(target, need_of(ask, target, terms)).ttft_s
+        ttft_s = None if math.isinf(expected_s) else expected_s
+    price = target.price
+    answer_tokens = min(target.pace.answer_tokens, ask.max_tokens or math.inf) * ask.answers
+    return {
+        "target": target.name,
+        "tokens_in_flight": target.in_flight.promised_tokens,
+        "ttft_s": ttft_s,
+        "usd": None if price is None else price.usd(target.prompt_tokens(ask.prompt_bytes), answer_tokens),
+        "failed": target.health.cause,
+        "room_in_s": target.room.ready_in_s,
     }

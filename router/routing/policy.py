@@ -39,7 +39,7 @@ class Decision(msgspec.Struct, frozen=True):
     that a filter forbids; `chain` these models (empty: any), so that who serves none of them can be named as well.
     `can_wait`: an engine of the tier's own may serve later what nobody serves now. `asleep` is the model by which one
     is wanted that is off and will be there; `prefers_it`: it would have gone there, were it awake. `turn` is what the
-    decision counts for, where a strategy decides.
+    decision counts for, where a strategy decides. `terms` are what it went by.
     """
 
     targets: tuple[Target, ...]
@@ -53,6 +53,7 @@ class Decision(msgspec.Struct, frozen=True):
     asleep: str | None = None
     prefers_it: bool = False
     turn: tuple[str, str] | None = None
+    terms: Terms | None = None
 
     def considered(self) -> list[str]:
         """What became of those who are not among the targets, rule by rule."""
@@ -74,7 +75,7 @@ def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money
         refusal = nowhere(ask, fleet, order.shut_out, terms)
         decision = Decision((), ask.how, refusal, can_wait=_is_about_to_come(ask, fleet, terms))
     dropped = tuple([(each.rule, each.target) for each in order.shut_out if each.rule is not None])
-    return replace(decision, dropped=dropped, chain=chain, fleet=fleet.targets, turn=turn_of(ask, terms))
+    return replace(decision, dropped=dropped, chain=chain, fleet=fleet.targets, turn=turn_of(ask, terms), terms=terms)
 
 
 class _Case(msgspec.Struct, frozen=True):
