@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from router.ask import Ask
 from router.errors import ApiError
-from router.health.verdict import Verdict
+from router.health.verdict import WELL, Verdict
 from router.routing.fleet import Fleet, InFlight, Target
+from router.routing.groups import chain_of, groups_of
 from router.routing.policy import Decision, choose
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
@@ -43,6 +46,7 @@ def pinned(model: str, **changes: Any) -> Ask:
 
 
 BIG = pinned("big")
+IDLE = InFlight()
 JAMMED = InFlight(promised_tokens=15_000)
 OVERRUN = InFlight(promised_tokens=200_000)
 
@@ -210,3 +214,28 @@ def test_a_decision_can_say_what_became_of_all_the_others() -> None:
     needing = pinned("big", needs=frozenset({"tools"}))
     decision = decide(needing, engine("big"), cloud("mid"), engine("else"))
     assert decision.considered() == ["local/else: serves_model no", "local/big: is_capable no"]
+
+
+MODELS = st.sampled_from(["big", "mid", "tiny", "else"])
+CROWDS = st.lists(
+    st.one_of(
+        st.builds(
+            engine, MODELS, off=st.sampled_from([None, None, "failed"]), in_flight=st.sampled_from([IDLE, JAMMED])
+        ),
+        st.builds(cloud, MODELS, health=st.sampled_from([WELL, WELL, Verdict("503")])),
+    ),
+    max_size=8,
+    unique_by=lambda target: target.name,
+)
+
+
+@given(crowd=CROWDS, asked=st.sampled_from([BIG, pinned("mid"), pinned("big", local_only=True), ask()]))
+def test_nobody_stands_in_while_somebody_before_can(crowd: list[Target], asked: Ask) -> None:
+    decision = decide(asked, *crowd)
+    groups = groups_of(asked, Fleet(tuple(crowd)), chain_of(asked, Fleet(tuple(crowd)), RULES), RULES)
+    depth = {target.name: number for number, group in enumerate(groups) for target in group}
+    assert all(target.name in depth and target.off is None for target in decision.targets)
+    able = [target for target in decision.targets if target.health is WELL and target.in_flight is not JAMMED]
+    if able:
+        assert decision.targets[0] in able
+        assert depth[decision.targets[0].name] == min(depth[target.name] for target in able)

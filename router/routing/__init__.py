@@ -1,6 +1,12 @@
 """Where one request goes: pure functions of an Ask, a Fleet and the Rules.
 
-fleet (all targets at one moment), off (why an engine takes nothing), filters (who may and can), policy (order, chain,
-spill or wait), spill (would it break the promise), pace (what is learned of a target), scorers (how much worse one
-target is than another, a function for each strategy), affinity (who has read which prompt).
+fleet     all targets at one moment; off: why an engine takes nothing; pace: what is learned of a target
+directed  what routes and splits make of the Ask; condition: when they hold
+policy    choose: everything below, in this order, to one Decision
+  groups    the targets of its models, and of those that stand in for them (chain)
+  filters   who may and can; tokens: whose context it fits
+  ranking   the best first: the order of its terms, then its strategy (scorers, affinity), and who keeps the promise
+  passing   who is passed over now: money, health, limits of providers
+  spill     would the first engine break the promise, and who goes before it then
+  reasons   why there; refusals: what the client hears if there is nowhere
 """
