@@ -29,7 +29,9 @@ def nowhere(ask: Ask, fleet: Fleet, shut_out: Sequence[ShutOut], terms: Terms) -
     if outside:
         return _outside_tier(ask, terms, outside, fleet) if fleet.complete else starting()
     clouds = [target.name for rule, target in dropped if rule is KEEPS_PRIVACY]
-    if clouds and ask.model is not None and fleet.complete and not _will_be_here(ask, fleet):
+    # An engine that was dropped for another reason serves the model all the same: then that reason is the answer.
+    only_clouds = bool(clouds) and len(clouds) == len(dropped)
+    if only_clouds and ask.model is not None and fleet.complete and not _will_be_here(ask, fleet):
         where = ", ".join(clouds)
         return _conflict(f"local-only, and {ask.requested!r} runs only at {where}; nothing was sent there", "privacy")
     return refusal(ask, fleet, dropped)
