@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from router.ask import Ask
+from router.health.triggers import CONTEXT, following
 from router.routing.filters import Dropped, considered
 from router.routing.fleet import Place, Target
 from router.routing.policy import Decision, need_of
@@ -22,6 +23,8 @@ from router.routing.terms import Terms
 
 # Of those who were not asked so many are named.
 MOST_NAMED = 30
+# Of the causes that lead to the next target, any will do.
+FAILED = "5xx"
 
 
 class Decided(Struct, gc=False):
@@ -101,6 +104,7 @@ def _row(decided: Decided) -> dict[str, Any]:
         "local_only": ask.local_only,
         "models": list(decided.chain),
         "order": [target.name for target in decided.targets],
+        "on_failure": [_on_failure(decided.targets, at) for at in range(min(len(decided.targets), MOST_NAMED))],
         "figures": [_figures(ask, target, decided.terms) for target in decided.targets[:MOST_NAMED]],
         "dropped": dropped[:MOST_NAMED] + more,
         "reason": decided.reason,
@@ -108,6 +112,13 @@ def _row(decided: Decided) -> dict[str, Any]:
         "attempts": decided.attempts,
         "refused": decided.refused,
     }
+
+
+def _on_failure(targets: tuple[Target, ...], at: int) -> dict[str, str | None]:
+    """Who would be next after this one; None: nobody."""
+    after = following(targets, at, FAILED), following(targets, at, CONTEXT)
+    failed, too_long = (each.name if each else None for each in after)
+    return {"target": targets[at].name, "failed": failed, "too_long": too_long}
 
 
 def _figures(ask: Ask, target: Target, terms: Terms | None) -> dict[str, Any]:

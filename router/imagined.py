@@ -34,7 +34,7 @@ def whole(fleet: Fleet, rules: Rules) -> Fleet:
     there = {name for target in fleet.targets if target.place is Place.LOCAL for name in target.models}
     expected = imagined(rules.model_copy(update={"clouds": {}}), (), {}).targets
     missing = [each for each in expected if there.isdisjoint(each.models)]
-    return replace(fleet, targets=(*missing, *fleet.targets), where=None) if missing else fleet
+    return Fleet((*missing, *fleet.targets), fleet.complete, fleet.models, fleet.now_s) if missing else fleet
 
 
 def at_rest(fleet: Fleet) -> Fleet:

@@ -38,6 +38,10 @@ def test_a_row_says_where_a_request_went_and_why() -> None:
             "local_only": False,
             "models": ["smoke"],
             "order": ["cloud/nano", "local/smoke"],
+            "on_failure": [
+                {"target": "cloud/nano", "failed": "local/smoke", "too_long": None},
+                {"target": "local/smoke", "failed": None, "too_long": None},
+            ],
             "dropped": ["local/other: serves_model no"],
             "reason": "fallback:429",
             "target": "local/smoke",
