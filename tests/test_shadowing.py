@@ -1,4 +1,4 @@
-"""Shadows, carried out by a real router: a second engine or a cloud is asked too, and the client notices nothing."""
+"""Shadows and splits, carried out by a real router: what clients notice of them, and what the ledger tells."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from router.books import read_compared
+from router.comparing.arms import ArmFigures, arms_of
 from tests.callers import Heard, heard, request
 from tests.routers import TIERS, Router, asked, cloud_table, running_router, until
 from tests.scripted import ScriptedEngine, answered, polite, scripted_engine
@@ -21,6 +23,13 @@ SHADOWS = """
 tier = "standard"
 [tasks.to_cloud]
 tier = "standard"
+[tasks.halved]
+tier = "standard"
+[splits.half]
+percent = 50
+model = "next"
+models = ["first"]
+tasks = ["halved"]
 [shadows.new]
 percent = 100
 model = "next"
@@ -141,3 +150,21 @@ def test_what_no_shadow_wants_is_not_copied(scene: Scene) -> None:
     scene.both("later")
     assert len(scene.rows("plain")) == 1
     assert len(scene.next.asked) == 1
+
+
+def test_a_split_keeps_each_tenant_with_one_model_and_writes_both_arms(scene: Scene) -> None:
+    served: dict[str, set[str]] = {}
+    for tenant in ("a", "b", "c", "d", "e", "f") * 2:
+        answer = scene.ask(f"split-{tenant}", "x-spillway-task: halved", user=tenant)
+        served.setdefault(tenant, set()).add(answer.one("x-spillway-target"))
+    assert all(len(targets) == 1 for targets in served.values())
+    assert set().union(*served.values()) == {"local/first", "local/next"}
+    path = scene.folder / "home" / "ledger.sqlite3"
+    until(lambda: sum(figures.requests for figures in half_of(path)) == 12)
+    control, trial = half_of(path)
+    assert (control.targets, trial.targets) == (("local/first",), ("local/next",))
+    assert (control.errors, trial.errors) == (0, 0)
+
+
+def half_of(path: Path) -> tuple[ArmFigures, ArmFigures]:
+    return arms_of(read_compared(path, ("half/control", "half/trial"), 0.0), "half/trial")
