@@ -23,9 +23,9 @@ LONGER_S = 1.0
 def wait_s(target: Target, promise_left_s: float, patience_s: float) -> float:
     """How long a request may wait for its turn there: for as long as keeps the promise, unless the decision was for it
     though its turn comes later, because nobody else comes sooner."""
-    ready_in_s = target.room.ready_in_s
-    if ready_in_s <= promise_left_s:
-        return min(max(0.0, promise_left_s), patience_s)
+    ready_in_s, left_s = target.room.ready_in_s, max(0.0, promise_left_s)
+    if ready_in_s <= left_s:
+        return min(left_s, patience_s)
     return min(ready_in_s * LONGER + LONGER_S, patience_s)
 
 

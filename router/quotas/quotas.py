@@ -5,6 +5,7 @@ A star around one `Counter` for each provider. All workers of a router share the
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import time
@@ -30,6 +31,9 @@ from router.tables.keys import engine_key
 
 # What a target's refusal is called when its provider's limits leave no room: `fallback:quota`.
 QUOTA = "quota"
+# What is shown of the windows is so old at most, or a little older where it is being looked at anew.
+FRESH_S = 0.05
+OLD_S = 0.25
 NO_ROOMS: Mapping[str, Room] = {}
 
 
@@ -43,6 +47,8 @@ class Quotas:
         self._by_target: dict[str, Counter] = {}
         self._rooms: Mapping[str, Room] = NO_ROOMS
         self._parts: list[Mapping[str, Room]] = []
+        self._fresh_until_s = math.inf
+        self._looks = False
 
     def __repr__(self) -> str:
         return f"<Quotas {list(self._counters.values())}>"
@@ -62,17 +68,37 @@ class Quotas:
             else:
                 counter.obey(terms)
             self._by_target |= {f"cloud/{each.name}": counter for each in those if terms.keys[each.name]}
+        # Without a cloud there is nothing to look at.
+        self._fresh_until_s = -math.inf if self._by_target else math.inf
+        self._rooms, self._parts = NO_ROOMS, []
 
     def rooms(self) -> Mapping[str, Room]:
-        """By target name, of those that are not unbounded. The same object as long as nothing has changed."""
+        """By target name, of those that are not unbounded. The same object as long as nothing has changed.
+
+        A decision is not kept waiting: it gets what was reckoned a moment ago, and the next one what has changed since.
+        `take` is exact.
+        """
+        now_s = time.monotonic()
+        if now_s < self._fresh_until_s:
+            return self._rooms
+        if now_s < self._fresh_until_s + OLD_S and (loop := _loop()) is not None:
+            if not self._looks:
+                self._looks = True
+                loop.call_soon(self._look)
+        else:
+            self._look()
+        return self._rooms
+
+    def _look(self) -> None:
+        self._looks = False
         if not self._by_target:
-            return NO_ROOMS
+            return
+        self._fresh_until_s = time.monotonic() + FRESH_S
         now_s = time.time()
         parts = [counter.rooms(now_s) for counter in self._counters.values()]
         if len(parts) != len(self._parts) or any([new is not old for new, old in zip(parts, self._parts, strict=True)]):
             self._parts = parts
             self._rooms = {name: room for part in parts for name, room in part.items() if name in self._by_target}
-        return self._rooms
 
     async def take(self, ask: Ask, target: Target, ttft_target_s: float, wait_s: float) -> Permit:
         """Leave to ask the target once; a shorter promise goes first. Raises TargetUnavailable where there is none
@@ -106,6 +132,7 @@ class Quotas:
         return self._counters[permit.provider].keys_of(permit.deployment) > 1
 
     def close(self) -> None:
+        self._by_target, self._fresh_until_s = {}, math.inf
         for counter in self._counters.values():
             counter.close()
 
@@ -123,6 +150,13 @@ class Quotas:
             if key is not None:
                 found.setdefault(_id(key), Key(_id(key), env))
         return found.values()
+
+
+def _loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _id(key: str) -> str:
