@@ -247,6 +247,11 @@ def test_other_windows_are_taken(text: str) -> None:
             id="two routes of one name",
         ),
         pytest.param(
+            "[shadows.new]\npercent = 5\nmodel = 'm'\n[splits.new]\npercent = 5\nmodel = 'm'",
+            "[shadows.new] and [splits.new] have the same name",
+            id="a shadow and a split of one name",
+        ),
+        pytest.param(
             "[clouds.c]\nmodel = 'opnai/x'\nkey_env = 'K'",
             '[clouds.c]: model: "opnai" is no provider; did you mean "openai"?',
             id="a provider that is misspelt",

@@ -78,6 +78,11 @@ def _routes_have_names_of_their_own(rules: Rules) -> Iterator[str]:
             yield f'[[routes]]: two are called "{name}"; give each a name of its own, which the ledger shows'
 
 
+def _comparisons_have_names_of_their_own(rules: Rules) -> Iterator[str]:
+    for name in rules.shadows.keys() & rules.splits.keys():
+        yield f"[shadows.{name}] and [splits.{name}] have the same name; rename one, for the ledger tells them apart by it"
+
+
 def _conditions_can_hold(rules: Rules) -> Iterator[str]:
     for where, condition in conditions(rules):
         least, most = condition.prompt_tokens_from, condition.prompt_tokens_below
@@ -173,6 +178,7 @@ CHECKS: tuple[Check, ...] = (
     _tasks_that_are_named_exist,
     _tiers_that_are_named_exist,
     _routes_have_names_of_their_own,
+    _comparisons_have_names_of_their_own,
     _conditions_can_hold,
     _chains_have_no_loop,
     _some_weight_counts,
