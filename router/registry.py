@@ -23,6 +23,7 @@ from router.tables.rules import Rules
 # A context that nobody stated: what nearly every cloud model of today takes.
 CLOUD_CONTEXT_TOKENS = 128_000
 TEXT = frozenset({"chat", "completion"})
+EMBEDDINGS = "embeddings"
 NO_PRICE = "no price: set input_usd_per_mtok and output_usd_per_mtok in its table"
 
 
@@ -96,6 +97,11 @@ def price_of(cloud: Cloud, known: Known) -> Price | None:
     price_in = _first("input_usd_per_mtok", cloud, known)
     price_out = _first("output_usd_per_mtok", cloud, known)
     return None if price_in is None or price_out is None else Price(price_in, price_out)
+
+
+def only_embeds(capabilities: frozenset[str]) -> bool:
+    """Whether it makes vectors and no text. Who says nothing of either makes text."""
+    return EMBEDDINGS in capabilities and capabilities.isdisjoint(TEXT)
 
 
 def capabilities_of(cloud: Cloud, known: Known) -> frozenset[str] | None:

@@ -182,6 +182,35 @@ def test_a_thought_is_told_apart_from_the_answer(client: openai.OpenAI, name: st
     assert "".join(delta.content or "" for delta in deltas) == SAID
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_every_provider_hears_which_request_it_is(client: openai.OpenAI, provider: RunningProvider, name: str) -> None:
+    keys = []
+    for body in ("one", "one", "another"):
+        words: ChatCompletionMessageParam = {"role": "user", "content": body}
+        asked(client, name, messages=[words], extra_headers={"x-request-id": "req-of-mine"})
+        (request,) = provider.asked()
+        assert request["headers"]["x-request-id"] == "req-of-mine"
+        keys.append(request["headers"]["idempotency-key"])
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("name", ["anthropic", "mistral", "sambanova"])
+def test_several_answers_are_not_asked_of_who_would_give_one(client: openai.OpenAI, name: str) -> None:
+    with pytest.raises(openai.BadRequestError, match="gives one"):
+        asked(client, name, n=2)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/picture.png", "http://169.254.169.254/latest"])
+def test_an_image_that_cannot_be_fetched_is_the_client_s_to_mend(
+    client: openai.OpenAI, provider: RunningProvider, address: str
+) -> None:
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": address}}]
+    with pytest.raises(openai.BadRequestError, match="data URL") as caught:
+        asked(client, "anthropic", messages=[{"role": "user", "content": parts}])
+    assert caught.value.code == "invalid_image_url"
+    assert provider.asked() == []
+
+
 def test_nothing_of_a_client_s_can_send_the_key_elsewhere(client: openai.OpenAI, provider: RunningProvider) -> None:
     elsewhere = {"api_base": "http://127.0.0.1:9", "base_url": "http://127.0.0.1:9", "api_key": "mine", "timeout": 0}
     answer = asked(client, "anthropic", extra_body=elsewhere)

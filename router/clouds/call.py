@@ -5,6 +5,7 @@ Only fields of the OpenAI API travel: a client's `api_base` or `api_key` in the 
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 from router.ask import Ask, Endpoint
@@ -16,7 +17,6 @@ CALLS = {Endpoint.CHAT: "acompletion", Endpoint.COMPLETION: "atext_completion", 
 # An answer hangs on them, so they go also where litellm's table says that the model does not know them: whether it does
 # says `capabilities`, and a provider that does not refuses by itself. Other fields are left out there.
 KEPT = ("tools", "tool_choice", "response_format")
-
 # litellm leaves out "no second try" for them, and OpenAI's client would make two more, each after a pause.
 RETRYING = {"sambanova": ("max_retries",)}
 # litellm leaves images out for them without a word, though they speak OpenAI's format and have models that see: a
@@ -30,6 +30,7 @@ def arguments(ask: Ask, deployment: Deployment, key: str, timeout_s: float) -> d
     fields = EMBEDDING_FIELDS if ask.endpoint is Endpoint.EMBEDDING else OPENAI_FIELDS
     found = {field: value for field, value in body.items() if field in fields}
     found |= {"model": deployment.model, "api_key": key, "timeout": timeout_s, "max_retries": 0, "num_retries": 0}
+    found["extra_headers"] = {"x-request-id": ask.request_id, "idempotency-key": _idempotency_key(ask)}
     kept = [field for field in KEPT if field in found] + list(RETRYING.get(deployment.kind, ()))
     if kept:
         found["allowed_openai_params"] = kept
@@ -44,3 +45,8 @@ def arguments(ask: Ask, deployment: Deployment, key: str, timeout_s: float) -> d
     if ask.stream:
         found |= {"stream": True, "stream_options": {"include_usage": True}}
     return found
+
+
+def _idempotency_key(ask: Ask) -> str:
+    """The same for every try of this request, and another for another request whose client reuses an id."""
+    return blake2b(ask.request_id.encode() + ask.raw, digest_size=16).hexdigest()

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from router.errors import ContextExceeded, StreamBroken, TargetUnavailable, error_answer
+from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable, error_answer
 from router.quotas.learned import retry_after_s, told_by
 
 LONGEST_MESSAGE = 500
@@ -49,8 +49,19 @@ def in_our_words(target: str, error: BaseException) -> Exception:
     rejection = rejection_of(error)
     if rejection is not None:
         return judged(target, rejection)
+    names = [type(each).__name__ for each in _causes(error)]
+    if "ImageFetchError" in names:
+        return RequestRefused(target, ApiError(400, "invalid_image_url", NO_IMAGE, "messages"))
     cause = cause_of(error)
+    if cause == "error" and names[0] in UNSENT:
+        # litellm itself has found it wrong, and has sent nothing.
+        return RequestRefused(target, ApiError(400, "invalid_value", message_of(error)))
     return TargetUnavailable(target, cause, message_of(error), was_reached=cause != "connect")
+
+
+# For providers that take no address of an image litellm fetches it, unless it is one of a private network.
+NO_IMAGE = "an image could not be fetched from its address; send it in the request, as a data URL"
+UNSENT = frozenset({"BadRequestError", "UnsupportedParamsError"})
 
 
 def broken_off(target: str, error: BaseException) -> StreamBroken:

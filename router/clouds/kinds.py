@@ -19,10 +19,12 @@ OPENAI_HOST = "api.openai.com"
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """`windows` are the bounds that it has, `day_zone` the time zone at whose midnight its day begins."""
+    """`windows` are the bounds that it has, `day_zone` the time zone at whose midnight its day begins. `gives_one`: it
+    gives one answer, whatever `n` says, for litellm 1.106 leaves the field out there."""
 
     windows: tuple[str, ...] = WINDOWS
     day_zone: str = "UTC"
+    gives_one: bool = False
 
 
 UNLISTED = Kind()
@@ -33,13 +35,13 @@ KINDS = {
     # "Rate limits": RPM, RPD, TPM, TPD.
     OPENAI: Kind(),
     # "Rate limits": requests, input tokens and output tokens, each per minute.
-    "anthropic": Kind(MINUTES),
+    "anthropic": Kind(MINUTES, gives_one=True),
     # "Rate limits": RPM, TPM, RPD; "RPD quotas reset at midnight Pacific time".
     "gemini": Kind((*MINUTES, REQUESTS_DAY), "America/Los_Angeles"),
     # "Rate Limits": RPM, RPD, TPM, TPD.
     "groq": Kind(),
     # "Rate limit and usage tiers": requests per second, tokens per minute (and per month).
-    "mistral": Kind(MINUTES),
+    "mistral": Kind(MINUTES, gives_one=True),
     # "Rate limits": a dynamic rate of requests and of tokens for each model, shown as RPM and TPM.
     "together_ai": Kind(MINUTES),
     # "Limits": of free models, requests per minute and per day.
@@ -47,7 +49,7 @@ KINDS = {
     # "Rate Limit": only how many requests of a model run at once.
     "deepseek": Kind(()),
     # "Rate limits": RPM, RPD, TPD.
-    "sambanova": Kind((REQUESTS_MINUTE, REQUESTS_DAY, TOKENS_DAY)),
+    "sambanova": Kind((REQUESTS_MINUTE, REQUESTS_DAY, TOKENS_DAY), gives_one=True),
     # "Rate limits and scaling": RPM and TPM.
     "nebius": Kind(MINUTES),
 }

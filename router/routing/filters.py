@@ -91,8 +91,7 @@ def dropped_by(ask: Ask, target: Target) -> Filter | None:
         return None
     if target.only_embeds:
         return IS_CAPABLE
-    # Ollama 0.33: its /v1 reads no `n` and one prompt alone.
-    if target.kind == OLLAMA and ask.answers > 1:
+    if target.gives_one and ask.answers > 1:
         return GIVES_SEVERAL
     return None if fits(ask, target) else FITS_CONTEXT
 
@@ -106,6 +105,7 @@ def sieve(ask: Ask, targets: Targets, plain_tokens: int = 0) -> tuple[Targets, D
     most_tokens, needs, local_only = ask.prompt_bytes + (ask.max_tokens or 0), ask.needs, ask.local_only
     if most_tokens <= plain_tokens and not needs and not local_only:
         return targets, ()
+    several = ask.answers > 1
     fit: list[Target] = []
     dropped: list[tuple[Filter, Target]] = []
     for target in targets:
@@ -115,6 +115,7 @@ def sieve(ask: Ask, targets: Targets, plain_tokens: int = 0) -> tuple[Targets, D
             or (local_only and target.place is not LOCAL)
             or target.kind == OLLAMA
             or target.only_embeds
+            or (several and target.gives_one)
         ):
             rule = dropped_by(ask, target)
             if rule is not None:

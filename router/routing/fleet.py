@@ -14,12 +14,13 @@ import msgspec
 from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
-from router.ask import BYTES_PER_TOKEN, EMBEDDINGS
+from router.ask import BYTES_PER_TOKEN
+from router.clouds.kinds import kind_of
 from router.clouds.prices import Listed
 from router.health.ejection import spared
 from router.health.verdict import WELL, Verdict
 from router.quotas.room import UNBOUNDED, Room
-from router.registry import TEXT, Deployment, Price, deployments
+from router.registry import TEXT, Deployment, Price, deployments, only_embeds
 from router.routing.off import why_off
 from router.tables.rules import Rules
 
@@ -78,7 +79,7 @@ class Target(msgspec.Struct, frozen=True):
     once, the others queue; None where memory decides. `weight` is below 1 while it is slowed down. `key` is what its
     counts are kept under: a replaced engine hands its name on while its last requests still run. `size` is the class of
     its model, `provider` whose limits hold for it, `preference` its share among its like where a tier weighs them.
-    `only_embeds`: it makes vectors and no text.
+    `only_embeds`: it makes vectors and no text. `gives_one`: it gives one answer, however many are asked for.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Target(msgspec.Struct, frozen=True):
     provider: str = ""
     preference: float = 1.0
     only_embeds: bool = False
+    gives_one: bool = False
     health: Verdict = WELL
     room: Room = UNBOUNDED
 
@@ -244,7 +246,9 @@ def _local(engine: EngineView, model: ModelView | None, size: str | None, enviro
         weight=max(engine.weight, LEAST_WEIGHT),
         key_env=engine.key_env,
         size=size,
-        only_embeds=_only_embeds(capabilities),
+        only_embeds=only_embeds(capabilities),
+        # Ollama 0.33: its /v1 reads no `n` and one prompt alone.
+        gives_one=engine.kind == OLLAMA,
     )
 
 
@@ -273,11 +277,6 @@ def _returns(engine: EngineView, is_wanted: bool) -> bool:
     return engine.state is _S.READY or engine.state in STARTING
 
 
-def _only_embeds(capabilities: frozenset[str]) -> bool:
-    """Whether it makes vectors and no text. Who says nothing of either makes text."""
-    return EMBEDDINGS in capabilities and capabilities.isdisjoint(TEXT)
-
-
 def _cloud(deployment: Deployment, cloud_off: Mapping[str, str]) -> Target:
     full = f"cloud/{deployment.name}"
     speed = deployment.output_tokens_per_s
@@ -296,5 +295,6 @@ def _cloud(deployment: Deployment, cloud_off: Mapping[str, str]) -> Target:
         size=deployment.size,
         provider=deployment.provider,
         preference=deployment.weight,
-        only_embeds=_only_embeds(deployment.capabilities),
+        only_embeds=only_embeds(deployment.capabilities),
+        gives_one=kind_of(deployment.kind, deployment.base_url).gives_one,
     )
