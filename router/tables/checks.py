@@ -80,7 +80,7 @@ def _routes_have_names_of_their_own(rules: Rules) -> Iterator[str]:
 
 def _comparisons_have_names_of_their_own(rules: Rules) -> Iterator[str]:
     for name in rules.shadows.keys() & rules.splits.keys():
-        yield f"[shadows.{name}] and [splits.{name}] have the same name; rename one, for the ledger tells them apart by it"
+        yield f"[shadows.{name}] and [splits.{name}] have the same name; rename one, or the ledger mixes them up"
 
 
 def _conditions_can_hold(rules: Rules) -> Iterator[str]:
