@@ -32,6 +32,9 @@ class Roster:
         self._seen: list[Target] = []
         self._targets: tuple[Target, ...] = ()
         self._others: list[Sequence[Row]] = []
+        # By key, and whether siblings were asked of all of them.
+        self._place: dict[str, int] = {}
+        self._is_new = True
         self._rooms: Mapping[str, Room] = {}
         self._looked_at_s = -math.inf
         # The moment at which the next report is too old.
@@ -54,6 +57,8 @@ class Roster:
         # Where nobody is left there is nobody to look at.
         self._targets = tuple(self._seen)
         self._others = [NOBODY] * len(standing)
+        self._place = {target.key: at for at, (target, _) in enumerate(standing)}
+        self._is_new = True
         self._restless = set()
         self._old_from_s = -math.inf
         where: dict[str, list[int]] = {}
@@ -114,8 +119,14 @@ class Roster:
                     self._changed.add(account)
 
     def _listen(self, siblings: Siblings) -> None:
-        for at, (target, account) in enumerate(self._standing):
-            others = siblings.others(target.key)
+        news = siblings.news()
+        # Of whom nobody has asked yet, nobody has told either.
+        asked = self._place if news is None or self._is_new else self._place.keys() & news
+        self._is_new = False
+        for key in asked:
+            at = self._place[key]
+            _, account = self._standing[at]
+            others = siblings.others(key)
             # Rows are replaced and never changed, so what is unchanged is the same and quickly compared.
             before = self._others[at]
             if (others or before) and others != before:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from zlib import crc32
@@ -115,6 +115,16 @@ class Rows:
                 rows.append(slot.row)
         return rows
 
+    def news(self) -> Collection[str] | None:
+        """Targets of which something was published since this was called last; None: any may be, so ask of all."""
+        found: set[str] = set()
+        for sibling in self._siblings:
+            names = sibling.news()
+            if names is None:
+                return None
+            found.update(names)
+        return found
+
     def close(self) -> None:
         """Let go of the memory. The descriptor stays open: it is the caller's."""
         self._words.release()
@@ -186,6 +196,10 @@ class _Sibling:
         self._head_at = number * REGION_BYTES // WORD_BYTES
         self._head = 0
         self._indices: dict[bytes, int] = {}
+        self._names: dict[int, str] = {}
+        # What the words and the head were when they were compared last.
+        self._told = b""
+        self._told_head = -1
 
     def find(self, target: str) -> _Slot | None:
         """Where the sibling keeps a target; None if it has never published it."""
@@ -195,7 +209,25 @@ class _Sibling:
         if index is None:
             return None
         slot = self.seen[target] = _Slot(self._number, index, _key(target))
+        self._names[index] = target
         return slot
+
+    def news(self) -> list[str] | None:
+        """Only the words are compared, two kilobytes: most of the time there is nothing new in most of them."""
+        head, first = self._words[self._head_at], self._head_at + FIRST_WORD
+        told = self._words[first : first + SLOTS].tobytes()
+        if head != self._head:
+            self._learn()
+        if head != self._told_head or head != self._head:
+            # Another process or another target. While a key is being written nobody knows, and asks again.
+            self._told_head, self._told = self._head, told
+            return None
+        if told == self._told:
+            return []
+        # The first byte is the lowest, so the first word is, whatever the order of bytes in a word.
+        differs = int.from_bytes(told, "little") ^ int.from_bytes(self._told, "little")
+        self._told = told
+        return [name for index in _words_in(differs) if (name := self._names.get(index)) is not None]
 
     def look(self, target: str, slot: _Slot) -> _Slot | None:
         """The slot with what stands in it now."""
@@ -217,6 +249,7 @@ class _Sibling:
                     return None
                 slot = found
         # The row of a moment ago is nearer to the truth than none.
+        self._told_head = -1
         return slot
 
     def _learn(self) -> None:
@@ -227,8 +260,18 @@ class _Sibling:
             return
         self._head = head
         self.seen.clear()
+        self._names.clear()
         each = (keys[start : start + KEY_BYTES] for start in range(0, len(keys), KEY_BYTES))
         self._indices = {key: index for index, key in enumerate(each) if any(key)}
+
+
+def _words_in(differs: int) -> Iterator[int]:
+    """Which words of this number, made of the bytes of a region's words, are not 0."""
+    bits = 8 * WORD_BYTES
+    while differs:
+        index = ((differs & -differs).bit_length() - 1) // bits
+        yield index
+        differs = differs >> (index + 1) * bits << (index + 1) * bits
 
 
 def _keys(memory: mmap.mmap, number: int) -> bytes:

@@ -6,7 +6,7 @@ Pure but for the Protocol: a Row is what one worker knows, and nobody but that w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -30,11 +30,15 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Siblings(Protocol):
-    """The other workers. Both calls are synchronous, take no lock and raise nothing: they are made in each request."""
+    """The other workers. All calls are synchronous, take no lock and raise nothing: they are made in each request."""
 
     def publish(self, target: str, row: Row) -> None:
         """Show the siblings this worker's numbers of a target, in place of the last ones."""
 
     def others(self, target: str) -> Sequence[Row]:
         """What each living sibling last published of a target; a sibling that has nothing to say may be left out."""
+        ...
+
+    def news(self) -> Collection[str] | None:
+        """Targets of which something was published since this was called last; None: any may be, so ask of all."""
         ...

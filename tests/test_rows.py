@@ -208,6 +208,40 @@ def test_whatever_is_published_and_whoever_dies_all_see_what_the_living_said_las
                     assert list(seat.others(target)) == [row for row in said if row is not None]
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.lists(published | died, max_size=30))
+def test_who_looks_only_at_what_is_news_knows_all_that_was_said(history: list[tuple[int, str, Row] | int]) -> None:
+    targets = ("local/a", "local/b", "cloud/c")
+    with shared(WORKERS) as fd, ExitStack() as open_rows_of:
+        reader, *seats = [open_rows_of.enter_context(seated(fd, number, WORKERS)) for number in range(WORKERS)]
+        known: dict[str, list[Row]] = {}
+        for step in history:
+            if isinstance(step, int):
+                if step:
+                    seats[step - 1] = open_rows_of.enter_context(seated(fd, step, WORKERS))
+            elif step[0]:
+                seats[step[0] - 1].publish(*step[1:])
+            news = reader.news()
+            known |= {target: list(reader.others(target)) for target in (targets if news is None else news)}
+            assert [known.get(target, []) for target in targets] == [list(reader.others(each)) for each in targets]
+
+
+def test_only_what_was_published_since_is_news() -> None:
+    with shared(2) as fd, seated(fd, 0, 2) as reader, seated(fd, 1, 2) as writer:
+        targets = ("local/a", "local/b", "cloud/c")
+        for target in targets:
+            writer.publish(target, Row(requests=1))
+        assert reader.news() is None
+        assert all(reader.others(target) for target in targets)
+        assert reader.news() == set()
+        writer.publish("local/b", Row(requests=2))
+        writer.publish("cloud/c", Row(requests=2))
+        assert reader.news() == {"local/b", "cloud/c"}
+        assert reader.news() == set()
+        writer.publish("local/new", Row(requests=1))
+        assert reader.news() is None
+
+
 def test_processes_that_publish_all_the_time_are_never_seen_torn_and_a_killed_one_is_reclaimed() -> None:
     workers = 3
     with (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 from hypothesis import given
@@ -38,6 +38,9 @@ class Member:
     def others(self, target: str) -> Sequence[Row]:
         rows = self._family.rows.items()
         return [row for (number, name), row in rows if name == target and number != self._number]
+
+    def news(self) -> Collection[str] | None:
+        return None
 
 
 def workers(count: int) -> list[Watch]:
