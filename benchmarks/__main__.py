@@ -26,6 +26,7 @@ VERBS = MappingProxyType(
         "load": "send one load to an endpoint and report what it met",
         "outage": "one load while engine and cloud fail at given times",
         "preset": "how soon a preset that is switched counts, while requests come",
+        "provider": "the outage of a provider under load: what clients met, and how much later",
         "pump": "the load generator of `relay`, as a process",
         "relay": "wire speed of a router: tokens/s, CPU a token, added latency",
         "replay": "one trace at one endpoint",

@@ -178,26 +178,27 @@ def measured(case: Case, options: argparse.Namespace) -> Met:
         config.write_text(stack_of(case, cloud_url, options.requests_per_minute, options.max_wait_s))
         router = ["router", "--config", str(config), "--engine", f"{MODEL}={engine_url}", "--port", "0"]
         url = running.enter_context(process(router, environment))
-        _until_ready(url)
+        until_ready(url)
         began_s = time.monotonic()
         samples = asyncio.run(burst(f"{url}/v1", arrivals_s(options.workflows, options.seconds)))
         seconds = time.monotonic() - began_s
-        refused = _get(f"{cloud_url}/_stats")["by_status"].get(str(TOO_MANY), 0)
+        refused = got(f"{cloud_url}/_stats")["by_status"].get(str(TOO_MANY), 0)
     return met_by(case, samples, refused, seconds)
 
 
-def _until_ready(url: str) -> None:
+def until_ready(url: str) -> None:
     """Until no target of the router is on its way."""
     until_s = time.monotonic() + START_S
     while time.monotonic() < until_s:
-        targets = _get(f"{url}/readyz")["targets"]
+        targets = got(f"{url}/readyz")["targets"]
         if len(targets) > 1 and not any("starting" in state for state in targets.values()):
             return
         time.sleep(POLL_S)
     raise ValueError(f"the router at {url} was not ready in {START_S:g} s")
 
 
-def _get(url: str) -> Any:
+def got(url: str) -> Any:
+    """What is at an address, JSON, whatever its status."""
     try:
         with urllib.request.urlopen(url, timeout=START_S) as response:
             return json.load(response)

@@ -31,6 +31,7 @@ class Mode(StrEnum):
     OK = "ok"
     RATE_LIMITED = "429"
     BROKEN = "500"
+    UNAVAILABLE = "503"
     UNAUTHORIZED = "401"
     TIMEOUT = "timeout"
     SLOW_FIRST_BYTE = "slow_first_byte"
@@ -134,6 +135,8 @@ def _refusal(switch: Switch, question: Question) -> Reply | None:
         return over_limit(switch.seconds)
     if mode == Mode.BROKEN or (mode == Mode.ERROR_EVENT and not question.stream):
         return refused(500, "The server had an error while processing your request.", "server_error", None)
+    if mode == Mode.UNAVAILABLE:
+        return refused(503, "The engine is currently overloaded, please try again later.", "server_error", None)
     if mode == Mode.UNAUTHORIZED:
         return unauthorized("switched off")
     return Reply(200, JSON, (), ending=Ending.SILENT) if mode == Mode.TIMEOUT else None

@@ -53,7 +53,7 @@ def test_a_bad_fault_gets_a_sentence_with_an_example(text: str, sentence: str) -
 def test_every_fault_of_the_cloud_is_a_switch_that_the_stand_in_takes() -> None:
     clouds = [fault for fault in faults_in(f"1:{what}" for what in Break) if not fault.is_of_engine]
     modes = [read_switch(json.dumps(dict(fault.switch)).encode(), list(Mode)).mode for fault in clouds]
-    assert modes == ["429", "500", "slow_first_byte", "timeout", "cut", "ok"]
+    assert modes == ["429", "500", "503", "slow_first_byte", "timeout", "cut", "ok"]
 
 
 def test_phases_lie_between_the_faults_and_know_whether_something_is_broken() -> None:

@@ -18,6 +18,7 @@ class Break(StrEnum):
     ENGINE_OK = "engine-ok"
     CLOUD_429 = "cloud-429"
     CLOUD_500 = "cloud-500"
+    CLOUD_503 = "cloud-503"
     CLOUD_SLOW = "cloud-slow"
     CLOUD_TIMEOUT = "cloud-timeout"
     CLOUD_CUT = "cloud-cut"
@@ -32,6 +33,7 @@ SWITCHES = MappingProxyType(
     {
         Break.CLOUD_429: "429",
         Break.CLOUD_500: "500",
+        Break.CLOUD_503: "503",
         Break.CLOUD_SLOW: "slow_first_byte",
         Break.CLOUD_TIMEOUT: "timeout",
         Break.CLOUD_CUT: "cut",
