@@ -103,9 +103,9 @@ def sieve(ask: Ask, targets: Targets, plain_tokens: int = 0) -> tuple[Targets, D
     has no more tokens than bytes. `plain_tokens` as the Fleet says.
     """
     most_tokens, needs, local_only = ask.prompt_bytes + (ask.max_tokens or 0), ask.needs, ask.local_only
-    if most_tokens <= plain_tokens and not needs and not local_only:
-        return targets, ()
     several = ask.answers > 1
+    if most_tokens <= plain_tokens and not needs and not local_only and not several:
+        return targets, ()
     fit: list[Target] = []
     dropped: list[tuple[Filter, Target]] = []
     for target in targets:
