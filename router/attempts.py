@@ -23,8 +23,8 @@ from router.ledger import BudgetSpent, LedgerError
 from router.patience import CODES, LEAST_PROBE_S, Patience, patience_for
 from router.reply import Reply
 from router.routing.fleet import Place, Target
+from router.routing.passing import ESCALATED
 from router.routing.policy import BUDGET, Decision, reserved_usd
-from router.routing.reasons import ESCALATED
 from router.served import Doors, Served, discard
 from router.watch import Flight
 from router.whole import misfit

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from router.counter import Counter
 from router.length import ERROR, Length, counted_length, estimated_length, estimated_tokens
 from router.measuring import measured_for
-from router.routing.fleet import Target
-from router.routing.tokens import fits, is_open
-from tests.specimens import ask, cloud, local
+from router.routing.fleet import Fleet, Pace, Target
+from router.routing.policy import Money, choose
+from router.routing.tokens import fits, is_cramped, is_open
+from tests.specimens import RULES, ask, cloud, local
 from tests.test_counter import TEXT
 from tests.vocabularies import byte_level, folder_of
 
@@ -138,3 +139,31 @@ async def test_what_is_no_text_is_not_counted_as_text() -> None:
     body = b'{"model":"auto","messages":[{"role":"user","content":[%b,{"type":"text","text":"What?"}]}]}' % part
     (length,) = (await measured_for([VLLM], ask(raw=body, prompt_bytes=2000), {}, Counter().count)).lengths
     assert length.least < 20
+
+
+@pytest.mark.parametrize(
+    ("lengths", "answer_tokens", "max_tokens", "expected"),
+    [
+        pytest.param((), 900.0, None, False, id="nobody has looked"),
+        pytest.param((Length(700, 700),), 250.0, None, False, id="room for an answer as they usually are"),
+        pytest.param((Length(850, 850),), 200.0, None, True, id="no room for one"),
+        pytest.param((Length(700, 700),), 5000.0, None, False, id="answers that would fill any context"),
+        pytest.param((Length(850, 850),), 200.0, 100, False, id="a client that wants a short one"),
+        pytest.param((Length(600, 1000),), 250.0, None, True, id="an estimate counts by its middle"),
+    ],
+)
+def test_a_context_is_cramped_that_leaves_no_room_for_the_answer(
+    lengths: tuple[Length, ...], answer_tokens: float, max_tokens: int | None, expected: bool
+) -> None:
+    target = replace(VLLM, pace=Pace(answer_tokens=answer_tokens))
+    assert is_cramped(ask(lengths=lengths, max_tokens=max_tokens), target) is expected
+
+
+def test_a_conversation_moves_up_before_its_answers_are_cut() -> None:
+    money, question = Money(10.0), ask(tier="standard", lengths=(Length(900, 900),))
+    both, alone = Fleet((VLLM, cloud())), Fleet((VLLM,))
+    up = choose(question, both, RULES, {}, money)
+    assert ([each.name for each in up.targets], up.reason) == (["cloud/nano", "local/smoke"], "escalate:context")
+    # A short answer is better than none.
+    assert [each.name for each in choose(question, alone, RULES, {}, money).targets] == ["local/smoke"]
+    assert [each.name for each in choose(question, both, RULES, {}, Money(0.0)).targets] == ["local/smoke"]

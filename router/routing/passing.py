@@ -12,6 +12,7 @@ from router.ask import Ask
 from router.health.verdict import WELL, lot_of, passed_over
 from router.quotas.room import UNBOUNDED
 from router.routing.fleet import Place, Target
+from router.routing.tokens import is_cramped
 
 # No vocabulary in use packs less text than this into a token on average, but for short prompts: what a prompt costs
 # at most is reckoned with it.
@@ -20,6 +21,7 @@ LEAST_BYTES_PER_TOKEN = 1.5
 OPEN_ANSWER_TOKENS = 4096
 BUDGET = "budget"
 QUOTA = "fallback:quota"
+ESCALATED = "escalate:context"
 # Members of an enumeration are slow to look up in it.
 LOCAL = Place.LOCAL
 
@@ -31,13 +33,14 @@ class Money(msgspec.Struct, frozen=True):
 
 
 class Ease(IntEnum):
-    """How soon a target may take a request: now; when its limits allow, within the promise or after it; as the last
-    resort, because it failed of late."""
+    """How soon a target may take a request: now; when its limits allow it within the promise; now, though its context
+    leaves little room for the answer; when its limits allow it later; as the last resort, because it failed of late."""
 
     NOW = 0
     SOON = 1
-    LATER = 2
-    ILL = 3
+    CRAMPED = 2
+    LATER = 3
+    ILL = 4
 
 
 NOW = Ease.NOW
@@ -81,19 +84,20 @@ def _most_tokens(ask: Ask) -> tuple[float, float]:
 
 def easy_first(ask: Ask, targets: list[Target], ttft_target_s: float) -> None:
     """Sort by ease, in place; those of the same ease keep their order."""
-    if not all([target.room is UNBOUNDED and target.health is WELL for target in targets]):
+    if ask.lengths or not all([target.room is UNBOUNDED and target.health is WELL for target in targets]):
         targets.sort(key=lambda each: ease(ask, each, ttft_target_s))
 
 
 def ease(ask: Ask, target: Target, ttft_target_s: float) -> tuple[Ease, float]:
     """The ease, and among those of the same ease that wait too long for the promise, who waits least."""
+    at_once = Ease.CRAMPED if ask.lengths and is_cramped(ask, target) else NOW
     if target.room is UNBOUNDED and target.health is WELL:
-        return NOW, 0.0
+        return at_once, 0.0
     if ill(ask, target) is not None:
         return Ease.ILL, 0.0
     wait_s = target.room.ready_in_s
     if wait_s <= 0:
-        return NOW, 0.0
+        return at_once, 0.0
     return (Ease.SOON, 0.0) if wait_s <= ttft_target_s else (Ease.LATER, wait_s)
 
 
@@ -107,4 +111,6 @@ def why_passed(ask: Ask, target: Target, money: Money) -> str:
     if target.place is not LOCAL and not is_affordable(ask, target, money):
         return BUDGET
     cause = ill(ask, target)
+    if cause is None and ask.lengths and is_cramped(ask, target):
+        return ESCALATED
     return QUOTA if cause is None else f"fallback:{cause}"

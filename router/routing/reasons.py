@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from router.ask import Ask
 from router.routing.filters import FITS_CONTEXT
 from router.routing.fleet import Place, Target
-from router.routing.passing import BUDGET, Money, why_passed
+from router.routing.passing import BUDGET, ESCALATED, Money, why_passed
 from router.routing.ranking import Past, Ranked
 from router.routing.terms import Terms
 from router.tables.strategy import Strategy
 
 PRIVACY = "privacy"
 AFFINITY = "affinity"
-ESCALATED = "escalate:context"
 OFF = "fallback:off"
 CANNOT = "fallback:capability"
 SATURATED = "fallback:saturated"

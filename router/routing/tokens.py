@@ -16,6 +16,8 @@ MOST_BYTES_PER_TOKEN = 8.0
 LEAST_BYTES_PER_TOKEN = 1.25
 # Ollama 0.33 cuts a prompt that is too long without a word. Until it is measured, what it took so far says its length.
 OLLAMA_CONTEXT_SHARE = 0.9
+# An answer is not expected to fill more of a context than this.
+ANSWER_SHARE = 0.25
 # vLLM refuses a bound of the answer that goes beyond its context; others answer until it is full.
 VLLM = "vllm"
 
@@ -42,6 +44,16 @@ def is_open(ask: Ask, target: Target) -> bool:
         if not length.models or not length.models.isdisjoint(target.models):
             return not length.models and length.least <= left < length.most
     return ask.prompt_bytes / MOST_BYTES_PER_TOKEN <= left < ask.prompt_bytes / LEAST_BYTES_PER_TOKEN
+
+
+def is_cramped(ask: Ask, target: Target) -> bool:
+    """Whether it takes the prompt and has no room left for an answer as they usually are, at most a part of its
+    context. Such an answer would end in the middle, with `finish_reason` "length"."""
+    for length in ask.lengths:
+        if not length.models or not length.models.isdisjoint(target.models):
+            answer_tokens = min(ask.max_tokens or target.pace.answer_tokens, ANSWER_SHARE * target.context_tokens)
+            return (length.least + length.most) / 2 + answer_tokens > target.context_tokens
+    return False
 
 
 def _is_safe(ask: Ask, target: Target) -> bool:
