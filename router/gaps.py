@@ -7,49 +7,19 @@ Pure. `router.tables.checks` has judged by then what the tables say of each othe
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from engines.snapshot import ModelView
 from router.clouds.prices import Listed
-from router.registry import Deployment, deployments, is_turned_off, provider_of
+from router.registry import deployments, is_turned_off, provider_of
 from router.routing.chain import models_of, stand_ins
+from router.spots import Situation, Spot, inside, may_be_elsewhere, may_be_off, situation_of
 from router.tables.checks import conditions
-from router.tables.cloud import Cloud
 from router.tables.keys import engine_key
-from router.tables.provider import Provider
+from router.tables.route import Route
 from router.tables.rules import Rules
-
-LOCAL, CLOUD = "local", "cloud"
-
-
-class Spot(msgspec.Struct, frozen=True):
-    """Somewhere a model runs, before anybody knows how it does. `engines` matches the names that its engines can have;
-    `capabilities` is None where nobody has said what it can, `off` why it is off on purpose, None if it is not."""
-
-    name: str
-    place: str
-    engines: str
-    models: frozenset[str]
-    size: str | None
-    capabilities: frozenset[str] | None
-    off: str | None = None
-
-
-class Situation(msgspec.Struct, frozen=True):
-    """All that the checks look at. `is_open`: engines serve models here of which the tables do not tell."""
-
-    rules: Rules
-    spots: tuple[Spot, ...]
-    by_model: Mapping[str, list[Spot]]
-    deployed: tuple[Deployment, ...]
-    environment: Mapping[str, str]
-    is_open: bool
-
-    def where(self, model: str) -> list[Spot]:
-        return self.by_model.get(model, [])
 
 
 def gaps(
@@ -67,38 +37,9 @@ def gaps(
     unnamed = not rules.models and not rules.external
     is_open = is_open or unnamed or any(each.models is None for each in rules.external.values())
     deployed = deployments(rules, models, prices, environment)
-    spots = (*_local_spots(rules, models), *_cloud_spots(rules, deployed))
-    by_model: dict[str, list[Spot]] = {}
-    for spot in spots:
-        for model in spot.models:
-            by_model.setdefault(model, []).append(spot)
-    situation = Situation(rules, spots, by_model, deployed, environment, is_open)
-    return [gap for check in CHECKS for gap in check(situation)]
-
-
-def _local_spots(rules: Rules, models: Sequence[ModelView]) -> Iterator[Spot]:
-    can = {model.name: frozenset(model.capabilities) for model in models}
-    for name, model in rules.models.items():
-        # Its replicas are called name-2, name-3 ...
-        engines = rf"{re.escape(name)}(-\d+)?"
-        yield Spot(f"local/{name}", LOCAL, engines, frozenset({name}), model.size, can.get(name))
-    for name, server in rules.external.items():
-        engines = rf"{re.escape(name)}(-.+)?"
-        yield Spot(f"local/{name}", LOCAL, engines, frozenset(server.models or ()), None, None)
-
-
-def _cloud_spots(rules: Rules, deployed: Sequence[Deployment]) -> Iterator[Spot]:
-    for each in deployed:
-        cloud = rules.clouds[each.name]
-        # Who has no price and has not said to be off is complained of elsewhere.
-        off = each.off if _may_be_off(cloud, provider_of(cloud, rules)) else None
-        engines = re.escape(each.name)
-        yield Spot(f"cloud/{each.name}", CLOUD, engines, each.serves, each.size, each.capabilities, off)
-
-
-def _may_be_off(cloud: Cloud, provider: Provider | None) -> bool:
-    """By an explicit word."""
-    return is_turned_off(cloud, provider) or cloud.optional or (provider is not None and provider.optional)
+    situation = situation_of(rules, models, deployed, environment, is_open)
+    # What holds for several presets or tasks is told once.
+    return [*dict.fromkeys(gap for check in CHECKS for gap in check(situation))]
 
 
 def _models_have_places(situation: Situation) -> Iterator[str]:
@@ -141,7 +82,7 @@ def _each(where: str, models: Iterable[str | None]) -> Iterator[tuple[str, str]]
 
 def _tiers_have_targets(situation: Situation) -> Iterator[str]:
     for name, tier in situation.rules.tiers.items():
-        if not _may_be_elsewhere(situation, tier.order) and not _inside(tier.order, situation.spots):
+        if not may_be_elsewhere(situation, tier.order) and not inside(tier.order, situation.spots):
             yield (
                 f"[tiers.{name}]: order: there is no target at {_list(tier.order)}; "
                 "add a model or a cloud that is, or name another place"
@@ -149,77 +90,105 @@ def _tiers_have_targets(situation: Situation) -> Iterator[str]:
 
 
 def _tasks_have_models(situation: Situation) -> Iterator[str]:
-    """Under every preset, not only under the active one: the night in which it is switched is too late."""
+    """Under every preset, not only under the active one: the night in which it is switched is too late. And along every
+    route that may concern them."""
     rules = situation.rules
     for preset in dict.fromkeys([*rules.presets, rules.active_preset]):
         obeyed = rules.model_copy(update={"active_preset": preset})
         for task in rules.tasks:
-            served = _served(situation, obeyed, task)
-            yield from (gap for where, spots in served for gap in _no_use(situation, obeyed, task, where, spots))
-            if preset == rules.active_preset:
-                yield from _all_off(situation, obeyed, task, [spot for _, spots in served for spot in spots])
+            for way in _ways(situation, obeyed, task):
+                yield from (hole for named in way.named for hole in _no_use(situation, way, *named))
+                if preset == rules.active_preset:
+                    yield from _all_off(situation, way)
 
 
-def _served(situation: Situation, obeyed: Rules, task: str) -> list[tuple[str, list[Spot]]]:
-    """(words, spots) of each model of a task: all those that a table names for this task must be of use to it. Of those
-    that a preset names for all tasks alike one must be, or who stands in for them."""
-    work, preset = obeyed.tasks[task], obeyed.preset
-    models, table = models_of(task, obeyed), f"[presets.{obeyed.active_preset}"
+class Way(msgspec.Struct, frozen=True):
+    """What counts for a task under one preset, along a route or none. Of each of the `named`, (words, spots),
+    one spot must be of use; `others` stand in for them."""
+
+    task: str
+    needs: frozenset[str]
+    order: tuple[str, ...]
+    order_of: str
+    named: Sequence[tuple[str, list[Spot]]]
+    others: list[Spot]
+
+
+def _ways(situation: Situation, obeyed: Rules, task: str) -> Iterator[Way]:
+    work = obeyed.tasks[task]
+    models, needs = models_of(task, obeyed), frozenset(work.needs)
+    others = _spots(situation, stand_ins(models, work.tier, obeyed))
+    order_of, named = f"the tier {work.tier} of the task {task}", _named_for(situation, obeyed, task, others)
+    yield Way(task, needs, obeyed.tiers[work.tier].order, order_of, named, others)
+    for route in obeyed.routes:
+        # One that names a model which runs nowhere has been told of already.
+        leads = route.model is None or bool(situation.where(route.model))
+        if not leads or not _may_concern(route, task, work.tier, models):
+            continue
+        tier, where = route.tier or work.tier, f'[[routes]] "{route.name}"'
+        order, order_of = route.order or obeyed.tiers[tier].order, f"the tier {tier}"
+        standing = (route.model,) if route.model else models
+        others = _spots(situation, stand_ins(standing, tier, obeyed))
+        # Which models a task has has been judged already: along a route one of them must be of use.
+        found = [*_spots(situation, standing), *others] if standing else _of_size(situation, work.size)
+        words = f"{where}: {_list(standing) or 'any model'}, for the task {task},"
+        yield Way(task, needs, order, "the route itself" if route.order else order_of, [(words, found)], others)
+
+
+def _may_concern(route: Route, task: str, tier: str, models: Sequence[str]) -> bool:
+    is_its = not route.models or not {*models}.isdisjoint(route.models)
+    return is_its and task in (route.tasks or (task,)) and tier in (route.tiers or (tier,))
+
+
+def _named_for(
+    situation: Situation, obeyed: Rules, task: str, others: Sequence[Spot]
+) -> Sequence[tuple[str, list[Spot]]]:
+    """All models that a table names for this task must be of use to it. Of those that a preset names for all tasks one
+    must be, or who stands in for them."""
+    preset, models, table = obeyed.preset, models_of(task, obeyed), f"[presets.{obeyed.active_preset}"
     if not models:
-        size = "" if work.size is None else f': size: a model of the size "{work.size}"'
-        return [(f"[tasks.{task}]{size}", [spot for spot in situation.spots if work.size in (None, spot.size)])]
+        size = obeyed.tasks[task].size
+        words = "" if size is None else f': size: a model of the size "{size}"'
+        return [(f"[tasks.{task}]{words}", _of_size(situation, size))]
     if preset is not None and task not in preset.tasks and preset.default is not None:
-        everybody = (*models, *stand_ins(models, work.tier, obeyed))
-        spots = [spot for model in everybody for spot in situation.where(model)]
-        return [(f"{table}]: default: {_list(models)}", spots)]
+        return [(f"{table}]: default: {_list(models)}", [*_spots(situation, models), *others])]
     key = f"[tasks.{task}]: model" if preset is None or task not in preset.tasks else f"{table}.tasks]: {task}"
     # One that runs nowhere has been told of already.
     return [(f"{key}: {model}", where) for model in models if (where := situation.where(model))]
 
 
-def _no_use(situation: Situation, obeyed: Rules, task: str, where: str, spots: Sequence[Spot]) -> Iterator[str]:
+def _spots(situation: Situation, models: Iterable[str]) -> list[Spot]:
+    return [spot for model in models for spot in situation.where(model)]
+
+
+def _of_size(situation: Situation, size: str | None) -> list[Spot]:
+    return [spot for spot in situation.spots if size in (None, spot.size)]
+
+
+def _no_use(situation: Situation, way: Way, where: str, spots: Sequence[Spot]) -> Iterator[str]:
     """The sentence if none of these may and can serve the task."""
-    work = obeyed.tasks[task]
-    order = obeyed.tiers[work.tier].order
-    if _may_be_elsewhere(situation, order):
+    if may_be_elsewhere(situation, way.order):
         return
-    inside = _inside(order, spots)
-    if not inside:
+    within = inside(way.order, spots)
+    if not within:
         there = f"it runs at {_list(spot.name for spot in spots)}" if spots else "it runs nowhere"
         yield (
-            f"{where} has no place in the order of the tier {work.tier} of the task {task} ({_list(order)}); {there}. "
+            f"{where} has no place in the order of {way.order_of} ({_list(way.order)}); {there}. "
             "Give the task another tier or another model"
         )
-    elif work.needs and not any(spot.capabilities is None or spot.capabilities >= {*work.needs} for spot in inside):
-        can = "; ".join(f"{spot.name} can {', '.join(sorted(spot.capabilities or ()))}" for spot in inside)
+    elif way.needs and not any(spot.capabilities is None or spot.capabilities >= way.needs for spot in within):
+        can = "; ".join(f"{spot.name} can {', '.join(sorted(spot.capabilities or ()))}" for spot in within)
         hint = "Name a model that can, or add it to the capabilities of its table"
-        yield f"{where}: the task {task} needs {_list(work.needs)}, and {can}. {hint}"
+        yield f"{where}: the task {way.task} needs {_list(sorted(way.needs))}, and {can}. {hint}"
 
 
-def _all_off(situation: Situation, obeyed: Rules, task: str, spots: Sequence[Spot]) -> Iterator[str]:
+def _all_off(situation: Situation, way: Way) -> Iterator[str]:
     """The sentence if all places of a task are off on purpose."""
-    work = obeyed.tasks[task]
-    models, order = models_of(task, obeyed), obeyed.tiers[work.tier].order
-    others = [spot for model in stand_ins(models, work.tier, obeyed) for spot in situation.where(model)]
-    inside = _inside(order, [*spots, *others])
-    if inside and not _may_be_elsewhere(situation, order) and all(spot.off for spot in inside):
-        why = "; ".join(dict.fromkeys(f"{spot.name} is off ({spot.off})" for spot in inside))
-        yield f"[tasks.{task}]: has no place that is on: {why}. Turn one on, or switch active_preset"
-
-
-def _inside(order: Sequence[str], spots: Iterable[Spot]) -> list[Spot]:
-    """Those that an order allows."""
-    return [spot for spot in spots if any(_names(place, spot) for place in order)]
-
-
-def _names(place: str, spot: Spot) -> bool:
-    kind, _, engine = place.partition("/")
-    return kind == spot.place and (not engine or re.fullmatch(spot.engines, engine) is not None)
-
-
-def _may_be_elsewhere(situation: Situation, order: Sequence[str]) -> bool:
-    """Whether an engine that no table tells of may serve."""
-    return situation.is_open and any(place.startswith(LOCAL) for place in order)
+    spots = [spot for _, spots in way.named for spot in spots]
+    within = inside(way.order, [*spots, *way.others])
+    if within and not may_be_elsewhere(situation, way.order) and all(spot.off for spot in within):
+        why = "; ".join(dict.fromkeys(f"{spot.name} is off ({spot.off})" for spot in within))
+        yield f"[tasks.{way.task}]: has no place that is on: {why}. Turn one on, or switch active_preset"
 
 
 def _places_have_keys(situation: Situation) -> Iterator[str]:
@@ -227,7 +196,7 @@ def _places_have_keys(situation: Situation) -> Iterator[str]:
     rules, told = situation.rules, set[str]()
     for each in situation.deployed:
         cloud, provider = rules.clouds[each.name], provider_of(rules.clouds[each.name], rules)
-        if _may_be_off(cloud, provider):
+        if may_be_off(cloud, provider):
             continue
         where = f"[clouds.{each.name}]" if provider is None else f"[providers.{each.provider}]"
         for key_env in each.key_envs:
