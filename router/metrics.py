@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from engines.snapshot import Snapshot
 from router.gauges import snapshot_gauges
 from router.outcome import Outcome
+from router.quotas.room import UNBOUNDED
 from router.routing.fleet import Fleet, Place
 from router.tally import SECONDS, Sums, Tally, from_json
 
@@ -145,6 +146,7 @@ def _gauges(fleet: Fleet, spent_today_usd: float) -> Iterator[Metric]:
     promised = GaugeMetricFamily("spillway_in_flight_tokens", "Tokens promised to them", labels=["target"])
     kv = GaugeMetricFamily("spillway_kv_used_fraction", "KV cache in use, as the engine says", labels=["target"])
     waiting = GaugeMetricFamily("spillway_engine_waiting", "Requests waiting in the engine", labels=["target"])
+    left = GaugeMetricFamily("spillway_quota_left", "Of 1, what its provider's limits leave", labels=["target"])
     for target in fleet.targets:
         ready.add_metric([target.name], float(target.off is None))
         flying.add_metric([target.name], target.in_flight.requests)
@@ -152,6 +154,8 @@ def _gauges(fleet: Fleet, spent_today_usd: float) -> Iterator[Metric]:
         if target.place is Place.LOCAL and target.load is not None:
             kv.add_metric([target.name], target.load.kv_used_fraction)
             waiting.add_metric([target.name], target.load.waiting)
+        if target.room is not UNBOUNDED:
+            left.add_metric([target.name], target.room.left_share)
     spent = GaugeMetricFamily("spillway_spent_today_usd", "Dollars spent or set aside since midnight UTC")
     spent.add_metric([], spent_today_usd)
-    yield from (ready, flying, promised, kv, waiting, spent)
+    yield from (ready, flying, promised, kv, waiting, left, spent)

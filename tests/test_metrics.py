@@ -16,9 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from engines.snapshot import EngineView, GpuState, GpuView
 from router.metrics import Metrics
 from router.outcome import Outcome
+from router.quotas.room import Room
 from router.routing.fleet import Fleet, InFlight
 from router.tally import SECONDS
-from tests.specimens import CLOUD, ENGINE, KEYLESS, LOCAL, busy, load, local, outcome, snapshot
+from tests.specimens import CLOUD, ENGINE, KEYLESS, LOCAL, busy, cloud, load, local, outcome, snapshot
 
 NOBODY = Fleet(())
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -87,7 +88,10 @@ def test_a_request_is_counted_by_target_tier_and_reason() -> None:
 
 def test_gauges_show_the_fleet_of_this_moment() -> None:
     engine = local(in_flight=InFlight(requests=2, promised_tokens=30), load=load(kv_used_fraction=0.5, waiting=4))
-    series = page(fleet=Fleet((engine, KEYLESS)), spent_usd=1.25)
+    limited = cloud(name="cloud/limited", room=Room(12.0, "requests_per_minute (30)", 0.25))
+    series = page(fleet=Fleet((engine, KEYLESS, limited)), spent_usd=1.25)
+    # Only of targets with limits, so the sum is that of one.
+    assert total(series, "spillway_quota_left") == 0.25
     assert total(series, "spillway_target_ready", target="local/smoke") == 1
     assert total(series, "spillway_target_ready", target="cloud/nano") == 0
     assert total(series, "spillway_in_flight", target="local/smoke") == 2

@@ -73,12 +73,11 @@ class Clouds:
         self._errors = sdk.openai.OpenAIError
         self._sdk = sdk
 
-    async def open(self, ask: Ask, target: Target, patience: Patience, key_env: str = "") -> CloudReply:
+    async def open(self, ask: Ask, target: Target, patience: Patience, key_env: str) -> CloudReply:
         """Send the Ask with the key of that variable and wait for its first token. Raises TargetUnavailable,
         RequestRefused or ContextExceeded."""
         name = target.name.removeprefix("cloud/")
-        keys = self._keys.get(name, {})
-        cloud, key = self._deployed.get(name), keys.get(key_env or next(iter(keys), ""))
+        cloud, key = self._deployed.get(name), self._keys.get(name, {}).get(key_env)
         if cloud is None or key is None or self._sdk is None:
             raise TargetUnavailable(target.name, "off", "an edit of stack.toml has taken it away")
         call = getattr(self._sdk, CALLS[ask.endpoint])
