@@ -13,7 +13,8 @@ from router.registry import Price
 from router.routing.fleet import Counts, Fleet, InFlight, Pace, Target, merge
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
-from tests.specimens import ENGINE, ENVIRONMENT, ILL, MODEL, RULES, TWIN, load, snapshot
+from router.watch import Usage, Watch
+from tests.specimens import ENGINE, ENVIRONMENT, ILL, MODEL, RULES, TWIN, ask, load, snapshot
 
 NOTHING = Counts(environment=ENVIRONMENT)
 
@@ -217,3 +218,19 @@ def test_one_that_runs_elsewhere_and_tells_its_load_may_be_stale() -> None:
     silent, telling = replace(ENGINE, kind="url", load=None), replace(ENGINE, kind="url")
     assert not engine_of(snapshot(silent), age_s=100.0).stale
     assert engine_of(snapshot(telling), age_s=100.0).stale
+
+
+def test_a_size_is_known_of_models_here_and_in_clouds() -> None:
+    rules = Rules.model_validate(with_cloud(size="large").model_dump() | {"models": {"smoke": {"size": "small"}}})
+    fleet = merge(snapshot(), 0.0, rules, NOTHING)
+    assert [target.size for target in fleet.targets] == ["small", "large"]
+
+
+def test_what_the_table_says_of_a_clouds_speed_counts_until_it_is_measured() -> None:
+    watch = Watch(with_cloud(output_tokens_per_s=250.0, weight=3.0), environment=ENVIRONMENT)
+    target = only(watch.view(0.0), "cloud/nano")
+    assert (target.pace.stream_tokens_per_s, target.preference, target.provider) == (250.0, 3.0, "NANO_KEY")
+    flight = watch.start(ask(stream=True), target, 1.0)
+    watch.first_token(flight, 1.5)
+    watch.finish(flight, Usage(10, 100), 11.5)
+    assert only(watch.view(12.0), "cloud/nano").pace.stream_tokens_per_s < 20
