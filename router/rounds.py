@@ -121,20 +121,30 @@ def _is_death(failure: TargetUnavailable) -> bool:
 def _may_stand_in_line(doors: Doors, ask: Ask, course: Course, failed: Sequence[Failure], arrived_s: float) -> bool:
     """Whether there are clouds where it gets its turn in time. They stand in the course's decision then, and what our
     count alone refused has not failed."""
-    full = frozenset(each.target for each in failed if isinstance(each, TargetUnavailable) and each.cause in NO_ROOM)
+    gone = [each for each in failed if isinstance(each, TargetUnavailable)]
+    full = {each.target: each.retry_after_s or 0.0 for each in gone if each.cause in NO_ROOM}
     if not full or ask.shadow_of is not None or course.lines >= MOST_LINES or doors.lobby.is_closed:
         return False
     now_s = time.monotonic()
     most_s = doors.watch.rules.limits.max_wait_s - (now_s - arrived_s)
     left_s = min(_patience_s(doors, ask, course, arrived_s, now_s), most_s)
-    decision = _decided(doors, ask, course, arrived_s, now_s, full)
-    targets = [each for each in decision.targets if each.name in full and each.room.ready_in_s <= left_s]
+    decision = _decided(doors, ask, course, arrived_s, now_s, frozenset(full))
+    # What it was told there is newer than what the Fleet shows, and holds for this very request.
+    targets = [_not_before(each, full[each.name]) for each in decision.targets if each.name in full]
+    targets = [each for each in targets if each.room.ready_in_s <= left_s]
     if not targets:
         return False
     course.lines += 1
     course.failures[:] = [each for each in course.failures if not _is_ours(each)]
     course.decision = structs.replace(decision, targets=tuple(targets))
     return True
+
+
+def _not_before(target: Target, ready_in_s: float) -> Target:
+    """The target, with no room before that."""
+    if target.room.ready_in_s >= ready_in_s:
+        return target
+    return structs.replace(target, room=structs.replace(target.room, ready_in_s=ready_in_s))
 
 
 def _is_ours(failure: Failure) -> bool:

@@ -25,6 +25,9 @@ def limited(url: str, limits: str, workers: int = 1) -> str:
 workers = {workers}
 port = 0
 {TIERS}
+[tiers.away]
+ttft_target_s = 0.1
+order = ["cloud"]
 [providers.stand-in]
 key_env = ["KEY_ONE", "KEY_TWO"]
 base_url = "{url}/v1"
@@ -52,10 +55,10 @@ def provider() -> Iterator[StandIn]:
         yield running
 
 
-def burst(router: Router, count: int) -> Sequence[tuple[int, Mapping[str, str]]]:
+def burst(router: Router, count: int, tier: str = "premium") -> Sequence[tuple[int, Mapping[str, str]]]:
     """So many at the same time."""
     with ThreadPoolExecutor(count) as pool:
-        answers = pool.map(lambda _: post(router, asked(), **PREMIUM), range(count))
+        answers = pool.map(lambda _: post(router, asked(), x_spillway_tier=tier), range(count))
         return [(status, headers) for status, headers, _ in answers]
 
 
@@ -85,16 +88,18 @@ def test_workers_share_the_windows_of_all_keys_and_nobody_meets_a_429(
     assert room["left_share"] < 0.1
 
 
-def test_limits_that_nobody_wrote_down_are_learned_from_the_provider(
+def test_limits_that_nobody_wrote_down_are_learned_and_who_has_nobody_else_waits_for_his_turn(
     tmp_path: Path, engine: StandIn, provider: StandIn
 ) -> None:
     with running_router(tmp_path, limited(provider.url, ""), {"tiny": engine.url}, KEYS) as router:
         # The first answers tell of both keys what they have left.
         learned = [post(router, asked(), **PREMIUM)[1]["x-spillway-target"] for _ in range(2)]
         answers = burst(router, 70)
+        in_line = burst(router, 4, "away")
     assert learned == [CLOUD, CLOUD]
     assert {status for status, _ in answers} == {200}
     assert {headers["x-spillway-target"] for _, headers in answers} == {CLOUD, LOCAL}
+    assert [(status, headers["x-spillway-target"]) for status, headers in in_line] == [(200, CLOUD)] * 4
     assert provider.stats()["by_status"].get("429", 0) <= 6
 
 
