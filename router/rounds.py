@@ -122,7 +122,8 @@ def _may_stand_in_line(doors: Doors, ask: Ask, course: Course, failed: Sequence[
     """Whether there are clouds where it gets its turn in time. They stand in the course's decision then, and what our
     count alone refused has not failed."""
     gone = [each for each in failed if isinstance(each, TargetUnavailable)]
-    full = {each.target: each.retry_after_s or 0.0 for each in gone if each.cause in NO_ROOM}
+    away = [each for each in gone if not each.target.startswith(HERE)]
+    full = {each.target: each.retry_after_s or 0.0 for each in away if each.cause in NO_ROOM}
     if not full or ask.shadow_of is not None or course.lines >= MOST_LINES or doors.lobby.is_closed:
         return False
     now_s = time.monotonic()

@@ -26,7 +26,6 @@ from tests.scripted import (
 from tests.test_sse import ROLE, chunk
 from tests.wired import Wired, wired
 
-LIMITS = "[limits]\nfirst_token_s = 0.6\n"
 SCHEMA = {
     "type": "json_schema",
     "json_schema": {"name": "age", "schema": {"type": "object", "required": ["age"]}},
@@ -60,7 +59,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             cloud_table(cloud.url, "form", "b-lax"),
             cloud_table(cloud.url, "alone", "alone"),
         )
-        config = "".join(table + CAPABLE for table in tables) + LIMITS
+        config = "".join(table + CAPABLE for table in tables)
         with wired(tmp_path_factory.mktemp("triggers"), config) as wire:
             yield Pair(wire, cloud, strict)
 
