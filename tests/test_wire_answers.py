@@ -114,6 +114,15 @@ def test_each_provider_streams_and_its_usage_is_counted(client: openai.OpenAI, n
     assert before["name"] == f"cloud/{name}"
 
 
+@pytest.mark.parametrize("name", [*FORMATS, "somebody"])
+def test_a_text_is_completed(client: openai.OpenAI, name: str) -> None:
+    arguments: dict[str, Any] = {"model": f"via-{name}", "prompt": QUESTION, "max_tokens": 200}
+    assert client.completions.create(**arguments).choices[0].text == SAID
+    chunks = list(client.completions.create(stream=True, **arguments))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == SAID
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_is_cut_off_at_max_tokens_says_so(client: openai.OpenAI, name: str) -> None:
     answer = asked(client, name, max_tokens=3)

@@ -16,7 +16,9 @@ from tests.scripted import scripted_engine
 
 FORMATS = ("anthropic", "gemini", "openai")
 SILENCE_S, FIRST_TOKEN_S = 1.5, 1.5
-LIMITS = f"[limits]\nfirst_token_s = {FIRST_TOKEN_S}\nsilence_s = {SILENCE_S}\nwhole_answer_s = 20.0\n"
+LIMITS = (
+    f"[limits]\nmax_wait_s = 0.5\nfirst_token_s = {FIRST_TOKEN_S}\nsilence_s = {SILENCE_S}\nwhole_answer_s = 20.0\n"
+)
 # What the router calls it: (provider, how it answers, cause).
 REFUSALS = [
     *((name, Mode.FULL, "429") for name in MODELS),

@@ -17,7 +17,9 @@ class Ending:
 
     def __init__(self, stream: Any) -> None:
         self._stream = inner_stream(stream)
-        self._is_gemini = self._stream.custom_llm_provider == GEMINI
+        # Text completions of OpenAI's own format pass as they come, and nothing is made up.
+        self._is_retold = hasattr(self._stream, "received_finish_reason")
+        self._is_gemini = self._is_retold and self._stream.custom_llm_provider == GEMINI
         self._was_told = False
         if self._is_gemini:
             self._stream.make_call = self._watched(self._stream.make_call)
@@ -27,7 +29,9 @@ class Ending:
         """Whether there has been a reason to finish that is the provider's own."""
         if self._is_gemini:
             return self._was_told
-        return not (self._stream.received_finish_reason is self._stream.intermittent_finish_reason is None)
+        return not self._is_retold or not (
+            self._stream.received_finish_reason is self._stream.intermittent_finish_reason is None
+        )
 
     def _watched(self, make_call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """Of Gemini's events litellm gives each a reason to finish, so that each is looked at before it has one."""
