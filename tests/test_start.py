@@ -162,7 +162,7 @@ def test_what_no_start_can_mend_is_said_once_and_not_tried_again(start: Start, h
     assert failed.state is EngineState.QUARANTINED
     assert failed.last_error == (
         "this vLLM does not know the architecture ['Odd'] (exit code 1). Choose another model, or a runtime that "
-        "serves it. It is not tried again: mend it, then `spillway down` and `spillway up`."
+        "serves it. It is not tried again: mend it, then `spillway up`."
     )
     stack.engine("two", is_ready)
     assert stack.engine("one", lambda view: view.in_state_s > 3).restarts == 0
