@@ -27,8 +27,8 @@ from engines.kinds.http import EngineHttp
 from engines.pause import pause
 from engines.plan import Plan
 from engines.processes.childlog import Log
-from engines.processes.process import Record, sweep_orphans
-from engines.processes.record import read_record, record_path
+from engines.processes.process import sweep_orphans
+from engines.processes.record import Record, read_record, record_path
 from engines.reign.reign import Refused, Reign
 from engines.reign.replans import Replans
 from engines.reign.routerlife import RouterLife

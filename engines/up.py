@@ -22,9 +22,9 @@ from engines.life.change import changes
 from engines.pip import Progress
 from engines.plan import Plan, Source
 from engines.planning import startable
-from engines.processes.process import ProcessId, read_records
+from engines.processes.record import ProcessId, read_records
 from engines.reign.reign import environment, is_of_this_version, supervisor_command
-from engines.reign.replanning import decline, only_planner, write_plan
+from engines.reign.replanning import decline, only_planner, require_port, write_plan
 from engines.reign.replans import digest_of
 from engines.reign.routerlife import has_environment
 from engines.snapshot import GpuState, Snapshot
@@ -127,8 +127,7 @@ def _change(stack: Stack, digest: str, at: Path, show: Show) -> tuple[Plan, Snap
     show.say("checking the router's tables")
     router = check_router(stack.asked)
     before = home.last_plan(at)
-    if before is None or (before.router.host, before.router.port) != (router.host, router.port):
-        door.require_free(router.host, router.port)
+    require_port(before, router)
     install_for(stack, show)
     ensure_files(stack.locked(), show)
     show.say("planning")

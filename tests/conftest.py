@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,14 @@ import pytest
 from hypothesis import settings
 
 from benchmarks.double.nvml_double import Double
+from engines.plan import EnginePlan
+from tests.engine_sites import Bench, bench
 from tests.gpu_readings import Readings, cards
 from tests.routers import TIERS, Router, cloud_table, running_router, until
 from tests.shares import shares, turn
+from tests.stacks import Shipped, shipped_stack
 from tests.stand_ins import StandIn, standing_in
+from tests.supervised import Start, Supervised
 
 # How long an example takes says nothing on a machine that has other work.
 settings.register_profile("spillway", deadline=None)
@@ -43,9 +47,51 @@ def readings(double: Double) -> Iterator[Readings]:
         yield opened
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Of a supervisor; longer than the 107 bytes that the name of a Unix socket may have."""
+    return tmp_path / ("deep-" * 20) / "home"
+
+
+@pytest.fixture
+def start(home: Path) -> Iterator[Start]:
+    """Starts supervisors in `home`, which are ended with the test."""
+    started: list[Supervised] = []
+
+    def run(*engines: EnginePlan) -> Supervised:
+        started.append(Supervised.start(home, *engines))
+        return started[-1]
+
+    yield run
+    for each in started:
+        each.end()
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Bench]:
+    """Engines without a supervisor around them."""
+    async with bench(tmp_path / "home") as made:
+        yield made
+
+
+@pytest.fixture
+def aborts(tmp_path: Path) -> Path:
+    """Where a stand-in engine notes the requests that were cut off."""
+    path = tmp_path / "aborts"
+    path.touch()
+    return path
+
+
 @pytest.fixture(scope="session")
 def fast_cloud() -> Iterator[StandIn]:
     with standing_in("cloud", "--ttft-s", "0.01", "--tokens-per-s", "2000") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shipped(fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
+    """Real vLLM, because it takes longest shared by all that do not change it for good."""
+    with shipped_stack(tmp_path_factory.mktemp("stack"), fast_cloud.url) as running:
         yield running
 
 

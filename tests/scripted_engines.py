@@ -8,7 +8,7 @@ from typing import Any
 
 from engines.crew.crew import Crew, Doors
 from engines.plan import EnginePlan, Sum
-from engines.processes.process import Record
+from engines.processes.record import Record
 from engines.snapshot import EngineState, EngineUse, EngineView
 from tests.supervised import engine_plan
 

@@ -1,4 +1,4 @@
-"""Which tests one worker runs when several share the suite: whole modules, and all that need the machine in one."""
+"""Which tests one worker runs when several share the suite: whole modules, some of them together."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from typing import Any
 
 import pytest
 
-# Real engines, and measures of speed or memory: no two of these at once. They come first, because they take longest.
-ONE_AT_A_TIME = (
-    "test_first_light",
-    "test_cli",
-    "test_own_model",
-    "test_real_start",
-    "test_relay_bench",
-    "test_soak",
-    "test_backpressure",
-    "test_vllm",
-)
+# Modules that one worker runs, one after the other, by the name of their share. They come first, for they take longest.
+SHARES = {
+    # These share a stack with real vLLM. The first module asks it as it was started, the last test of all ends it.
+    "the shipped stack": ("test_cli", "test_first_light"),
+    # Other real engines, and measures of speed or memory: no two of these at once.
+    "one at a time": (
+        "test_own_model",
+        "test_real_start",
+        "test_relay_bench",
+        "test_soak",
+        "test_backpressure",
+        "test_vllm",
+    ),
+}
+SHARE_OF = {module: share for share, modules in SHARES.items() for module in modules}
 
 
 def shares(config: pytest.Config, log: object) -> Any:
-    """The scheduler, whatever `--dist` says: a module's tests share processes, and those above must not meet.
+    """The scheduler, whatever `--dist` says: a module's tests share processes, and so do those above.
 
     The marks of `--dist loadgroup` would say the same, but xdist 3.8 sets them in vain under pytest 9.2.
     """
@@ -36,9 +40,9 @@ def shares(config: pytest.Config, log: object) -> Any:
 def share_of(test: str) -> str:
     """The name of the share that this test, `path::name`, belongs to."""
     module = PurePath(test.partition("::")[0]).stem
-    return "one at a time" if module in ONE_AT_A_TIME else module
+    return SHARE_OF.get(module, module)
 
 
 def turn(module: str) -> int:
     """The sort key of a module's tests."""
-    return (*ONE_AT_A_TIME, module).index(module)
+    return (*SHARE_OF, module).index(module)

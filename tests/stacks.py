@@ -8,14 +8,20 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engines.feed import follow
+from engines.home import running_supervisor
+from engines.processes.orphans import mapped_segments, session_members
+from engines.processes.record import read_records
 from engines.snapshot import EngineView
 from engines.stack import default_config
 from tests.ports import unused_port
+from tests.routers import KEY, cloud_table
 
 SPILLWAY = str(Path(sys.executable).with_name("spillway"))
 
@@ -59,6 +65,40 @@ class Place:
 
     def engine(self) -> EngineView:
         return next(follow(self.home)).engines[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """The shipped stack as it runs, and what `up` said."""
+
+    place: Place
+    said: str
+
+
+@contextmanager
+def shipped_stack(folder: Path, cloud_url: str) -> Iterator[Shipped]:
+    """With a cloud that answers. A test may have ended it already."""
+    place = place_in(folder, {"STAND_IN_KEY": KEY})
+    place.config.write_text(place.config.read_text() + cloud_table(cloud_url, serves="smoke"))
+    said = place.up()
+    try:
+        assert said.returncode == 0, said.stdout + said.stderr
+        yield Shipped(place, said.stdout)
+    finally:
+        if running_supervisor(place.home):
+            ends_without_trace(place)
+
+
+def ends_without_trace(place: Place) -> None:
+    """`down` leaves no process, record or shared memory, and has nothing to do a second time."""
+    sessions = [record.keeper.pid for record in read_records(place.home)]
+    segments = mapped_segments(pid for session in sessions for pid in session_members(session))
+    assert place.down() == 0
+    assert running_supervisor(place.home) is None
+    assert [session_members(session) for session in sessions] == [set()] * 3
+    assert not list((place.home / "processes").iterdir())
+    assert segments.isdisjoint(path.stat().st_ino for path in Path("/dev/shm").iterdir())
+    assert "nothing was running" in place.run("down").stdout
 
 
 def place_in(folder: Path, variables: dict[str, str] | None = None) -> Place:

@@ -15,12 +15,14 @@ from engines.feed import FeedError, follow
 from engines.home import end_all, logs_folder, make_home, plan_path, running_supervisor, wait_gone
 from engines.memory.shape import Shape
 from engines.plan import CPU, EnginePlan, Plan, RouterPlan, Runtime, Sum, from_json
-from engines.processes.process import ProcessId, Record, read_records
-from engines.snapshot import EngineView, Snapshot
+from engines.processes.record import ProcessId, Record, read_records
+from engines.snapshot import EngineState, EngineView, Snapshot
 from tests.ports import unused_port
 
 STAND_IN = str(Path(__file__).with_name("stand_in_engine.py"))
 LIMIT_S = 60.0
+# Starts a supervisor over these engines; it is ended with the test.
+Start = Callable[..., "Supervised"]
 
 
 def engine_plan(name: str, *faults: str, device: str = CPU, gpu_uuids: tuple[str, ...] = ()) -> EnginePlan:
@@ -112,6 +114,10 @@ def run_supervisor(home: Path, **variables: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "engines.supervisor"], env={**os.environ, "SPILLWAY_HOME": str(home), **variables}
     )
+
+
+def is_ready(view: EngineView) -> bool:
+    return view.state is EngineState.READY
 
 
 def kill(process: ProcessId) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,23 +13,10 @@ import pytest
 from engines.life import arrival, note
 from engines.processes.orphans import start_ticks
 from engines.snapshot import EngineState, EngineUse
-from tests.engine_sites import Bench, behave, bench, complete, is_restarted, real
+from tests.engine_sites import Bench, behave, complete, is_restarted, real
 
 TOKENS = 40
 FEW_TOKENS_S = 0.02
-
-
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path / "home") as made:
-        yield made
-
-
-@pytest.fixture
-def aborts(tmp_path: Path) -> Path:
-    path = tmp_path / "aborts"
-    path.touch()
-    return path
 
 
 async def test_the_next_supervisor_adopts_an_engine_and_drops_no_request(stage: Bench, aborts: Path) -> None:

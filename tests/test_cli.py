@@ -14,9 +14,8 @@ import pytest
 
 from engines.door import read_status
 from engines.home import running_supervisor
-from engines.processes.orphans import mapped_segments, session_members
-from engines.processes.process import read_records
-from tests.stacks import SPILLWAY, Place, place_in
+from engines.processes.record import read_records
+from tests.stacks import SPILLWAY, Place, Shipped, place_in
 from tests.stand_ins import standing_in
 
 SECOND_UP_S = 10.0
@@ -31,27 +30,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
         made.down()
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, str]]:
-    """A running stack, and what `up` said."""
-    place = place_in(tmp_path_factory.mktemp("stack"))
-    try:
-        said = place.up()
-        assert said.returncode == 0, said.stdout + said.stderr
-        yield place, said.stdout
-    finally:
-        sessions = [record.keeper.pid for record in read_records(place.home)]
-        segments = mapped_segments(pid for session in sessions for pid in session_members(session))
-        assert place.down() == 0
-    assert running_supervisor(place.home) is None
-    assert [session_members(session) for session in sessions] == [set()] * 3
-    assert not list((place.home / "processes").iterdir())
-    assert segments.isdisjoint(path.stat().st_ino for path in Path("/dev/shm").iterdir())
-    assert "nothing was running" in place.run("down").stdout
-
-
-def test_up_shows_its_progress_and_then_the_table(running: tuple[Place, str]) -> None:
-    place, said = running
+def test_up_shows_its_progress_and_then_the_table(shipped: Shipped) -> None:
+    place, said = shipped.place, shipped.said
     assert "smoke on cpu: launching" in said
     assert "smoke on cpu: warming" in said
     assert f"http://127.0.0.1:{place.port}/v1" in said
@@ -60,12 +40,12 @@ def test_up_shows_its_progress_and_then_the_table(running: tuple[Place, str]) ->
         assert words in said
 
 
-def test_the_stack_answers_as_soon_as_up_returns(running: tuple[Place, str]) -> None:
-    assert running[0].complete()["choices"]
+def test_the_stack_answers_as_soon_as_up_returns(shipped: Shipped) -> None:
+    assert shipped.place.complete()["choices"]
 
 
-def test_a_second_up_finds_everything_in_place(running: tuple[Place, str]) -> None:
-    place, _ = running
+def test_a_second_up_finds_everything_in_place(shipped: Shipped) -> None:
+    place = shipped.place
     pid = place.engine().pid
     began_s = time.monotonic()
     said = place.up()
@@ -75,8 +55,8 @@ def test_a_second_up_finds_everything_in_place(running: tuple[Place, str]) -> No
     assert place.engine().pid == pid
 
 
-def test_status_is_a_table_or_json(running: tuple[Place, str]) -> None:
-    place, _ = running
+def test_status_is_a_table_or_json(shipped: Shipped) -> None:
+    place = shipped.place
     assert "local/smoke" in place.run("status").stdout
     found = json.loads(place.run("status", "--json").stdout)
     assert found["snapshot"]["engines"][0]["load"]["kv_capacity_tokens"] > 0
@@ -86,20 +66,20 @@ def test_status_is_a_table_or_json(running: tuple[Place, str]) -> None:
 @pytest.mark.parametrize(
     ("name", "words"), [("smoke", "Application startup complete"), ("router", ""), ("supervisor", "smoke is ready")]
 )
-def test_logs_of_each_process_can_be_read(running: tuple[Place, str], name: str, words: str) -> None:
-    said = running[0].run("logs", name)
+def test_logs_of_each_process_can_be_read(shipped: Shipped, name: str, words: str) -> None:
+    said = shipped.place.run("logs", name)
     assert said.returncode == 0
     assert words in said.stdout
 
 
-def test_an_unknown_log_is_refused_with_those_that_exist(running: tuple[Place, str]) -> None:
-    said = running[0].run("logs", "nobody")
+def test_an_unknown_log_is_refused_with_those_that_exist(shipped: Shipped) -> None:
+    said = shipped.place.run("logs", "nobody")
     assert said.returncode == 1
     assert "there are: router, smoke, supervisor" in said.stdout
 
 
-def test_a_change_that_does_not_start_gives_way_to_what_ran_before(running: tuple[Place, str]) -> None:
-    place, _ = running
+def test_a_change_that_does_not_start_gives_way_to_what_ran_before(shipped: Shipped) -> None:
+    place = shipped.place
     good = place.config.read_text()
     place.config.write_text(good.replace("tensor_parallel = 1", 'tensor_parallel = 1\nextra_args = ["--no-such-flag"]'))
     pid = place.engine().pid

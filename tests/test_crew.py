@@ -10,7 +10,7 @@ import pytest
 
 from engines.life.note import Note
 from engines.plan import EnginePlan
-from engines.processes.process import ProcessId, Record
+from engines.processes.record import ProcessId, Record
 from engines.snapshot import EngineState
 from tests.scripted_engines import Ship, planned
 

@@ -179,5 +179,9 @@ def test_after_the_first_token_a_death_is_told_and_never_a_clean_end(here: Told,
         held = Deathbed(STREAM_HEAD + framed(ROLE, HI), ending)
         with crowded(here, dying, held) as crowd:
             dies(dying, held)
-        assert {b'"error"' in each.body for each in crowd.answers} == {True}
-        assert {b"[DONE]" in each.body for each in crowd.answers} == {False}
+        # Whose token the router had not seen yet is answered by somebody else.
+        begun = [each for each in crowd.answers if each.one("x-spillway-target") != "cloud/stand-in"]
+        assert begun
+        assert {b'"error"' in each.body for each in begun} == {True}
+        assert {b"[DONE]" in each.body for each in begun} == {False}
+        assert {b'"error"' in each.body for each in crowd.answers if each not in begun} <= {False}

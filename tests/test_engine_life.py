@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,23 +18,10 @@ from engines.life.site import FetchError
 from engines.plan import EnginePlan
 from engines.processes.orphans import start_ticks
 from engines.snapshot import EngineState, EngineUse
-from tests.engine_sites import Bench, behave, bench, complete, is_restarted, real
+from tests.engine_sites import Bench, behave, complete, is_restarted, real
 
 TOKENS = 40
 FEW_TOKENS_S = 0.02
-
-
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path / "home") as made:
-        yield made
-
-
-@pytest.fixture
-def aborts(tmp_path: Path) -> Path:
-    path = tmp_path / "aborts"
-    path.touch()
-    return path
 
 
 async def test_an_engine_that_serves_is_seen_with_all_that_is_known_of_it(stage: Bench) -> None:

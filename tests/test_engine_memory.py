@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from engines.plan import EnginePlan
 from engines.snapshot import EngineState
 from engines.starting import gate, settle
 from engines.starting.settle import GIB
-from tests.engine_sites import Bench, bench, is_restarted
+from tests.engine_sites import Bench, is_restarted
 from tests.supervised import engine_plan
 
 SIZE = 80 * GIB
@@ -46,12 +45,6 @@ def watch(card: Card) -> Iterator[GpuWatch]:
     watching = GpuWatch(card, 0.1)
     yield watching
     watching.close()
-
-
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path / "home") as made:
-        yield made
 
 
 def on_card(name: str) -> EnginePlan:

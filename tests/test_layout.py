@@ -24,36 +24,46 @@ def tracked_files() -> list[Path]:
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
-each_source = pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
+@pytest.fixture(scope="module")
+def texts() -> dict[str, str]:
+    return {str(path.relative_to(ROOT)): path.read_text() for path in SOURCES}
 
 
-@each_source
-def test_a_file_is_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
+@pytest.fixture(scope="module")
+def trees(texts: dict[str, str]) -> dict[str, ast.Module]:
+    return {name: ast.parse(text) for name, text in texts.items()}
 
 
-@each_source
-def test_functions_are_short(path: Path) -> None:
+def test_files_are_short(texts: dict[str, str]) -> None:
+    assert [name for name, text in texts.items() if len(text.splitlines()) > MAX_FILE_LINES] == []
+
+
+def test_functions_are_short(trees: dict[str, ast.Module]) -> None:
     functions = [
-        node
-        for node in ast.walk(ast.parse(path.read_text()))
+        (name, node)
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
-    long = [node.name for node in functions if (node.end_lineno or 0) - node.lineno + 1 > MAX_FUNCTION_LINES]
+    assert functions
+    long = [(name, node.name) for name, node in functions if lines_of(node) > MAX_FUNCTION_LINES]
     assert long == []
 
 
-@each_source
-def test_names_say_what_a_thing_is(path: Path) -> None:
-    classes = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
-    assert [name for name in classes if name.endswith(BANNED_SUFFIXES)] == []
-    assert path.stem not in BANNED_FILES
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return (function.end_lineno or 0) - function.lineno + 1
 
 
-@each_source
-def test_a_file_says_what_it_is_for(path: Path) -> None:
-    text = path.read_text()
-    assert not text.strip() or ast.get_docstring(ast.parse(text))
+def test_names_say_what_a_thing_is(trees: dict[str, ast.Module]) -> None:
+    classes = [
+        (name, node.name) for name, tree in trees.items() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    ]
+    assert [(name, each) for name, each in classes if each.endswith(BANNED_SUFFIXES)] == []
+    assert [name for name in trees if Path(name).stem in BANNED_FILES] == []
+
+
+def test_files_say_what_they_are_for(texts: dict[str, str], trees: dict[str, ast.Module]) -> None:
+    assert [name for name, tree in trees.items() if texts[name].strip() and not ast.get_docstring(tree)] == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -21,12 +21,14 @@ from engines.life.lifecycle import (
     is_step,
     launched,
     lived,
+    meanings,
     step,
     wait_s,
     way,
 )
 from engines.snapshot import EngineState
 
+README = Path(__file__).parents[1] / "README.md"
 RUNNING = (
     EngineState.DOWNLOADING,
     EngineState.LAUNCHING,
@@ -104,7 +106,11 @@ def test_what_is_in_quarantine_can_be_stopped_and_what_is_stopped_stays_so() -> 
 
 
 def test_the_diagram_of_the_readme_is_that_of_the_table() -> None:
-    assert diagram() in (Path(__file__).parents[1] / "README.md").read_text()
+    assert diagram() in README.read_text()
+
+
+def test_the_readme_says_what_each_state_means() -> None:
+    assert meanings() in README.read_text()
 
 
 def test_the_diagram_shows_every_state_and_every_step() -> None:

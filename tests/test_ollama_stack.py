@@ -18,7 +18,7 @@ from engines.models.lock import LockedFile, read_lock
 from engines.models.lock_text import to_toml
 from engines.models.ollama import REGISTRY_ENV
 from engines.processes.orphans import marked_members
-from engines.processes.process import read_records
+from engines.processes.record import read_records
 from engines.runtime import MARKER, runtime
 from engines.snapshot import EngineView
 from engines.stack import default_lock

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from engines.memory.measured import Measured, key_of
-from engines.memory.ollama import fits_one, predicted_bytes
+from engines.memory.ollama import ONE_GPU_SHARE, predicted_bytes
 from engines.placement.place import Kept, Placed, Placement, place
 from engines.placement.remedies import explained
 from engines.placement.room import margin_bytes
@@ -165,8 +165,8 @@ def test_an_ollama_model_finds_free_at_its_start_what_it_wants_of_one_gpu() -> N
     ollama, vllm = place([small, want()], [gpu()], RULES).placed
     free_bytes = gpu().cuda_bytes - vllm.gpu_bytes
     predicted = predicted_bytes(small.model, 8192, 2)
-    assert fits_one(predicted, free_bytes)
-    assert not fits_one(predicted, free_bytes - GIB // 16)
+    # So much does Ollama use of one GPU before it spreads over several.
+    assert ONE_GPU_SHARE * (free_bytes - GIB // 16) < predicted <= ONE_GPU_SHARE * free_bytes
     assert ollama.headroom_bytes > 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from engines.home import make_home, running_supervisor, write_own_record
 from engines.processes.process import how_ended
-from engines.processes.record import ProcessId, Record, read_records, record_path, records_folder, take_ended
+from engines.processes.record import ProcessId, Record, read_records, record_path, records_folder, take_end
 from engines.processes.registration import OOM_END, UNKNOWN_END, Registration
 from engines.processes.remains import bury
 from engines.processes.succession import REVIVED_VARIABLE
@@ -60,15 +60,16 @@ def test_the_end_of_a_child_is_told_once(home: Path) -> None:
     me = ProcessId.of(os.getpid())
     assert me
     assert json.loads((records_folder(home) / "qwen2.5.ended").read_text())["oom"] is True
-    assert take_ended(home) == (Record("qwen2.5", me, me, None, ("run",), "what it is", ended=OOM_END),)
-    assert take_ended(home) == ()
+    told = records_folder(home) / "qwen2.5.ended"
+    assert take_end(told) == Record("qwen2.5", me, me, None, ("run",), "what it is", ended=OOM_END)
+    assert take_end(told) is None
     assert read_records(home) == ()
 
 
 def test_a_torn_word_of_an_end_is_removed(home: Path) -> None:
     torn = records_folder(home) / "one.ended"
     torn.write_text('{"name": "one", "ke')
-    assert take_ended(home) == ()
+    assert take_end(torn) is None
     assert not torn.exists()
 
 

@@ -17,7 +17,7 @@ from engines.home import end_all, make_home, running_supervisor, wait_gone
 from engines.processes.keeper import Orders
 from engines.processes.orphans import descendants, is_dying, start_ticks
 from engines.processes.process import Kept
-from engines.processes.record import ProcessId, Record, read_records, record_path, records_folder, take_ended
+from engines.processes.record import ProcessId, Record, read_records, record_path, records_folder, take_end
 from engines.processes.remains import bury
 from tests.routers import until
 
@@ -178,8 +178,10 @@ def test_a_child_that_dies_with_the_supervisor_leaves_word_and_its_keeper_still_
     record.keeper.tell(signal.SIGCONT)
     until(lambda: has_reigned(home, 1))
     assert wait_gone(record.keeper, LIMIT_S)
-    assert [(each.name, each.ended) for each in take_ended(home)] == [("one", 128 + signal.SIGKILL)]
-    assert take_ended(home) == ()
+    (told,) = records_folder(home).glob("*.ended")
+    end = take_end(told)
+    assert end is not None
+    assert (end.name, end.ended) == ("one", 128 + signal.SIGKILL)
 
 
 def test_a_supervisor_with_a_kill_on_its_way_counts_as_dead() -> None:

@@ -17,8 +17,8 @@ from engines.memory import measured
 from engines.memory.shape import Shape
 from engines.plan import EnginePlan, Runtime
 from engines.smoke import MODEL_DIR
-from engines.snapshot import EngineState, EngineView
-from tests.supervised import Supervised, engine_plan
+from engines.snapshot import EngineState
+from tests.supervised import Supervised, engine_plan, is_ready
 
 # There are three starts of ten to twenty seconds, or of minutes on a machine that has much other work.
 LIMIT_S = 1200.0
@@ -53,10 +53,6 @@ def stack(plans: dict[str, EnginePlan], tmp_path_factory: pytest.TempPathFactory
     running = Supervised.start(tmp_path_factory.mktemp("real") / "home", *plans.values())
     yield running
     running.end()
-
-
-def is_ready(view: EngineView) -> bool:
-    return view.state is EngineState.READY
 
 
 def test_a_context_that_is_too_long_for_the_cache_becomes_what_fits(stack: Supervised) -> None:

@@ -1,7 +1,7 @@
 """Starting right, with the real supervisor, stand-in engines and a driver of ours: order, memory, ladders, ends."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from benchmarks.double.nvml_double import GIB, Double, DoubleGpu, Foreign
 from engines.home import last_plan, logs_folder, measured_path
 from engines.memory import measured
 from engines.plan import EnginePlan
-from engines.snapshot import EngineState, EngineView
+from engines.snapshot import EngineState
 from engines.starting.launch import free_port
 from engines.terminal.awaiting import UpError, wait_until_served
 from engines.terminal.progress import Show
-from tests.supervised import Supervised, engine_plan, kill
+from tests.supervised import Start, Supervised, engine_plan, is_ready, kill
 
 SIZE = 80 * GIB
 CARDS = [DoubleGpu(uuid=name, total_bytes=SIZE, reserved_bytes=0) for name in ("GPU-a", "GPU-b")]
@@ -27,7 +27,6 @@ TOO_LONG = (
     "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
 )
 UNKNOWN_MODEL = "  Value error, Model architectures ['Odd'] are not supported for now. Supported architectures: []"
-Start = Callable[..., Supervised]
 
 
 @pytest.fixture
@@ -55,10 +54,6 @@ def start(home: Path, double: Double) -> Iterator[Start]:
 
 def on(name: str, *gpus: str, words: tuple[str, ...] = ()) -> EnginePlan:
     return engine_plan(name, *words, gpu_uuids=gpus)
-
-
-def is_ready(view: EngineView) -> bool:
-    return view.state is EngineState.READY
 
 
 def fifo(folder: Path) -> Path:
@@ -167,7 +162,7 @@ def test_what_no_start_can_mend_is_said_once_and_not_tried_again(start: Start, h
     assert failed.state is EngineState.QUARANTINED
     assert failed.last_error == (
         "this vLLM does not know the architecture ['Odd'] (exit code 1). Choose another model, or a runtime that "
-        "serves it. It is not tried again: mend it, then `spillway down` and `spillway up`."
+        "serves it. It is not tried again: mend it, then `spillway up`."
     )
     stack.engine("two", is_ready)
     assert stack.engine("one", lambda view: view.in_state_s > 3).restarts == 0

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from engines.home import logs_folder, make_home
 from engines.processes.orphans import start_ticks
-from engines.processes.process import records_folder
+from engines.processes.record import records_folder
 from engines.terminal.screen import Cropped
 from tests.routers import until
 from tests.stacks import SPILLWAY

@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,37 +12,12 @@ import pytest
 
 from engines.feed import follow
 from engines.home import end_all, running_supervisor
-from engines.plan import EnginePlan
 from engines.processes.orphans import start_ticks
-from engines.processes.process import ProcessId, read_records
-from engines.snapshot import FEED_NAME, EngineState, EngineView, feed_address
-from tests.supervised import LIMIT_S, Supervised, engine_plan, kill, run_supervisor
+from engines.processes.record import ProcessId, read_records
+from engines.snapshot import FEED_NAME, EngineState, feed_address
+from tests.supervised import LIMIT_S, Start, engine_plan, is_ready, kill, run_supervisor
 
 MOST_RSS_BYTES = 70 * 2**20
-Start = Callable[..., Supervised]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """Longer than the 107 bytes that the name of a Unix socket may have."""
-    return tmp_path / ("deep-" * 20) / "home"
-
-
-@pytest.fixture
-def start(home: Path) -> Iterator[Start]:
-    started: list[Supervised] = []
-
-    def run(*engines: EnginePlan) -> Supervised:
-        started.append(Supervised.start(home, *engines))
-        return started[-1]
-
-    yield run
-    for each in started:
-        each.end()
-
-
-def is_ready(view: EngineView) -> bool:
-    return view.state is EngineState.READY
 
 
 def pids_in(path: Path) -> list[int]:

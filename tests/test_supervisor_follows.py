@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,38 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from engines.home import logs_folder, make_home, plan_path, running_supervisor, write_own_record
-from engines.plan import EnginePlan, Sum
+from engines.plan import Sum
 from engines.processes.orphans import start_ticks
-from engines.processes.process import ProcessId
-from engines.processes.record import record_path
+from engines.processes.record import ProcessId, record_path
 from engines.reign.reign import Refused, Reign
-from engines.snapshot import EngineState, EngineView, Report, Snapshot, feed_address
-from tests.supervised import Supervised, engine_plan, kill, plan_of
-
-Start = Callable[..., Supervised]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """Longer than the 107 bytes that the name of a Unix socket may have."""
-    return tmp_path / ("deep-" * 20) / "home"
-
-
-@pytest.fixture
-def start(home: Path) -> Iterator[Start]:
-    started: list[Supervised] = []
-
-    def run(*engines: EnginePlan) -> Supervised:
-        started.append(Supervised.start(home, *engines))
-        return started[-1]
-
-    yield run
-    for each in started:
-        each.end()
-
-
-def is_ready(view: EngineView) -> bool:
-    return view.state is EngineState.READY
+from engines.snapshot import EngineState, Report, Snapshot, feed_address
+from tests.supervised import Start, engine_plan, is_ready, kill, plan_of
 
 
 def test_a_killed_supervisor_is_followed_by_one_that_takes_over_what_serves(start: Start, home: Path) -> None:

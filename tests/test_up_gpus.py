@@ -15,7 +15,7 @@ import pytest
 from benchmarks.double.nvml_double import GIB, LIB_RM_VERSION_MISMATCH, Double, DoubleGpu, Foreign
 from engines.feed import follow
 from engines.home import plan_path, running_supervisor
-from engines.processes.process import ProcessId, Record, read_records
+from engines.processes.record import ProcessId, Record, read_records
 from engines.runtime import MARKER, runtime
 from engines.snapshot import EngineState, GpuState, Snapshot
 from tests.stacks import SPILLWAY, Place, place_in

@@ -19,7 +19,7 @@ from engines.life import note
 from engines.life.change import Due, devices_of, due, is_lowered, is_same, needs_of, with_wishes_of
 from engines.life.residency import first_awake
 from engines.plan import EnginePlan
-from engines.processes.process import Record
+from engines.processes.record import Record
 from engines.snapshot import EngineState, EngineUse, EngineView
 
 HOPELESS_STARTS = 3
@@ -283,6 +283,5 @@ def _hopeless(member: Member) -> str:
     """Why a new engine will not start, "" while it may."""
     seen = member.view()
     has_failed = seen.state is EngineState.FAILED and seen.failed_starts >= HOPELESS_STARTS
-    return (
-        (seen.last_error or "it tells no cause") if has_failed or (seen.is_final and not member.is_quarantined) else ""
-    )
+    has_given_up = seen.is_final and not member.is_quarantined
+    return (seen.last_error or "it tells no cause") if has_failed or has_given_up else ""

@@ -13,7 +13,7 @@ from typing import Protocol
 from engines.life.lifecycle import wait_s
 from engines.pause import pause
 from engines.plan import EnginePlan
-from engines.processes.process import Record
+from engines.processes.record import Record
 from engines.snapshot import EngineState, EngineView
 
 # An engine whose task breaks again and again while it is to end is ended without it.

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from engines.kinds.canary import answers, makes_token
 from engines.kinds.http import EngineHttp, EngineSilentError
 from engines.kinds.kind import NotServableError, Say
 from engines.kinds.ollama_api import Loaded, OllamaAnswerError, is_permanent, loaded_in, sets_batch
@@ -177,19 +178,10 @@ class OllamaPulse:
         it is at work, and its end would only begin the same load later."""
         if self._is_loading() or self._is_other:
             return not self._is_other
-        body = {"model": self._name, "prompt": "Hello", "max_tokens": 1, "temperature": 0.0}
-        try:
-            await self._http.post(f"{self.url}/v1/completions", body, limit_s)
-        except EngineSilentError:
-            return False
-        return True
+        return await makes_token(self._http, self.url, self._name, limit_s)
 
     async def is_healthy(self) -> bool:
-        try:
-            await self._http.get(f"{self.url}/api/version", HEALTH_S)
-        except EngineSilentError:
-            return False
-        return True
+        return await answers(self._http, f"{self.url}/api/version", HEALTH_S)
 
     async def listen(self) -> None:
         """What is not loaded as it should be is loaded again meanwhile: by the next request it would be too, but then

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import replace
 
+from engines.kinds.canary import answers, makes_token
 from engines.kinds.http import EngineHttp, EngineSilentError
 from engines.kinds.kind import Say
 from engines.kinds.vllm_metrics import MetricsError, read_load, read_steps
@@ -44,19 +45,10 @@ class VllmPulse:
 
     async def completes(self, limit_s: float) -> bool:
         """/health alone is 200 even for a hung engine (vLLM 0.33, engine-core dead is all that it reads)."""
-        body = {"model": self._model, "prompt": "Hello", "max_tokens": 1, "temperature": 0.0}
-        try:
-            await self._http.post(f"{self.url}/v1/completions", body, limit_s)
-        except EngineSilentError:
-            return False
-        return True
+        return await makes_token(self._http, self.url, self._model, limit_s)
 
     async def is_healthy(self) -> bool:
-        try:
-            await self._http.get(f"{self.url}/health", HEALTH_S)
-        except EngineSilentError:
-            return False
-        return True
+        return await answers(self._http, f"{self.url}/health", HEALTH_S)
 
     async def listen(self) -> None:
         try:

@@ -93,7 +93,6 @@ STEPS: dict[EngineState, dict[Event, EngineState]] = {
     _S.QUARANTINED: {_E.MEND: _S.PLANNED, _E.STOP: _S.STOPPED},
     _S.STOPPED: {_E.MEND: _S.PLANNED},
 }
-# What each state means, for the README and for whoever reads the table.
 MEANS = {
     _S.PLANNED: "not started yet",
     _S.DOWNLOADING: "files are fetched and checked",
@@ -202,5 +201,10 @@ def diagram() -> str:
     return "\n".join([*lines, "    stopped --> [*]"])
 
 
+def meanings() -> str:
+    """What each state means, as a Markdown table."""
+    return "\n".join(["| state | |", "|---|---|", *(f"| {state} | {means} |" for state, means in MEANS.items())])
+
+
 if __name__ == "__main__":
-    print(diagram())
+    print(diagram(), meanings(), sep="\n\n")

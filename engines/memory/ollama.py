@@ -53,12 +53,6 @@ def predicted_bytes(model: LockedModel, context_tokens: int, parallel: int) -> i
     return model.stored_bytes() + kv_bytes_per_token(model.architecture) * context_tokens * parallel
 
 
-def fits_one(predicted: int, free_bytes: int) -> bool:
-    """Whether Ollama, which sees several GPUs, uses a single one with so much free; else it spreads over all alike. One
-    that sees a single GPU takes that in any case (server/sched.go, selectLlamaServerPlacement)."""
-    return predicted <= ONE_GPU_SHARE * free_bytes
-
-
 def compute_bytes(architecture: Architecture) -> int:
     """llama.cpp's compute buffer, which Ollama's prediction ignores."""
     inner = architecture.intermediate_size or 4 * architecture.hidden_size

@@ -23,15 +23,11 @@ from engines.processes.record import (
     ProcessId,
     Record,
     read_record,
-    read_records,
     record_path,
-    records_folder,
     take_end,
 )
 from engines.processes.registration import OOM_END, UNKNOWN_END, ended_path
 from engines.processes.remains import bury
-
-__all__ = ["UNKNOWN_END", "Kept", "ProcessId", "Record", "how_ended", "read_records", "records_folder", "sweep_orphans"]
 
 # A bare interpreter: no site packages, nothing from the environment, so that a keeper stays under 12 MB. The name is
 # for those who read the list of processes.

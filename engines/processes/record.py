@@ -13,8 +13,6 @@ from typing import Any, Self
 
 from engines.processes.orphans import start_ticks, tell, unlink
 
-ENDED_SUFFIX = ".ended"
-
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
@@ -83,12 +81,6 @@ def read_record(path: Path) -> Record | None:
         return None
     # The name leads to files that are removed one day: it must be that of this very file.
     return record if record.name == path.stem else None
-
-
-def take_ended(home: Path) -> tuple[Record, ...]:
-    """How children ended that nobody waited for, each told once: reading removes the file."""
-    found = (take_end(path) for path in sorted(records_folder(home).glob(f"*{ENDED_SUFFIX}")))
-    return tuple(record for record in found if record)
 
 
 def take_end(path: Path) -> Record | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from engines import door, home
 from engines import runtime as runtimes
 from engines.gpus.cards import CardError
-from engines.plan import PlanError
+from engines.plan import Plan, PlanError, RouterPlan
 from engines.planning import startable
 from engines.runtime import RuntimeInstallError
 from engines.stack import Asked, Stack, StackError, check_router, read_stack
@@ -106,18 +106,22 @@ def replan(asked: Asked, at: Path, without: Sequence[str]) -> bool:
         if before and before.fingerprint == stack.fingerprint and set(before.without) == set(without):
             return False
         router = check_router(asked)
-        if before is None or (before.router.host, before.router.port) != (router.host, router.port):
-            door.require_free(router.host, router.port)
+        require_port(before, router)
         require_runtime(stack)
         plan = startable(stack, router, at, tuple(without))
         write_plan(at, plan.to_json())
         return True
 
 
+def require_port(before: Plan | None, router: RouterPlan) -> None:
+    """Raises PortTakenError where the router would leave the port that it has for one that it cannot have."""
+    if before is None or (before.router.host, before.router.port) != (router.host, router.port):
+        door.require_free(router.host, router.port)
+
+
 def require_runtime(stack: Stack) -> None:
     """Raises StackError where engines would need one that is not here: installing takes minutes and a network."""
-    needs_it = any(each.engine == "vllm" for each in stack.wanted.models.values())
-    if needs_it and not runtimes.is_ready(stack.runtime):
+    if stack.needs_runtime and not runtimes.is_ready(stack.runtime):
         raise StackError(f"the runtime {stack.runtime.name} {stack.runtime.version} is missing. Run `spillway up`.")
 
 

@@ -20,7 +20,8 @@ from engines.life.lifecycle import failures_after, wait_s
 from engines.pause import pause
 from engines.plan import Plan
 from engines.processes.keeper import Orders
-from engines.processes.process import Kept, ProcessId, Record, how_ended, records_folder, sweep_orphans
+from engines.processes.process import Kept, how_ended, sweep_orphans
+from engines.processes.record import ProcessId, Record, records_folder
 from engines.tables import named_variables
 
 NAME = "router"

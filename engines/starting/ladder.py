@@ -38,7 +38,7 @@ SAME_TRIES: Mapping[Trouble, int | None] = {
 USUAL_TRIES = 5
 # With the waits in between these are some five minutes.
 MOST_CRASHES = 8
-AGAIN = "It is not tried again: mend it, then `spillway down` and `spillway up`."
+AGAIN = "It is not tried again: mend it, then `spillway up`."
 
 Rung = Callable[[EnginePlan, EnginePlan, Failure], EnginePlan | None]
 

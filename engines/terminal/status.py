@@ -19,7 +19,7 @@ from engines import door, home
 from engines.feed import FeedError, follow
 from engines.life.last_words import last_words
 from engines.plan import RouterPlan
-from engines.processes.process import ProcessId, Record, read_records
+from engines.processes.record import ProcessId, Record, read_records
 from engines.snapshot import SCHEMA, EngineState, Snapshot, SnapshotError, from_json
 
 # A watched stack is looked at so often; the router, which answers a request for it, less.

@@ -32,7 +32,7 @@ DEVICES: tuple[Symptom, ...] = (
         r"World size \((?P<size>\d+)\) is larger than the number of available GPUs \((?P<found>\d+)\)|local_world_size",
         Trouble.CARD,
         "the engine sees fewer GPUs than tensor_parallel asks for",
-        "Check that the planned GPUs are there (`spillway plan`), then `spillway down` and `spillway up`.",
+        "Check that the planned GPUs are there (`spillway plan`), then `spillway up`.",
     ),
     permanent(
         r"Found no NVIDIA driver|No CUDA GPUs are available|driver version is insufficient|unsupported toolchain"

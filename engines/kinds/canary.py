@@ -1,0 +1,24 @@
+"""Whether a server answers, and whether it makes a token: what every kind of engine is asked alike."""
+
+from __future__ import annotations
+
+from engines.kinds.http import EngineHttp, EngineSilentError
+
+
+async def answers(http: EngineHttp, page: str, limit_s: float) -> bool:
+    """Whether this page comes in time."""
+    try:
+        await http.get(page, limit_s)
+    except EngineSilentError:
+        return False
+    return True
+
+
+async def makes_token(http: EngineHttp, url: str, model: str, limit_s: float) -> bool:
+    """Whether one token comes in time, asked for as the router asks."""
+    body = {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0.0}
+    try:
+        await http.post(f"{url}/v1/completions", body, limit_s)
+    except EngineSilentError:
+        return False
+    return True
