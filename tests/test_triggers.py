@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import pytest
@@ -45,7 +46,7 @@ class Pair:
     cloud: ScriptedEngine
     strict: ScriptedEngine
 
-    def ask(self, script: Script, **more: object) -> Heard:
+    def ask(self, script: Script, **more: Any) -> Heard:
         self.wire.engine.script = script
         return heard(self.wire.url, request(asked(**more)))
 
