@@ -36,7 +36,7 @@ demo: $(VENV) ## half a minute of pressure on a small engine: see it spill and c
 
 test: $(VENV) ## everything needed, then all tests
 	@$(BIN)/spillway runtime install
-	@$(BIN)/python -m pytest -n 3 $(ARGS)
+	@$(BIN)/python -m pytest -n 4 $(ARGS)
 
 check: $(VENV) ## format, lint, types, import directions, layout
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && \

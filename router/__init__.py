@@ -2,22 +2,30 @@
 
 One request (a star around `answer.answer`)
     front      the client's connection: hot URLs become an Exchange, the others go to `app`     uvicorn's protocol
-    ask        bytes and headers -> Ask (body decodes, forward writes it for engines)           pure
-    watch      newest snapshot, flights (account), pace -> Fleet; reports to the supervisor     the one writer of that
-    policy     Ask, Fleet, rules -> Decision; filters, order, then spill says whether to leave  pure
-    rounds     until somebody serves it: attempts, else a wait for an engine in the lobby       bounded by max_wait_s
-    attempts   the first target that yields a token, within its patience                        upstream or cloud
+    ask        bytes and headers -> Ask (body decodes, prefixes digest, forward writes it)      pure
+    measuring  how long its prompt is, where that decides anything (contexts, length, counter)  counting: a process
+    routing    what routes make of it, and where it goes: Ask, Fleet, rules -> Decision         pure
+    watch      newest snapshot, flights, what is learned -> Fleet (roster, accounts)            the one writer of that
+    rounds     until somebody serves it: attempts, else a wait for an engine or for a limit     bounded by max_wait_s
+    attempts   the first target that yields a token, within its patience; abroad: money, limits upstream or clouds
     reply      what was read of an answer: the gate before the first token, the tally after it  pure
+    delivery   hands it over to its end
     served     counts, ledger, metrics, once; money was set aside before the call
 
 One token (no step of `answer`)
     connection, an engine's -> chunks says that it is plain -> exchange.wire, the client's      else reply reads it
 
+Packages: tables (stack.toml), routing, health (breakers, second tries), quotas (limits of providers), clouds (the way
+to them), comparing (shadows and splits), verbs (`spillway cost`, `preset`, `route`, `arms`).
+What runs where: registry (clouds, resolved), spots and gaps (holes in that, named), edits (of stack.toml).
 The client's side: front (head, offer, linger), exchange (errand runs `answer` without a task, outbox sends in batches).
-The targets' side: upstream (connection, engine_reply, whole, patience) and cloud (cloud_reply); sse cuts events.
-Around it: config (the router's tables), edits (of them), feed (Snapshots in, Reports out), fleet (merge), pace (what is
-learned), ledger, books and outcome (rows and money), metrics, gauges and tally, decided and status, ids, errors, serve.
+The targets' side: upstream (connection, engine_reply, whole, patience), clouds; sse cuts events.
+Asked without being sent: question (nobody sends it), rehearsal (POST /spillway/route), explain and because (why each
+target stands where it stands), costs (dollars of a job), imagined (the Fleet as if all of stack.toml ran).
+Around it: feed (Snapshots in, Reports out), lobby, ledger, books and outcome (rows and money), metrics, gauges and
+tally, decided and status, ids, errors, serve.
 Several processes: seat, port, workers (the parent), siblings and rows (counts in shared memory), report and shown.
 
-To add a rule: an entry in `filters.FILTERS` and its condition in `dropped_by`. To add a wait: see `spill.forecast`.
+To add a filter: an entry in `filters.FILTERS` and its condition in `dropped_by`. To add a strategy: its name in
+`tables.strategy`, a function and an entry in `scorers.SCORERS`, a table of cases in its test.
 """

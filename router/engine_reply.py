@@ -25,6 +25,8 @@ LAST_WORDS_S = 1.0
 
 # Sixteen long answers with the probabilities of twenty tokens beside each one are shorter.
 MOST_WHOLE_BYTES = 128 * 1024 * 1024
+# Of a refusal only a sentence is read.
+MOST_ERROR_BYTES = 1024 * 1024
 
 
 class Stale(Exception):
@@ -127,8 +129,9 @@ class EngineReply:
         if not self._streams:
             self._pieces.append(body)
             self._whole_bytes += len(body)
-            if self._whole_bytes > MOST_WHOLE_BYTES:
-                self._give_up("malformed", f"its answer is longer than {MOST_WHOLE_BYTES} bytes")
+            most_bytes = MOST_WHOLE_BYTES if self._status == OK else MOST_ERROR_BYTES
+            if self._whole_bytes > most_bytes:
+                self._give_up("malformed", f"its answer is longer than {most_bytes} bytes")
             return
         ready = self.reading.feed(body)
         if self._sink is not None:

@@ -112,8 +112,13 @@ def shared_router(
 
 @pytest.fixture
 def router(shared_router: Router) -> Router:
-    """The shared router, once no target rests any more from the test before."""
-    until(lambda: not any(each["resting"] for each in shared_router.get("/spillway/status")["targets"]))
+    """The shared router, once no target is passed over any more because of the test before."""
+
+    def all_may_be_asked() -> bool:
+        targets = shared_router.get("/spillway/status")["targets"]
+        return not any(each["resting"] or each["room"]["ready_in_s"] for each in targets)
+
+    until(all_may_be_asked)
     return shared_router
 
 

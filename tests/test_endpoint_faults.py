@@ -46,7 +46,8 @@ def test_when_nobody_can_answer_the_client_hears_who_failed_and_when_to_come_bac
     tiny_engine: StandIn, tmp_path: Path
 ) -> None:
     with running_router(tmp_path, TIERS, {"tiny": tiny_engine.url}) as router:
-        tiny_engine.switch("503")
+        # It is asked once more, since there is nobody else.
+        tiny_engine.switch("503", for_requests=2)
         status, headers, answer = post(router, asked())
     assert (status, answer["error"]["code"]) == (429, "saturated")
     assert int(headers["retry-after"]) >= 1

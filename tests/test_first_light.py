@@ -103,7 +103,7 @@ def test_a_prompt_over_the_context_goes_to_the_twin_if_it_may(client: openai.Ope
         model="smoke", messages=[{"role": "user", "content": "water " * 5000}], max_tokens=5
     )
     assert raw.headers["x-spillway-target"] == "cloud/stand-in"
-    assert raw.headers["x-spillway-reason"] in {"fallback:context", "spill:ttft"}
+    assert raw.headers["x-spillway-reason"] in {"escalate:context", "spill:ttft"}
 
 
 def test_what_vllm_refuses_reaches_the_client_as_its_own_mistake(client: openai.OpenAI) -> None:

@@ -1,10 +1,5 @@
-"""Starting real vLLM on the processor: what it refuses is understood, lowered or given up, and a good start teaches.
+"""Starting real vLLM on the processor: what it refuses is understood and lowered, and a good start teaches."""
 
-Two engines, one after the other because they share the processor: one whose context is too long for its cache, and one
-with half a weight file.
-"""
-
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from engines import runtime as runtimes
-from engines.home import logs_folder, measured_path
+from engines.home import measured_path
 from engines.memory import measured
 from engines.memory.shape import Shape
 from engines.plan import EnginePlan, Runtime
 from engines.smoke import MODEL_DIR
-from engines.snapshot import EngineState
 from tests.supervised import Supervised, engine_plan, is_ready
 
-# There are three starts of ten to twenty seconds, or of minutes on a machine that has much other work.
+# There are two starts of ten to twenty seconds, or of minutes on a machine that has much other work.
 LIMIT_S = 1200.0
 SHAPE = Shape(tensor_parallel=1, context_tokens=4096, max_num_seqs=8, max_num_batched_tokens=4096)
 
@@ -34,23 +28,14 @@ def plan(name: str, folder: Path, kv_blocks: int | None = None) -> EnginePlan:
     )
 
 
-def copy_of(name: str, folder: Path) -> Path:
-    return Path(shutil.copytree(MODEL_DIR, folder / name))
+@pytest.fixture(scope="module")
+def long() -> EnginePlan:
+    return plan("long", MODEL_DIR, 20)
 
 
 @pytest.fixture(scope="module")
-def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EnginePlan]:
-    folder = tmp_path_factory.mktemp("models")
-    damaged = copy_of("damaged", folder)
-    weights = damaged / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1_000_000])
-    made = [plan("long", MODEL_DIR, 20), plan("damaged", damaged)]
-    return {each.name: each for each in made}
-
-
-@pytest.fixture(scope="module")
-def stack(plans: dict[str, EnginePlan], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
-    running = Supervised.start(tmp_path_factory.mktemp("real") / "home", *plans.values())
+def stack(long: EnginePlan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
+    running = Supervised.start(tmp_path_factory.mktemp("real") / "home", long)
     yield running
     running.end()
 
@@ -66,24 +51,10 @@ def test_a_context_that_is_too_long_for_the_cache_becomes_what_fits(stack: Super
     assert view.changes.startswith("context 2432 instead of 4096, because the KV cache holds 2432 tokens")
 
 
-def test_what_vllm_can_never_start_is_said_once(stack: Supervised) -> None:
-    view = stack.engine("damaged", lambda seen: seen.is_final, LIMIT_S)
-    assert view.last_error is not None
-    assert view.last_error.startswith("a weight file of the model is damaged (exit code 1). Fetch the model again")
+def test_a_good_start_teaches_under_the_flags_that_it_really_had(stack: Supervised, long: EnginePlan) -> None:
     stack.engine("long", is_ready, LIMIT_S)
-    again = stack.engine("damaged", lambda _: True)
-    assert (again.restarts, again.state) == (0, EngineState.QUARANTINED)
-    said = (logs_folder(stack.home) / "supervisor.log").read_text()
-    assert said.count("engine damaged is quarantined") == 1
-
-
-def test_a_good_start_teaches_under_the_flags_that_it_really_had(
-    stack: Supervised, plans: dict[str, EnginePlan]
-) -> None:
-    stack.engine("long", is_ready, LIMIT_S)
-    of = plans["long"]
-    engine = f"{of.runtime.name} {of.runtime.version}"
-    key = measured.key_of(engine, of.revision, replace(SHAPE, context_tokens=2432), of.gpu_name, of.extra_args)
+    engine = f"{long.runtime.name} {long.runtime.version}"
+    key = measured.key_of(engine, long.revision, replace(SHAPE, context_tokens=2432), long.gpu_name, long.extra_args)
     known = measured.read(measured_path(stack.home))
     assert list(known) == [key]
     told = known[key]

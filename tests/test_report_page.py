@@ -9,10 +9,9 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from benchmarks.drive.sample import Sample
-from benchmarks.report.document import Document, Moment
+from benchmarks.report.document import Moment
 from benchmarks.report.page import page
-from benchmarks.report.pictures import pictures_of, slug
+from benchmarks.report.pictures import Picture, pictures_of, slug
 from benchmarks.report.verdict import verdict_of
 from tests.measured import hybrid_document, load_document, sweep_document
 
@@ -55,9 +54,27 @@ def read(text: str) -> Reader:
     return reader
 
 
+# Pictures take seconds, so each document is drawn once.
+
+
 @pytest.fixture(scope="module")
 def sweep_page() -> str:
     return page(*sweep_document())
+
+
+@pytest.fixture(scope="module")
+def load_page() -> str:
+    return page(*load_document())
+
+
+@pytest.fixture(scope="module")
+def hybrid_page() -> str:
+    return page(*hybrid_document())
+
+
+@pytest.fixture(scope="module")
+def hybrid_pictures() -> list[Picture]:
+    return pictures_of(*hybrid_document())
 
 
 def test_the_verdict_stands_before_figures_and_pictures(sweep_page: str) -> None:
@@ -109,8 +126,8 @@ def test_what_others_wrote_is_shown_and_not_run() -> None:
     assert read(text).text.count(hostile) >= 4
 
 
-def test_it_says_by_what_on_what_and_how() -> None:
-    text = read(page(*load_document())).text
+def test_it_says_by_what_on_what_and_how(load_page: str) -> None:
+    text = read(load_page).text
     for expected in (
         "NVIDIA H100 80GB HBM3",
         "0.32.0",
@@ -121,14 +138,14 @@ def test_it_says_by_what_on_what_and_how() -> None:
         assert expected in text
 
 
-def test_the_parts_of_a_run_are_shown() -> None:
-    text = read(page(*hybrid_document())).text
+def test_the_parts_of_a_run_are_shown(hybrid_page: str) -> None:
+    text = read(hybrid_page).text
     assert "while it is gone" in text
     assert "Note: the engine counts 12 more" in text
 
 
-def test_the_same_document_gives_the_same_page() -> None:
-    assert page(*load_document()) == page(*load_document())
+def test_the_same_document_gives_the_same_page(load_page: str) -> None:
+    assert page(*load_document()) == load_page
 
 
 def test_a_document_without_runs_is_still_a_page() -> None:
@@ -137,20 +154,17 @@ def test_a_document_without_runs_is_still_a_page() -> None:
     assert "Nothing was measured" in text
 
 
-def names(document: Document, samples: dict[str, list[Sample]]) -> list[str]:
-    pictures = pictures_of(document, samples)
+def names(pictures: list[Picture]) -> list[str]:
     assert all(picture.png.startswith(PNG) for picture in pictures)
     return [picture.name for picture in pictures]
 
 
 def test_a_sweep_has_its_curve_and_the_timeline_of_the_knee() -> None:
-    document, samples = sweep_document()
-    assert names(document, samples) == ["curve", "cdf", "timeline-rate-4"]
+    assert names(pictures_of(*sweep_document())) == ["curve", "cdf", "timeline-rate-4"]
 
 
-def test_settings_have_a_timeline_each_and_no_curve() -> None:
-    found = names(*hybrid_document())
-    assert found == ["cdf", "timeline-local-only", "timeline-all-cloud", "timeline-hybrid"]
+def test_settings_have_a_timeline_each_and_no_curve(hybrid_pictures: list[Picture]) -> None:
+    assert names(hybrid_pictures) == ["cdf", "timeline-local-only", "timeline-all-cloud", "timeline-hybrid"]
 
 
 def test_without_requests_and_telemetry_there_is_nothing_to_draw() -> None:
@@ -174,14 +188,14 @@ def test_a_search_may_repeat_a_load() -> None:
     document, samples = sweep_document()
     again = msgspec.structs.replace(document.runs[2], name="rate 4 again")
     twice = msgspec.structs.replace(document, runs=[*document.runs, again])
-    assert names(twice, samples)[0] == "curve"
+    assert names(pictures_of(twice, samples))[0] == "curve"
 
 
 def test_one_moment_and_one_request_are_enough() -> None:
     document, samples = load_document()
     run = msgspec.structs.replace(document.runs[0], timeline=[Moment(at_s=0.0)])
     one = {run.name: samples[run.name][:1]}
-    assert names(msgspec.structs.replace(document, runs=[run]), one) == ["cdf", "timeline"]
+    assert names(pictures_of(msgspec.structs.replace(document, runs=[run]), one)) == ["cdf", "timeline"]
 
 
 def test_names_of_files_are_plain() -> None:
@@ -198,15 +212,14 @@ def test_many_events_are_numbered_and_explained_below() -> None:
     assert ">1-9<" in timeline
 
 
-def test_few_events_are_named_where_they_are() -> None:
-    document, samples = hybrid_document()
-    timeline = pictures_of(document, samples)[-1].wide_svg
+def test_few_events_are_named_where_they_are(hybrid_pictures: list[Picture]) -> None:
+    timeline = hybrid_pictures[-1].wide_svg
     assert ">kill-engine<" in timeline
     assert "1: 20.0 s" not in timeline
 
 
-def test_a_part_that_broke_its_promise_marks_the_page() -> None:
+def test_a_part_that_broke_its_promise_marks_the_page(hybrid_page: str) -> None:
+    assert '<section class="verdict broken"' in hybrid_page
     document, samples = hybrid_document()
-    assert '<section class="verdict broken"' in page(document, samples)
     runs = [msgspec.structs.replace(run, parts=[{"name": "all", "promise_broken": []}]) for run in document.runs]
     assert '<section class="verdict kept"' in page(msgspec.structs.replace(document, runs=runs), samples, [])
