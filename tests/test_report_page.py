@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.report.document import Moment
 from benchmarks.report.page import page
-from benchmarks.report.pictures import Picture, pictures_of, slug
+from benchmarks.report.pictures import pictures_of, slug
+from benchmarks.report.plotting import Picture
 from benchmarks.report.verdict import verdict_of
 from tests.measured import hybrid_document, load_document, sweep_document
 
