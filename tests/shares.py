@@ -15,7 +15,6 @@ SHARES = {
     # Other real engines, and measures of speed or memory: no two of these at once.
     "one at a time": (
         "test_own_model",
-        "test_real_start",
         "test_relay_bench",
         "test_soak",
         "test_backpressure",

@@ -183,7 +183,7 @@ def test_a_supervisor_whose_home_is_removed_leaves_nothing(stack: Place) -> None
 
 def test_the_demo_shows_the_spill_on_real_vllm(tmp_path: Path) -> None:
     figures = tmp_path / "demo.json"
-    command = [sys.executable, "-m", "benchmarks", "demo", "--seconds", "20", "--json", str(figures)]
+    command = [sys.executable, "-m", "benchmarks", "demo", "--seconds", "30", "--json", str(figures)]
     environment = {**os.environ, "SPILLWAY_HOME": str(tmp_path / "home")}
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stdout + said.stderr

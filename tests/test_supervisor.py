@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from engines.home import end_all, running_supervisor
 from engines.processes.orphans import start_ticks
 from engines.processes.record import ProcessId, read_records
 from engines.snapshot import FEED_NAME, EngineState, feed_address
-from tests.supervised import LIMIT_S, Start, engine_plan, is_ready, kill, run_supervisor
+from tests.supervised import LIMIT_S, Start, Supervised, engine_plan, is_ready, kill, run_supervisor
 
 MOST_RSS_BYTES = 70 * 2**20
 
@@ -24,8 +25,17 @@ def pids_in(path: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()]
 
 
-def test_a_ready_engine_is_published_with_its_load(start: Start) -> None:
-    view = start(engine_plan("one")).engine("one", lambda seen: is_ready(seen) and seen.load is not None)
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
+    """One that is only looked at."""
+    running = Supervised.start(tmp_path_factory.mktemp("calm") / "home", engine_plan("one"))
+    running.engine("one", is_ready)
+    yield running
+    running.end()
+
+
+def test_a_ready_engine_is_published_with_its_load(calm: Supervised) -> None:
+    view = calm.engine("one", lambda seen: is_ready(seen) and seen.load is not None)
     assert view.load is not None
     assert (view.load.running, view.load.waiting, view.load.kv_capacity_tokens) == (3, 2, 8192)
     assert view.load.age_s < 2
@@ -33,9 +43,8 @@ def test_a_ready_engine_is_published_with_its_load(start: Start) -> None:
     assert view.pid is not None
 
 
-def test_snapshots_are_numbered_without_gaps(start: Start, home: Path) -> None:
-    start(engine_plan("one")).engine("one", is_ready)
-    feed = follow(home)
+def test_snapshots_are_numbered_without_gaps(calm: Supervised) -> None:
+    feed = follow(calm.home)
     numbers = [next(feed).sequence for _ in range(4)]
     assert numbers == list(range(numbers[0], numbers[0] + 4))
 
@@ -99,9 +108,8 @@ def test_the_next_supervisor_takes_over_a_killed_ones_home(start: Start, home: P
     assert start(engine_plan("one")).engine("one", is_ready).restarts == 0
 
 
-def test_a_second_supervisor_is_refused(start: Start, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    start(engine_plan("one")).engine("one", is_ready)
-    assert run_supervisor(home).wait() == 1
+def test_a_second_supervisor_is_refused(calm: Supervised, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_supervisor(calm.home).wait() == 1
     assert "another supervisor runs in" in capfd.readouterr().err
 
 
@@ -158,41 +166,36 @@ def test_a_killed_router_comes_back(start: Start, home: Path) -> None:
     )
 
 
-def test_the_feed_is_for_its_owner_only(start: Start, home: Path) -> None:
-    start(engine_plan("one")).engine("one", is_ready)
-    assert stat.S_IMODE((home / FEED_NAME).stat().st_mode) == 0o600
+def test_the_feed_is_for_its_owner_only(calm: Supervised) -> None:
+    assert stat.S_IMODE((calm.home / FEED_NAME).stat().st_mode) == 0o600
 
 
-def test_a_reader_that_does_not_read_hinders_nobody(start: Start, home: Path) -> None:
-    stack = start(engine_plan("one"))
-    stack.engine("one", is_ready)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lazy, feed_address(home) as address:
+def test_a_reader_that_does_not_read_hinders_nobody(calm: Supervised) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lazy, feed_address(calm.home) as address:
         lazy.connect(address)
-        last = stack.until(lambda _: True).sequence
-        stack.until(lambda seen: seen.sequence > last + 4)
+        last = calm.until(lambda _: True).sequence
+        calm.until(lambda seen: seen.sequence > last + 4)
 
 
-def test_a_feed_whose_socket_was_removed_is_found_again(start: Start, home: Path) -> None:
-    stack = start(engine_plan("one"))
-    before = stack.engine("one", is_ready)
-    (home / FEED_NAME).unlink()
-    assert stack.engine("one", is_ready).pid == before.pid
+def test_a_feed_whose_socket_was_removed_is_found_again(calm: Supervised) -> None:
+    before = calm.engine("one", is_ready)
+    (calm.home / FEED_NAME).unlink()
+    assert calm.engine("one", is_ready).pid == before.pid
 
 
-def test_garbage_from_a_router_hinders_nobody(start: Start, home: Path) -> None:
-    stack = start(engine_plan("one"))
-    view = stack.engine("one", is_ready)
+def test_garbage_from_a_router_hinders_nobody(calm: Supervised) -> None:
+    view = calm.engine("one", is_ready)
     use = b'{"schema": 2, "sequence": 1, "wanted": {}, "uses": {"%s": {"in_flight": "many"}}}\n' % view.url.encode()
     for garbage in (b"{}\n", b"\xff\n", use, b'{"schema": 2, "uses": 1}\n', b"x" * 2**20):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as router, feed_address(home) as address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as router, feed_address(calm.home) as address:
             router.settimeout(LIMIT_S)
             router.connect(address)
             with suppress(ConnectionError):
                 router.sendall(garbage)
                 while router.recv(2**16):
                     pass
-    last = stack.until(lambda _: True).sequence
-    after = stack.until(lambda seen: seen.sequence > last + 2)
+    last = calm.until(lambda _: True).sequence
+    after = calm.until(lambda seen: seen.sequence > last + 2)
     assert [(each.pid, each.state) for each in after.engines] == [(view.pid, EngineState.READY)]
 
 
@@ -205,10 +208,8 @@ def test_a_home_that_was_removed_takes_everything_along(start: Start, home: Path
     assert start_ticks(child) is None
 
 
-def test_the_supervisor_is_small(start: Start) -> None:
-    stack = start(engine_plan("one"))
-    stack.engine("one", is_ready)
-    pages = int(Path(f"/proc/{stack.process.pid}/statm").read_text().split()[1])
+def test_the_supervisor_is_small(calm: Supervised) -> None:
+    pages = int(Path(f"/proc/{calm.process.pid}/statm").read_text().split()[1])
     assert pages * os.sysconf("SC_PAGESIZE") < MOST_RSS_BYTES
 
 
