@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from importlib import import_module
 from types import MappingProxyType, ModuleType
@@ -39,6 +40,8 @@ VERBS = MappingProxyType(
     }
 )
 
+# As a shell says it.
+INTERRUPTED = 130
 # Where a verb's name is that of a package.
 ELSEWHERE = MappingProxyType({"faults": "night.verb", "report": "report.verb"})
 
@@ -62,10 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return int(modules[options.verb].main(options))
+    except KeyboardInterrupt:
+        print(f"benchmarks {options.verb}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except (ValueError, OSError) as error:
         print(f"benchmarks {options.verb}: {error}", file=sys.stderr)
         return 2
 
 
 if __name__ == "__main__":
+    # Who is told to end ends what it has started, as at an interrupt; a verb may know better.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
