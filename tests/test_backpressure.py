@@ -84,7 +84,8 @@ def test_a_reader_that_stands_still_stops_its_own_stream_only(wire: Wired) -> No
         assert size == len(ROLE + HI + STOP + DONE) + BURSTS * sum(map(len, EVENTS))
         assert memory_bytes(wire) - before_bytes < 20 * 2**20
         # The next request on the same connection is the one that waited, and the engine's is good for it.
-        assert slow.heard().body == WHOLE
+        next_one = slow.heard()
+        assert next_one.body == WHOLE, next_one.body
     assert wire.engine.last_line.asked
     assert pouring.sent == BURSTS
 
