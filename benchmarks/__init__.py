@@ -7,7 +7,8 @@ and outage (cases), compare, report; proof holds the harness against other tools
 own that is broken in every way that a GPU server knows.
 
 Stand-ins for what cannot be had or made to fail: cloud (with cloud_reply, price) and engine (with engine_loop, batch,
-prefix_cache, exposition); both misbehave on purpose (switch) and share wire (the OpenAI form) and loopback.
+prefix_cache, exposition); both misbehave on purpose (switch) and share wire (the OpenAI form) and loopback; process
+starts one (or a router) and says where it listens.
 The demo: demo (demo_stack, demo_view, pressure, verdict) drives crowd through stream. latency: what the router adds.
 affinity (talks): what a strategy does to the engines' prefix caches. tokens: how far the router's estimates are off.
 Wire speed: relay (block, scenario, relay_table) and soak (soak_phases, leaver, memory_watch, soak_report, memory_curve)

@@ -19,7 +19,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain, count
 from pathlib import Path
-from subprocess import PIPE, Popen
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
@@ -28,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.prefix_cache import PrefixCache
+from benchmarks.process import POLL_S, START_S, process
 from benchmarks.quantiles import quantile
 from benchmarks.stream import Sample, ask, session
 from benchmarks.talks import Message, Talks, rounds
@@ -37,10 +37,8 @@ FAKE = ("--prefix-cache-tokens", "32768", "--kv-tokens", "65536", "--prefill-tok
 FAKE_ENGINES = 2
 HITS, QUERIES = "vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"
 ENDLESS = 10**9
-START_S = 60.0
 # Of what is not a terminal.
 WIDTH = 120
-POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,9 @@ def main(options: argparse.Namespace) -> int:
         raise ValueError("--conversations, --turns, --users and all words must be at least 1")
     found = []
     with ExitStack() as stack:
-        engines = options.engine or [stack.enter_context(_fake_engine()) for _ in range(FAKE_ENGINES)]
+        engines = options.engine or [
+            stack.enter_context(process("benchmarks", "engine", *FAKE)) for _ in range(FAKE_ENGINES)
+        ]
         for run, each in zip(count(options.seed), weights, strict=False):
             with _router(engines, each) as url:
                 found.append(asyncio.run(_measured(url, engines, options, Talks(*sizes), (each, run))))
@@ -110,25 +110,6 @@ def _weights(text: str) -> Mapping[str, float]:
 
 
 @contextmanager
-def _started(*command: str) -> Iterator[str]:
-    """The address that the process tells in its first line. Raises ValueError where it tells none."""
-    with Popen([sys.executable, "-m", *command], stdout=PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if " at " not in line:
-                raise ValueError(f"{' '.join(command[:2])} did not start; its reason stands above")
-            yield line.split(" at ")[-1].strip().removesuffix("/v1")
-        finally:
-            process.terminate()
-
-
-@contextmanager
-def _fake_engine() -> Iterator[str]:
-    with _started("benchmarks", "engine", *FAKE) as url:
-        yield url
-
-
-@contextmanager
 def _router(engines: Sequence[str], weights: Mapping[str, float]) -> Iterator[str]:
     """A router that obeys this strategy, in a home of its own."""
     strategy = ", ".join(f"{name} = {weight}" for name, weight in weights.items())
@@ -139,7 +120,7 @@ def _router(engines: Sequence[str], weights: Mapping[str, float]) -> Iterator[st
             f'order = ["local"]\nstrategy = {{ {strategy} }}\n'
         )
         named = [option for number, url in enumerate(engines) for option in ("--engine", f"engine-{number}={url}")]
-        with _started("router", "--config", str(config), "--home", folder, *named) as url:
+        with process("router", "--config", str(config), "--home", folder, *named) as url:
             yield url
 
 

@@ -11,15 +11,12 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,17 +26,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.allowance import Window
+from benchmarks.process import got, process, until_ready
 from benchmarks.quantiles import Spread, spread
 from benchmarks.stream import Sample, ask, session
 
 AGENTS, CALLS = 5, 2
 MODEL = "tiny"
 KEYS = ("KEY_ONE", "KEY_TWO")
-# The longest that a client waits for the end of its answer, and a process for its start.
+# The longest that a client waits for the end of its answer.
 LONGEST_S = 600.0
-START_S = 60.0
-POLL_S = 0.05
-STOP_S = 10.0
 TOO_MANY = 429
 
 
@@ -146,22 +141,6 @@ def met_by(case: Case, samples: Sequence[Sample], provider_429: int, seconds: fl
     )
 
 
-@contextmanager
-def process(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """`python -m COMMAND` while the block runs; its address, without `/v1`. Raises ValueError if it does not start."""
-    started = subprocess.Popen(
-        [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    )
-    try:
-        line = started.stdout.readline() if started.stdout else ""
-        if " at " not in line:
-            raise ValueError(f"{command[0]} did not start; its reason stands above.")
-        yield line.split(" at ")[-1].strip().removesuffix("/v1")
-    finally:
-        started.terminate()
-        started.communicate(timeout=STOP_S)
-
-
 def measured(case: Case, options: argparse.Namespace) -> Met:
     """One case with processes of its own. Raises ValueError if one does not start."""
     keys = {name: f"sk-{name.lower()}" for name in KEYS}
@@ -169,41 +148,21 @@ def measured(case: Case, options: argparse.Namespace) -> Met:
         environment = {**os.environ, **keys, "SPILLWAY_HOME": folder}
         limits = ["--requests-per-minute", str(options.requests_per_minute), "--window", options.window]
         accepted = [word for key in keys.values() for word in ("--key", key)]
-        cloud_url = running.enter_context(process(["benchmarks", "cloud", *limits, *accepted], environment))
+        cloud_url = running.enter_context(process("benchmarks", "cloud", *limits, *accepted, environment=environment))
         # One at a time: enough for a router that wants an engine, and no more, where the case has none.
         at_once = options.engine_at_once if "local" in case.places else 1
         engine = ["benchmarks", "engine", "--model", MODEL, "--max-num-seqs", str(at_once)]
-        engine_url = running.enter_context(process(engine, environment))
+        engine_url = running.enter_context(process(*engine, environment=environment))
         config = Path(folder) / "stack.toml"
         config.write_text(stack_of(case, cloud_url, options.requests_per_minute, options.max_wait_s))
         router = ["router", "--config", str(config), "--engine", f"{MODEL}={engine_url}", "--port", "0"]
-        url = running.enter_context(process(router, environment))
+        url = running.enter_context(process(*router, environment=environment))
         until_ready(url)
         began_s = time.monotonic()
         samples = asyncio.run(burst(f"{url}/v1", arrivals_s(options.workflows, options.seconds)))
         seconds = time.monotonic() - began_s
         refused = got(f"{cloud_url}/_stats")["by_status"].get(str(TOO_MANY), 0)
     return met_by(case, samples, refused, seconds)
-
-
-def until_ready(url: str) -> None:
-    """Until no target of the router is on its way."""
-    until_s = time.monotonic() + START_S
-    while time.monotonic() < until_s:
-        targets = got(f"{url}/readyz")["targets"]
-        if len(targets) > 1 and not any("starting" in state for state in targets.values()):
-            return
-        time.sleep(POLL_S)
-    raise ValueError(f"the router at {url} was not ready in {START_S:g} s")
-
-
-def got(url: str) -> Any:
-    """What is at an address, JSON, whatever its status."""
-    try:
-        with urllib.request.urlopen(url, timeout=START_S) as response:
-            return json.load(response)
-    except urllib.error.HTTPError as error:
-        return json.load(error)
 
 
 def table_of(found: Sequence[Met], title: str) -> Table:

@@ -25,13 +25,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.burst import process
+from benchmarks.process import POLL_S, START_S, process
 from benchmarks.quantiles import Spread, spread
 from benchmarks.stream import Sample, ask, session
 
 PRESETS = {"frugal": "small", "lavish": "big"}
-START_S = 60.0
-POLL_S = 0.05
 # From edit to edit, of the usual time: the router looks at the file evenly and must not keep step with us.
 SHORTEST_SHARE, LONGEST_SHARE = 0.75, 1.25
 BREAK_EACH = 4
@@ -169,14 +167,14 @@ def measured(options: argparse.Namespace) -> Found:
     with ExitStack() as running, tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "SPILLWAY_HOME": folder}
         stubs = {
-            model: running.enter_context(process(["benchmarks", "stub", "--model", model], environment))
+            model: running.enter_context(process("benchmarks", "stub", "--model", model, environment=environment))
             for model in PRESETS.values()
         }
         path = Path(folder) / "stack.toml"
         save(path, stack_of(next(iter(PRESETS)), options.workers))
         engines = [word for model, url in stubs.items() for word in ("--engine", f"{model}={url}")]
         router = ["router", "--config", str(path), *engines, "--port", "0"]
-        url = running.enter_context(process(router, environment)) + "/v1"
+        url = running.enter_context(process(*router, environment=environment)) + "/v1"
         asyncio.run(_until_served(url))
         return found_in(*asyncio.run(run(url, path, options)))
 

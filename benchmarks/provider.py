@@ -25,7 +25,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.burst import got, process, until_ready
+from benchmarks.process import process, until_ready
 from benchmarks.quantiles import Spread, spread
 from benchmarks.stream import Sample, ask, session
 
@@ -157,16 +157,15 @@ def measured(rate: float, each_s: float) -> tuple[Sequence[Met], Sequence[str]]:
     with ExitStack() as running, tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, KEY: "sk-test", "SPILLWAY_HOME": folder}
         cloud = ["benchmarks", "cloud", "--ttft-s", "0.2", "--tokens-per-s", "100"]
-        first, second = (running.enter_context(process(cloud, environment)) for _ in range(2))
+        first, second = (running.enter_context(process(*cloud, environment=environment)) for _ in range(2))
         # A router wants an engine; nothing asks for this one.
-        engine = running.enter_context(process(["benchmarks", "engine", "--model", "idle"], environment))
+        engine = running.enter_context(process("benchmarks", "engine", "--model", "idle", environment=environment))
         config = Path(folder) / "stack.toml"
         config.write_text(stack_of(first, second))
         router = ["router", "--config", str(config), "--engine", f"idle={engine}", "--port", "0"]
-        url = running.enter_context(process(router, environment))
+        url = running.enter_context(process(*router, environment=environment))
         until_ready(url)
         asyncio.run(_warm(url))
-        got(f"{url}/healthz")
         return asyncio.run(taken(url, first, rate, each_s))
 
 

@@ -14,6 +14,7 @@ from benchmarks.double.nvml_double import Double
 from engines.plan import EnginePlan
 from tests.engine_sites import Bench, bench
 from tests.gpu_readings import Readings, cards
+from tests.providers import RunningProvider, running_provider
 from tests.routers import TIERS, Router, cloud_table, running_router, until
 from tests.shares import shares, turn
 from tests.stacks import Shipped, shipped_stack
@@ -98,6 +99,13 @@ def shipped(fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="session")
 def tiny_engine() -> Iterator[StandIn]:
     with standing_in("engine", "--model", "tiny", "--context", "512", "--step-ms", "5") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[RunningProvider]:
+    """Clouds that speak their own wire formats."""
+    with running_provider() as running:
         yield running
 
 

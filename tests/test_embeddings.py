@@ -19,7 +19,7 @@ from router.errors import ApiError
 from router.ids import new_id
 from router.routing.filters import IS_CAPABLE, sieve
 from tests.callers import heard, request
-from tests.providers import RunningProvider, deployment, running_provider
+from tests.providers import RunningProvider, deployment
 from tests.routers import TIERS, until
 from tests.scripted import Line, ScriptedEngine, answered, scripted_engine
 from tests.specimens import CLOUD, LOCAL, RULES
@@ -48,12 +48,6 @@ DAY = "[limits]\ncloud_usd_per_day = 5.0\n"
 
 def gives_vectors(line: Line) -> None:
     line.send(answered(VECTORS))
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[RunningProvider]:
-    with running_provider() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from engines.snapshot import ModelView
 from tests.callers import Heard, heard, request
 from tests.provider_words import Mode
-from tests.providers import RunningProvider, deployment, running_provider
+from tests.providers import RunningProvider, deployment
 from tests.routers import until
 from tests.scripted import Line, ScriptedEngine, answered, closes, polite, scripted_engine
 from tests.told import Told, engine, told
@@ -33,12 +33,6 @@ emergency = ["paid"]
 [chains.crowded]
 fallbacks = ["paid"]
 """
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[RunningProvider]:
-    with running_provider() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from openai.types.chat import (
 from openai.types.shared_params import ResponseFormatJSONSchema
 
 from tests.provider_words import THOUGHT
-from tests.providers import MODELS, RunningProvider, deployment, running_provider
+from tests.providers import MODELS, RunningProvider, deployment
 from tests.routers import KEY, TIERS, Router, running_router
 from tests.scripted import scripted_engine
 
@@ -42,12 +42,6 @@ SCHEMA: ResponseFormatJSONSchema = {
     "type": "json_schema",
     "json_schema": {"name": "place", "strict": True, "schema": CITY | {"additionalProperties": False}},
 }
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[RunningProvider]:
-    with running_provider() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.callers import calling, heard, request
 from tests.provider_words import Mode
-from tests.providers import MODELS, RunningProvider, deployment, running_provider
+from tests.providers import MODELS, RunningProvider, deployment
 from tests.routers import TIERS, Router, asked, running_router
 from tests.scripted import scripted_engine
 
@@ -52,12 +52,6 @@ USED = sorted(
     | {(name, mode) for name in FORMATS for mode in (*(mode for mode, _, _ in BREAKS), Mode.HANG)}
 )
 streams = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[RunningProvider]:
-    with running_provider() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

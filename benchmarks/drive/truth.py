@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import uvloop
@@ -22,6 +20,7 @@ from benchmarks.drive.drive import Drive, drive
 from benchmarks.drive.endpoint import endpoint_of
 from benchmarks.drive.lag import late
 from benchmarks.drive.pacing import Open
+from benchmarks.process import process
 from benchmarks.quantiles import quantile
 from benchmarks.workload.arrival import Arrival, Prompt
 
@@ -99,18 +98,6 @@ def _tell(url: str, truth: Truth) -> None:
         urllib.request.urlopen(f"{url}/_stub/{order}", timeout=10).close()
 
 
-@contextmanager
-def stub() -> Iterator[str]:
-    """The stub engine as a process; its address."""
-    command = [sys.executable, "-m", "benchmarks", "stub"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            yield line.split(" at ")[-1].strip().removesuffix("/v1")
-        finally:
-            process.terminate()
-
-
 def shown(run: Drive, found: Sequence[Found]) -> str:
     """A table, and whether the generator was late."""
     lines = [str(each) for each in found]
@@ -134,7 +121,7 @@ def main(options: argparse.Namespace) -> int:
     truth = Truth(options.first_ms / 1000, options.gap_ms / 1000, options.tokens)
     if min(truth.first_s, truth.gap_s, options.rate) <= 0 or truth.tokens < len(SHARES) or options.requests < 1:
         raise ValueError("--first-ms, --gap-ms, --rate and --requests must be above 0, --tokens at least 3.")
-    with stub() as url:
+    with process("benchmarks", "stub") as url:
         run = uvloop.run(measured(url, truth, options.rate, options.requests))
     found = compared(run, truth)
     print(shown(run, found))

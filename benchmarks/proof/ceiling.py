@@ -12,9 +12,10 @@ from tempfile import mkdtemp
 
 import msgspec
 
+from benchmarks.process import process
 from benchmarks.proof.beside import ended
 from benchmarks.proof.process import run
-from benchmarks.proof.server import pace, stand_in
+from benchmarks.proof.server import pace
 from benchmarks.report.document import Run, read
 
 KEPT = 0.95
@@ -39,7 +40,7 @@ def _driven(options: argparse.Namespace) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / "ceiling.json"
     out.unlink(missing_ok=True)
-    with stand_in("stub", core=options.cores[1]) as url:
+    with process("benchmarks", "stub", core=options.cores[1]) as url:
         pace(url, first_s=0.0, gap_s=options.streams / options.events_per_s)
         command = [sys.executable, "-m", "benchmarks", "load", "--url", url, "--kind", "completion"]
         # An open loop at the rate that keeps so many under way: users who begin together go on asking together.

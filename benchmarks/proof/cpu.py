@@ -16,10 +16,11 @@ from pathlib import Path
 from statistics import median
 from tempfile import mkdtemp
 
+from benchmarks.process import process
 from benchmarks.proof.beside import ended
 from benchmarks.proof.generators import Generator, Guidellm, Ours, Target, Vllm, turn
 from benchmarks.proof.process import cpu_s_of
-from benchmarks.proof.server import counts, pace, stand_in
+from benchmarks.proof.server import counts, pace
 from benchmarks.proof.work import Work
 from benchmarks.workload.lengths import lengths_in
 
@@ -63,7 +64,7 @@ def _measured(options: argparse.Namespace) -> dict[str, list[float]]:
     generators += [Guidellm(options.program)] if options.program else []
     found: dict[str, list[float]] = {generator.name: [] for generator in generators}
     folder = options.folder or Path(mkdtemp(prefix="spillway-proof-"))
-    with stand_in("stub", core=options.cores[1]) as url:
+    with process("benchmarks", "stub", core=options.cores[1]) as url:
         pace(url, first_s=0.0, gap_s=options.gap_ms / 1000)
         for number in range(options.turns):
             for generator in generators:

@@ -13,9 +13,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from benchmarks.process import process
 from benchmarks.proof.beside import ended
 from benchmarks.proof.process import run
-from benchmarks.proof.server import stand_in
 from benchmarks.report.document import read
 
 WITHIN = 0.05
@@ -56,7 +56,9 @@ def _compared(options: argparse.Namespace) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     if options.url:
         return _both(options, options.url, folder)
-    with stand_in("engine", options.engine, core=None if options.core is None else 1 - options.core) as url:
+    with process(
+        "benchmarks", "engine", *options.engine, core=None if options.core is None else 1 - options.core
+    ) as url:
         return _both(options, url, folder)
 
 

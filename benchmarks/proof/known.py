@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
+from benchmarks.process import process
 from benchmarks.proof.beside import ended
 from benchmarks.proof.process import run
-from benchmarks.proof.server import pace, stand_in
+from benchmarks.proof.server import pace
 from benchmarks.report.document import Figure, read
 
 STATISTICS = ("p50", "p95", "p99")
@@ -58,7 +59,7 @@ def _measured(options: argparse.Namespace) -> list[bool]:
     folder.mkdir(parents=True, exist_ok=True)
     print("| figure | truth | p50 | p95 | p99 | exact |", "|---|---|---|---|---|---|", sep="\n")
     found = []
-    with stand_in("stub", core=options.cores[1]) as url:
+    with process("benchmarks", "stub", core=options.cores[1]) as url:
         for number, truth in enumerate(TRUTHS):
             pace(url, first_s=truth.first_s, gap_s=truth.gap_s)
             out = folder / f"known-{number}.json"

@@ -1,31 +1,10 @@
-"""The harness's own stand-ins as processes on a core of their own."""
+"""What the harness's own stand-ins are told, and what they have counted."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-
-STOP_S = 10.0
-
-
-@contextmanager
-def stand_in(verb: str, options: Sequence[str] = (), *, core: int | None = None) -> Iterator[str]:
-    """The address, without `/v1`, of `python -m benchmarks VERB` while the block runs. Raises ValueError."""
-    pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
-    command = [*pinned, sys.executable, "-m", "benchmarks", verb, *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        if " at " not in line:
-            raise ValueError(f"`{' '.join(command)}` did not start; its reason stands above.")
-        yield line.split(" at ")[-1].strip().removesuffix("/v1")
-    finally:
-        process.terminate()
-        process.communicate(timeout=STOP_S)
+from collections.abc import Mapping
 
 
 def pace(url: str, *, first_s: float, gap_s: float) -> None:

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import BeforeValidator, Field
-
 from router.tables.quota import Quota
-from router.tables.table import Name
-
-
-def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+from router.tables.table import Names
 
 
 class Provider(Quota):
@@ -20,10 +12,7 @@ class Provider(Quota):
     Without a key it is an error, unless `optional`: then it is shown as off. `off` turns it off for good.
     """
 
-    key_env: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+    key_env: Names
     base_url: str | None = None
     optional: bool = False
     off: bool = False
-
-
-Providers = dict[Name, Provider]

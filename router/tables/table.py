@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -15,6 +15,14 @@ Share = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=NAME)]
 # Of a model, by what it can rather than by its bytes: a task may prefer a class where no preset names a model.
 Size = Literal["small", "medium", "large", "frontier"]
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+# One name stands for a list of one.
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
 class ConfigError(ValueError):
