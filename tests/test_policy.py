@@ -248,7 +248,7 @@ def test_the_deadline_of_one_request_does_not_send_the_others_away() -> None:
 
 
 def test_a_reservation_is_the_most_that_the_answer_can_cost() -> None:
-    assert reserved_usd(ask(max_tokens=1000), CLOUD) == pytest.approx((40 / 1.5 * 0.05 + 1000 * 0.4) / 1e6)
+    assert reserved_usd(ask(max_tokens=1000), CLOUD) == pytest.approx((40 * 0.05 + 1000 * 0.4) / 1e6)
     assert reserved_usd(ask(), CLOUD) > reserved_usd(ask(max_tokens=1000), CLOUD)
 
 

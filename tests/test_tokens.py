@@ -86,8 +86,8 @@ def test_a_prompt_fits_or_not(target: Target, asked: dict[str, Any], expected: b
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        pytest.param({"prompt_bytes": 1250}, False, id="surely fits"),
-        pytest.param({"prompt_bytes": 1251}, True, id="may be too long"),
+        pytest.param({"prompt_bytes": 1000}, False, id="surely fits"),
+        pytest.param({"prompt_bytes": 1001}, True, id="may be too long"),
         pytest.param({"prompt_bytes": 8001}, False, id="surely too long"),
         pytest.param({"prompt_bytes": 200, "max_tokens": 900}, True, id="too long with its answer"),
         pytest.param({"prompt_bytes": 4000, "lengths": (Length(700, 1300),)}, True, id="within the estimate's error"),

@@ -14,9 +14,6 @@ from router.quotas.room import UNBOUNDED
 from router.routing.fleet import Place, Target
 from router.routing.tokens import is_cramped
 
-# No vocabulary in use packs less text than this into a token on average, but for short prompts: what a prompt costs
-# at most is reckoned with it.
-LEAST_BYTES_PER_TOKEN = 1.5
 # What is reserved for an answer whose length the client left open.
 OPEN_ANSWER_TOKENS = 4096
 BUDGET = "budget"
@@ -77,9 +74,9 @@ def reserved_usd(ask: Ask, target: Target) -> float:
     return math.inf if target.price is None else target.price.usd(*_most_tokens(ask))
 
 
-def _most_tokens(ask: Ask) -> tuple[float, float]:
-    """(prompt, answers)"""
-    return ask.prompt_bytes / LEAST_BYTES_PER_TOKEN, (ask.max_tokens or OPEN_ANSWER_TOKENS) * ask.answers
+def _most_tokens(ask: Ask) -> tuple[int, int]:
+    """(prompt, answers). Every byte may be a token (`routing.tokens`)."""
+    return ask.prompt_bytes, (ask.max_tokens or OPEN_ANSWER_TOKENS) * ask.answers
 
 
 def easy_first(ask: Ask, targets: list[Target], ttft_target_s: float) -> None:

@@ -11,9 +11,9 @@ from router.ask import Ask
 from router.routing.fleet import OLLAMA, Target
 
 # No vocabulary in use packs more text than this into a token on average: a prompt that is too long even so is too
-# long. Random base64 has 1.4 bytes a token, the least that was seen of any text.
+# long. At the other end a token is a byte at least: vocabularies know every byte, and single figures between commas
+# have no more (random base64 1.4, C headers 1.26).
 MOST_BYTES_PER_TOKEN = 8.0
-LEAST_BYTES_PER_TOKEN = 1.25
 # Ollama 0.33 cuts a prompt that is too long without a word. Until it is measured, what it took so far says its length.
 OLLAMA_CONTEXT_SHARE = 0.9
 # An answer is not expected to fill more of a context than this.
@@ -43,7 +43,7 @@ def is_open(ask: Ask, target: Target) -> bool:
     for length in ask.lengths:
         if not length.models or not length.models.isdisjoint(target.models):
             return not length.models and length.least <= left < length.most
-    return ask.prompt_bytes / MOST_BYTES_PER_TOKEN <= left < ask.prompt_bytes / LEAST_BYTES_PER_TOKEN
+    return ask.prompt_bytes / MOST_BYTES_PER_TOKEN <= left < ask.prompt_bytes
 
 
 def is_cramped(ask: Ask, target: Target) -> bool:
