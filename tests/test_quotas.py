@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ def test_who_finds_no_room_hears_why_and_when_there_will_be_some(quotas: Quotas)
     assert (refused.target, refused.cause) == ("cloud/big", "quota")
     assert refused.saturated
     assert not refused.was_reached
-    assert "requests_per_day (2) is used up" in refused.message
+    assert re.fullmatch(r"room in \d+\.\d s: requests_per_day \(2\)", refused.message)
     assert refused.retry_after_s is not None
     assert 0 < refused.retry_after_s <= 90_000
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Mapping
-from functools import reduce
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from router.errand import Wait
 from router.ids import new_id
 from router.quotas import pool
 from router.quotas.learned import Told
-from router.quotas.line import MOST_WAITING, Line, Rank, Waiter
-from router.quotas.meter import NOTHING, Hold, Need
+from router.quotas.line import MOST_WAITING, Held, Line, Rank, Waiter
+from router.quotas.meter import NOTHING, Hold, Need, total
 from router.quotas.permit import Permit
 from router.quotas.pool import Pool, Terms, Turn, Wish
 from router.quotas.room import UNBOUNDED, Room
@@ -27,6 +26,10 @@ LEAST_S = 0.002
 SHOWN_S = 0.05
 # No request runs longer; whoever holds one of the places at once for so long has forgotten it.
 LONGEST_HOLD_S = 3600.0
+
+
+# Why not now, where the windows have room and those who came before have not used it yet.
+WAITED_FOR = "others wait for it"
 
 
 class Full(Exception):
@@ -59,7 +62,6 @@ class Counter:
 
     def obey(self, terms: Terms) -> None:
         self._terms = terms
-        self._together = pool.bounds(terms.pool)
         self._shown_of = None
         self._change(lambda old: pool.without_dead(pool.fitted(old, terms, self._clock()), _is_alive, self._clock()))
         if len(self._line):
@@ -93,14 +95,14 @@ class Counter:
         waiter = Waiter(
             Rank(rank.ttft_target_s, rank.deadline_at_s, next(self._numbers)), deployment, need, until_s, Wait()
         )
-        if not len(self._line) and (permit := self._grant(waiter)) is not None:
-            return permit
+        if not len(self._line) and isinstance(got := self._grant(waiter), Permit):
+            return got
         now_s = self._clock()
         turn = self._turn(waiter, now_s)
         if now_s + turn.wait_s > until_s:
-            raise Full(turn.why, turn.wait_s)
+            raise Full(turn.why or WAITED_FOR, turn.wait_s)
         if len(self._line) >= MOST_WAITING:
-            raise Full(f"{MOST_WAITING} wait for it", turn.wait_s)
+            raise Full(f"{MOST_WAITING} others wait for it", turn.wait_s)
         self._line.join(waiter)
         self._look_in(turn.wait_s)
         try:
@@ -114,7 +116,7 @@ class Counter:
         permit = self._granted.pop(waiter, None)
         if permit is None:
             turn = self._turn(waiter, self._clock())
-            raise Full(turn.why, turn.wait_s)
+            raise Full(turn.why or WAITED_FOR, turn.wait_s)
         return permit
 
     def settle(self, permit: Permit, used: Need) -> None:
@@ -140,35 +142,39 @@ class Counter:
 
     def _room(self, state: Pool, deployment: str, now_s: float) -> Room:
         needs = self._line.needs()
-        ahead = reduce(Need.plus, needs.values(), NOTHING) if self._together else needs.get(deployment, NOTHING)
-        return pool.room(state, self._terms, deployment, now_s, ahead)
+        ahead, ahead_here = total(list(needs.values())), needs.get(deployment, NOTHING)
+        return pool.room(state, self._terms, deployment, now_s, ahead, ahead_here)
 
     def _turn(self, waiter: Waiter, now_s: float) -> Turn:
-        ahead = self._line.ahead_of(waiter.rank, None if self._together else waiter.deployment)
-        return self._first(self._shared.read(), waiter, now_s, ahead)
+        ahead = self._line.ahead_of(waiter.rank, waiter.deployment)
+        return self._turns(self._shared.read(), waiter, now_s, *ahead)[0]
 
-    def _first(self, state: Pool, waiter: Waiter, now_s: float, ahead: Need = NOTHING) -> Turn:
-        wish = Wish(waiter.deployment, waiter.need, ahead, waiter.rank.number)
-        return pool.turns(state, self._terms, wish, now_s)[0]
+    def _turns(
+        self, state: Pool, waiter: Waiter, now_s: float, ahead: Need = NOTHING, ahead_here: Need = NOTHING
+    ) -> Sequence[Turn]:
+        wish = Wish(waiter.deployment, waiter.need, ahead, ahead_here, waiter.rank.number)
+        return pool.turns(state, self._terms, wish, now_s)
 
-    def _grant(self, waiter: Waiter) -> Permit | None:
+    def _grant(self, waiter: Waiter) -> Permit | Held:
         """Take what it needs, if a key has it."""
-        granted: list[Permit] = []
+        got: list[Permit | Held] = []
         now_s = self._clock()
         hold = Hold(os.getpid(), new_id(), now_s, now_s + LONGEST_HOLD_S)
 
         def step(old: Pool) -> Pool:
-            turn = self._first(old, waiter, now_s)
-            if turn.wait_s and turn.why.startswith("concurrent"):
+            turns = self._turns(old, waiter, now_s)
+            if turns[0].wait_s and turns[0].why.startswith("concurrent"):
                 old = pool.without_dead(old, _is_alive, now_s)
-                turn = self._first(old, waiter, now_s)
-            if turn.wait_s:
+                turns = self._turns(old, waiter, now_s)
+            if turns[0].wait_s:
+                got.append(_held(turns))
                 return old
-            granted.append(Permit(self._provider, waiter.deployment, turn.key, waiter.need, hold.name))
-            return pool.taken(old, granted[0], now_s, hold)
+            permit = Permit(self._provider, waiter.deployment, turns[0].key, waiter.need, hold.name)
+            got.append(permit)
+            return pool.taken(old, permit, now_s, hold)
 
         self._change(step)
-        return granted[0] if granted else None
+        return got[0]
 
     def _look_in(self, s: float) -> None:
         """Look again who may go, in so long, or sooner if that was planned already."""
@@ -182,28 +188,32 @@ class Counter:
 
     def _look(self) -> None:
         self._timer = None
-        served = self._line.serve(self._admit, together=self._together)
+        served = self._line.serve(self._admit)
         now_s = self._clock()
         loop = asyncio.get_running_loop()
-        for waiter in (*served, *self._line.late(now_s, self._is_lost)):
+        for waiter in (*served, *self._line.late(now_s)):
             # In a turn of the loop of its own, for it may go on at once.
             loop.call_soon(waiter.wait.done, None)
         head = self._line.head
         if head is not None:
-            self._look_in(min(self._first(self._shared.read(), head, now_s).wait_s, self._line.first_s(now_s)))
+            ready_in_s = self._turns(self._shared.read(), head, now_s)[0].wait_s
+            self._look_in(min(ready_in_s, self._line.first_s(now_s)))
 
-    def _is_lost(self, waiter: Waiter) -> bool:
-        """Whether it waits for what will never be."""
-        return math.isinf(self._first(self._shared.read(), waiter, self._clock()).wait_s)
-
-    def _admit(self, waiter: Waiter) -> bool:
-        permit = self._grant(waiter)
-        if permit is not None:
-            self._granted[waiter] = permit
-        return permit is not None
+    def _admit(self, waiter: Waiter) -> Held | None:
+        got = self._grant(waiter)
+        if isinstance(got, Held):
+            return got
+        self._granted[waiter] = got
+        return None
 
     def _change(self, step: Callable[[Pool], Pool]) -> None:
         self._shared.change(step)
+
+
+def _held(turns: Sequence[Turn]) -> Held:
+    if math.isinf(turns[0].wait_s):
+        return Held.FOREVER
+    return Held.BY_ALL if all(turn.for_all for turn in turns) else Held.HERE
 
 
 def _is_alive(pid: int) -> bool:

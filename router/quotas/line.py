@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 
 import msgspec
 
 from router.errand import Wait
-from router.quotas.meter import NOTHING, Need
+from router.quotas.meter import Need, total
 
 MOST_WAITING = 1000
 
@@ -30,6 +31,14 @@ class Waiter(msgspec.Struct, eq=False):
     need: Need
     until_s: float
     wait: Wait[None]
+
+
+class Held(Enum):
+    """What keeps a waiter: bounds of its own deployment, those that all of them share, or that it never will fit."""
+
+    HERE = 1
+    BY_ALL = 2
+    FOREVER = 3
 
 
 class Line:
@@ -59,42 +68,42 @@ class Line:
     def needs(self) -> Mapping[str, Need]:
         """What all of them take, by deployment."""
         if self._needs is None:
-            totals: dict[str, Need] = {}
+            needs: dict[str, list[Need]] = {}
             for each in self._waiters:
-                totals[each.deployment] = totals.get(each.deployment, NOTHING).plus(each.need)
-            self._needs = totals
+                needs.setdefault(each.deployment, []).append(each.need)
+            self._needs = {name: total(those) for name, those in needs.items()}
         return self._needs
 
-    def ahead_of(self, rank: Rank, deployment: str | None) -> Need:
-        """What all take who go before that rank, for that deployment (None: for all of them)."""
-        total = NOTHING
-        for each in self._waiters:
-            if each.rank >= rank:
-                break
-            if deployment is None or each.deployment == deployment:
-                total = total.plus(each.need)
-        return total
+    def ahead_of(self, rank: Rank, deployment: str) -> tuple[Need, Need]:
+        """What all take who go before that rank, and what those of them take that are for that deployment."""
+        before = self._waiters[: bisect_left(self._waiters, rank, key=_rank)]
+        return total([each.need for each in before]), total(
+            [each.need for each in before if each.deployment == deployment]
+        )
 
-    def serve(self, admit: Callable[[Waiter], bool], *, together: bool) -> Sequence[Waiter]:
-        """Who may go now, and has left the line. Nobody is overtaken by a later one for the same deployment, or for any
-        where all draw from bounds they have `together`."""
-        served: list[Waiter] = []
+    def serve(self, admit: Callable[[Waiter], Held | None]) -> Sequence[Waiter]:
+        """Who may go now, or waits in vain, and has left the line. `admit` says what holds a waiter, None: it may go.
+
+        Nobody is overtaken by a later one for the same deployment, or for any while it waits for what all share.
+        """
+        left: list[Waiter] = []
         full: set[str] = set()
         for each in tuple(self._waiters):
             if each.deployment in full:
                 continue
-            if admit(each):
-                served.append(each)
-                self.leave(each)
-            elif together:
+            held = admit(each)
+            if held is Held.BY_ALL:
                 break
-            else:
+            if held is Held.HERE:
                 full.add(each.deployment)
-        return served
+                continue
+            left.append(each)
+            self.leave(each)
+        return left
 
-    def late(self, now_s: float, is_lost: Callable[[Waiter], bool]) -> Sequence[Waiter]:
-        """Who has waited long enough, or in vain, and has left the line."""
-        late = [each for each in self._waiters if each.until_s <= now_s or is_lost(each)]
+    def late(self, now_s: float) -> Sequence[Waiter]:
+        """Who has waited long enough, and has left the line."""
+        late = [each for each in self._waiters if each.until_s <= now_s]
         for each in late:
             self.leave(each)
         return late

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -36,13 +36,6 @@ class Need(msgspec.Struct, frozen=True, array_like=True):
         tokens_in = 0.0 if "output" in what else self.prompt_tokens
         return tokens_in + (0.0 if "input" in what else self.answer_tokens)
 
-    def plus(self, other: Need) -> Need:
-        return Need(
-            self.requests + other.requests,
-            self.prompt_tokens + other.prompt_tokens,
-            self.answer_tokens + other.answer_tokens,
-        )
-
     def less(self, other: Need) -> Need:
         return Need(
             self.requests - other.requests,
@@ -52,6 +45,15 @@ class Need(msgspec.Struct, frozen=True, array_like=True):
 
 
 NOTHING = Need(0)
+
+
+def total(needs: Sequence[Need]) -> Need:
+    """What all of them take."""
+    return Need(
+        sum([each.requests for each in needs]),
+        sum([each.prompt_tokens for each in needs]),
+        sum([each.answer_tokens for each in needs]),
+    )
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True):

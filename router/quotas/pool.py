@@ -42,22 +42,25 @@ class Pool(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """A request that wants `need` of a deployment, after those who are `ahead` of it. Keys that are as good as each
-    other are used in turn, beginning with `first`."""
+    """A request that wants `need` of a deployment, after those who are `ahead` of it, of whom some want the same
+    deployment (`ahead_here`). Keys that are as good as each other are used in turn, beginning with `first`."""
 
     deployment: str
     need: Need
     ahead: Need = NOTHING
+    ahead_here: Need = NOTHING
     first: int = 0
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """When a key can take a request, why not now, and how much of its fullest window is left then."""
+    """When a key can take a request, why not now, and how much of its fullest window is left then. `for_all`: also what
+    all deployments share has no room."""
 
     key: Key
     wait_s: float
     why: str
     left_share: float
+    for_all: bool = False
 
 
 GONE = Turn(Key("", ""), math.inf, "stack.toml, which has taken it away,", 0.0)
@@ -82,14 +85,18 @@ def turns(pool: Pool, terms: Terms, wish: Wish, now_s: float) -> Sequence[Turn]:
     count = len(keys)
     if not count:
         return (GONE,)
-    ahead = _part(wish.ahead, count)
-    found = [_turn(pool, keys[(wish.first + at) % count], wish, ahead, now_s) for at in range(count)]
-    return sorted(found, key=_soonest) if count > 1 else found
+    if count == 1:
+        return (_turn(pool, keys[0], wish, now_s),)
+    part = replace(wish, ahead=_part(wish.ahead, count), ahead_here=_part(wish.ahead_here, count))
+    return sorted([_turn(pool, keys[(wish.first + at) % count], part, now_s) for at in range(count)], key=_soonest)
 
 
-def room(pool: Pool, terms: Terms, deployment: str, now_s: float, ahead: Need = NOTHING) -> Room:
+def room(
+    pool: Pool, terms: Terms, deployment: str, now_s: float, ahead: Need = NOTHING, ahead_here: Need = NOTHING
+) -> Room:
     """For one more request of usual size, as the Fleet shows it."""
-    best = turns(pool, terms, Wish(deployment, pool.usual.get(deployment, UNSEEN), ahead), now_s)[0]
+    wish = Wish(deployment, pool.usual.get(deployment, UNSEEN), ahead, ahead_here)
+    best = turns(pool, terms, wish, now_s)[0]
     return Room(best.wait_s, best.why, best.left_share, deployment in terms.free)
 
 
@@ -134,17 +141,17 @@ def heard(pool: Pool, terms: Terms, permit: Permit, told: Told, now_s: float) ->
 
 def without_dead(pool: Pool, is_alive: Callable[[int], bool], now_s: float) -> Pool:
     """Without the holds of processes that have ended, and of requests that cannot run any more."""
-    meters = dict(pool.meters)
+    meters = {}
     for at, each in pool.meters.items():
         gone = frozenset(hold.name for hold in each.holds if now_s > hold.until_s or not is_alive(hold.pid))
         if gone:
             meters[at] = meter.without(each, gone)
-    return replace(pool, meters=meters)
+    return replace(pool, meters={**pool.meters, **meters}) if meters else pool
 
 
-def _turn(pool: Pool, key: Key, wish: Wish, ahead: Need, now_s: float) -> Turn:
-    wait_s, why, left_share = 0.0, "", 1.0
-    for at in (key.id, _at(key, wish.deployment)):
+def _turn(pool: Pool, key: Key, wish: Wish, now_s: float) -> Turn:
+    wait_s, why, left_share, for_all = 0.0, "", 1.0, False
+    for at, ahead in ((key.id, wish.ahead), (_at(key, wish.deployment), wish.ahead_here)):
         each = pool.meters.get(at)
         if each is None:
             continue
@@ -152,7 +159,8 @@ def _turn(pool: Pool, key: Key, wish: Wish, ahead: Need, now_s: float) -> Turn:
         left_share = min(left_share, meter.left_share(each, now_s))
         if each_s > wait_s:
             wait_s, why = each_s, each_why
-    return Turn(key, wait_s, why, left_share)
+        for_all = for_all or (each_s > 0 and at == key.id)
+    return Turn(key, wait_s, why, left_share, for_all)
 
 
 def _soonest(turn: Turn) -> tuple[float, float]:
@@ -161,11 +169,6 @@ def _soonest(turn: Turn) -> tuple[float, float]:
 
 def _part(ahead: Need, count: int) -> Need:
     return Need(math.ceil(ahead.requests / count), ahead.prompt_tokens / count, ahead.answer_tokens / count)
-
-
-def bounds(quota: Quota) -> bool:
-    """Whether it bounds anything."""
-    return quota != Quota(day_zone=quota.day_zone)
 
 
 def _at(key: Key, deployment: str) -> str:

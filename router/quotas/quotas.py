@@ -168,5 +168,5 @@ def _unavailable(target: Target, full: Full) -> TargetUnavailable:
     if math.isinf(full.ready_in_s):
         # A longer wait does not help, another target may.
         return TargetUnavailable(target.name, QUOTA, f"it is more than {full.why} ever allows", None, True, False)
-    message = f"{full.why} is used up: room in {full.ready_in_s:.1f} s"
+    message = f"room in {full.ready_in_s:.1f} s: {full.why}"
     return TargetUnavailable(target.name, QUOTA, message, full.ready_in_s, True, False)
