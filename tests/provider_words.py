@@ -38,6 +38,7 @@ class Mode(StrEnum):
     SILENT = "silent"
     ERROR_EVENT = "error_event"
     MALFORMED = "malformed"
+    EMPTY = "empty"
 
 
 # Whoever has said a part of the answer stops: closed, silent for ever, with an error, or in the middle of an event.

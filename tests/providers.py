@@ -53,7 +53,7 @@ MODELS = {
     "nebius": "nebius/deepseek-ai/DeepSeek-V3",
     "somebody": "openai/their-model",
 }
-ALL = ["chat", "completion", "tools", "vision", "json_schema", "reasoning"]
+ALL = ["chat", "completion", "embeddings", "tools", "vision", "json_schema", "reasoning"]
 
 
 def deployment(url: str, provider: str, mode: Mode = Mode.OK, name: str = "", **more: Any) -> str:

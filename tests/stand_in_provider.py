@@ -66,7 +66,9 @@ class Provider:
 
 
 def _without_answer(request: web.Request, wire: ModuleType, mode: Mode, question: Question) -> Json | None:
-    """What is said where nothing is generated: vectors, or that the prompt is blocked."""
+    """What is said where nothing is generated: nothing at all, vectors, or that the prompt is blocked."""
+    if mode is Mode.EMPTY:
+        return {}
     if request.path.endswith(("/embeddings", ":batchEmbedContents")):
         vectors: Json = wire.embeddings(question)
         return vectors

@@ -50,6 +50,7 @@ USED = sorted(
     {(name, mode) for name, mode, _ in REFUSALS}
     | {(name, mode) for name in MODELS for mode in (Mode.TOO_LONG, Mode.REFUSED)}
     | {(name, mode) for name in FORMATS for mode in (*(mode for mode, _, _ in BREAKS), Mode.HANG)}
+    | {(name, Mode.EMPTY) for name in (*FORMATS, "somebody")}
 )
 streams = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
@@ -132,6 +133,27 @@ def test_a_whole_answer_that_is_cut_is_none(router: Router, name: str, mode: Mod
     status, error, _ = told(router, name, mode, stream=False)
     assert status == 503
     assert f": {cause}: " in error["message"]
+
+
+@pytest.mark.parametrize(("name", "cause"), [("openai", "error"), ("anthropic", "error"), ("gemini", "malformed")])
+def test_an_answer_with_nothing_in_it_is_none(router: Router, name: str, cause: str) -> None:
+    """The cause is litellm's word for it; what counts is that the next target is asked."""
+    status, error, _ = told(router, name, Mode.EMPTY, stream=False)
+    assert status == 503
+    assert f": {cause}: " in error["message"]
+    assert "Traceback" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "cause"), [("completions", "prompt", "malformed"), ("embeddings", "input", "empty")]
+)
+def test_nor_are_texts_and_vectors_with_nothing_in_them(router: Router, path: str, field: str, cause: str) -> None:
+    body = {"model": f"via-{called('somebody', Mode.EMPTY, False)}", field: "x"} | (
+        {"encoding_format": "base64"} if path == "embeddings" else {}
+    )
+    answer = heard(router.url, request(json.dumps(body).encode(), path=f"/v1/{path}"))
+    assert answer.status == 503, answer.body
+    assert f": {cause}: " in answer.json["error"]["message"]
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -28,10 +28,24 @@ def vectors_form(answer: Any, in_base64: bool) -> dict[str, Any]:
     """Vectors. They are packed if they were asked for so and the provider knows no such format: as 32-bit floats, the
     lowest byte first, in base64 (OpenAI's API reference, "Embeddings", encoding_format)."""
     data = _counted(answer.model_dump(exclude_none=True))
-    for each in data["data"] if in_base64 else ():
-        if isinstance(each["embedding"], list):
-            each["embedding"] = b64encode(pack(f"<{len(each['embedding'])}f", *each["embedding"])).decode()
+    for each in (data.get("data") or ()) if in_base64 else ():
+        if isinstance(vector := each.get("embedding"), list):
+            each["embedding"] = b64encode(pack(f"<{len(vector)}f", *vector)).decode()
     return data
+
+
+# One of them is in each choice of a whole answer, or in each of its vectors.
+CONTENTS = ("message", "text", "embedding")
+
+
+def lack_in(data: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Cause and words where a whole answer is none: litellm makes one of whatever came with status 200."""
+    said = data.get("choices") or data.get("data")
+    if not said:
+        return "empty", "the answer has nothing in it"
+    if all(isinstance(each, dict) and any(each.get(name) is not None for name in CONTENTS) for each in said):
+        return None
+    return "malformed", "the answer has a choice or a vector without content"
 
 
 def chunk_form(chunk: Any) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from router.ask import Ask, Endpoint
-from router.clouds.answers import chunk_form, ends, headers_of, inner_stream, vectors_form, whole_form
+from router.clouds.answers import chunk_form, ends, headers_of, inner_stream, lack_in, vectors_form, whole_form
 from router.clouds.call import CALLS, arguments
 from router.clouds.cloud_reply import CloudReply
 from router.clouds.ending import Ending
@@ -107,6 +107,8 @@ class Clouds:
             return CloudReply(reading, patience, None, self._events(reading, answer), inner_stream(answer).aclose)
         is_text = ask.endpoint is not Endpoint.EMBEDDING
         data = whole_form(answer) if is_text else vectors_form(answer, ask.body.get("encoding_format") == "base64")
+        if (lack := lack_in(data)) is not None:
+            raise TargetUnavailable(target.name, *lack)
         reading.usage = usage_of(data)
         reading.finish_reason = next((choice.get("finish_reason") for choice in data.get("choices", ())), None)
         return CloudReply(reading, patience, orjson.dumps(data), None, _nothing)

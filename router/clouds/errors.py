@@ -194,9 +194,13 @@ def cause_of(error: BaseException) -> str:
     for cause, signs in CAUSES:
         if names & signs:
             return cause
+    if getattr(error, "status_code", None) == UNREADABLE:
+        return "malformed"
     return "connect" if any(isinstance(each, OSError) for each in chain) else "error"
 
 
+# What litellm says of a whole answer of Gemini's that it cannot read, though the provider said 200.
+UNREADABLE = 422
 # By the names of exceptions, of httpx, aiohttp and the standard library, first to last: a connection that is cut in
 # the middle of an answer is an OSError too.
 CAUSES = (
@@ -208,9 +212,12 @@ CAUSES = (
 
 
 def message_of(error: BaseException) -> str:
-    """The words of the error, without the class names that litellm puts in front of them."""
-    words = str(getattr(error, "message", error)).rpartition("Exception - ")[2]
+    """The words of the error, without the class names that litellm puts before them, and the traceback after them."""
+    words = str(getattr(error, "message", error)).rpartition("Exception - ")[2].partition(TRACEBACK)[0]
     return read_words(words.removeprefix("b'").removesuffix("'")).message[:LONGEST_MESSAGE]
+
+
+TRACEBACK = "Traceback (most recent call last)"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
