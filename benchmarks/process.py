@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,7 +38,12 @@ def process(*command: str, environment: Mapping[str, str] | None = None, core: i
         yield line.split(" at ")[-1].strip().removesuffix("/v1")
     finally:
         started.terminate()
-        started.communicate(timeout=STOP_S)
+        try:
+            started.communicate(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            # With all that it has started.
+            os.killpg(started.pid, signal.SIGKILL)
+            started.communicate()
 
 
 def until_ready(url: str) -> None:

@@ -7,7 +7,9 @@ import json
 import os
 import stat
 import subprocess
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -192,6 +194,55 @@ def test_the_console_script_knows_the_stack_and_the_lock(tmp_path: Path) -> None
     shown = subprocess.run([SPILLWAY, "route", "--json"], capture_output=True, text=True, cwd=tmp_path, check=False)
     found = json.loads(shown.stdout)
     assert (shown.returncode, found["target"], found["tier"]) == (0, "local/smoke", "standard"), shown.stderr
+
+
+class _Somebody(BaseHTTPRequestHandler):
+    """A server that has never heard of Spillway; what it says stands in `answer`."""
+
+    answer: tuple[int, bytes]
+
+    def do_GET(self) -> None:
+        status, body = self.answer
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("verb", [("preset", "away"), ("route", "--task", "write")])
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        pytest.param(404, b'{"error": "no such page"}', "answers 404: no such page", id="an error in other words"),
+        pytest.param(200, b'{"ok": true}', ("is no router of Spillway", "answers otherwise"), id="something else"),
+        pytest.param(200, b"<html>", "answers 200: not a word of ours", id="a page"),
+        pytest.param(500, b'{"error": null}', "answers 500: not a word of ours", id="an error without words"),
+    ],
+)
+def test_a_stranger_at_the_router_s_address_is_said_to_be_one(
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
+    verb: tuple[str, ...],
+    status: int,
+    body: bytes,
+    words: str | tuple[str, ...],
+) -> None:
+    before = path.read_text()
+    speaker = type("Speaker", (_Somebody,), {"answer": (status, body)})
+    with ThreadingHTTPServer(("127.0.0.1", 0), speaker) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        name, *more = verb
+        code, said = spoken(capsys, name, "--config", str(path), "--router", f"127.0.0.1:{server.server_port}", *more)
+        server.shutdown()
+    assert code == 1
+    assert any(each in said for each in ([words] if isinstance(words, str) else words)), said
+    assert path.read_text() == before
 
 
 def test_a_narrow_terminal_shows_fewer_columns_and_every_figure_whole() -> None:

@@ -22,7 +22,7 @@ from router.explain import Explanation, explain
 from router.measuring import measured_for
 from router.question import Question, ask_of
 from router.verbs.explained import shown
-from router.verbs.given import FAILED, Given, VerbError, given, options
+from router.verbs.given import FAILED, Given, VerbError, given, options, whole_from
 from router.verbs.running import Running, another, running_at
 
 
@@ -44,18 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", metavar="NAME", help="of [tasks.*]")
     parser.add_argument("--tier", metavar="NAME", help="of [tiers.*]")
     parser.add_argument("--model", metavar="NAME", help="as an application would name it")
-    parser.add_argument("--tokens", type=_count, metavar="N", help="how long to take the prompt for")
+    parser.add_argument("--tokens", type=whole_from(0), metavar="N", help="how long to take the prompt for")
     parser.add_argument("--privacy", choices=["any", "local-only"])
     parser.add_argument("--file", type=Path, metavar="JSON", help="the body of a request")
     parser.add_argument("--router", metavar="HOST:PORT", help="ask the router there, whatever file it reads")
     parser.add_argument("--json", action="store_true", help="all of it as JSON")
     return parser
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number")
-    return int(text)
 
 
 def _body(path: Path | None) -> bytes | None:
@@ -76,7 +70,10 @@ def _of_now(running: Running, question: Question, path: Path | None) -> Explanat
     said = running.route(question.raw(), question.headers(), question.tokens)
     if said is None and path is None:
         raise VerbError(f"no router answers at {running.host}:{running.port}")
-    return None if said is None else msgspec.convert(said, Explanation)
+    try:
+        return None if said is None else msgspec.convert(said, Explanation)
+    except msgspec.ValidationError as error:
+        raise VerbError(f"{running.host}:{running.port} answers otherwise than this Spillway does: {error}") from error
 
 
 def _assumed(known: Given, question: Question) -> Explanation:

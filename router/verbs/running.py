@@ -15,6 +15,8 @@ from router.tables.endpoint import Endpoint
 from router.verbs.given import VerbError
 
 ANSWER_S = 5.0
+# What of a status the verbs read.
+STATUS = frozenset({"config", "presets", "workers"})
 OK = 200
 # A router that listens on every address is asked on the loopback one.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -32,7 +34,10 @@ class Running:
 
     def status(self) -> dict[str, Any] | None:
         """What it says of itself; None where nothing answers. Raises VerbError for an answer that is no status."""
-        return self._ask("GET", "/spillway/status")
+        found = self._ask("GET", "/spillway/status")
+        if found is not None and not found.keys() >= STATUS:
+            raise VerbError(f"{self.host}:{self.port} is no router of Spillway; name another address with --router")
+        return found
 
     def route(self, body: bytes, headers: Mapping[str, str], tokens: int | None) -> dict[str, Any] | None:
         """Where this request would go; None where nothing answers. Raises VerbError with the router's own words."""
@@ -61,8 +66,9 @@ class Running:
             found = None
         if status == OK and isinstance(found, dict):
             return found
-        words = found["error"]["message"] if isinstance(found, dict) and "error" in found else "not a word of ours"
-        raise VerbError(f"{self.host}:{self.port} answers {status}: {words}")
+        error = found.get("error") if isinstance(found, dict) else None
+        words = error.get("message") if isinstance(error, dict) else error
+        raise VerbError(f"{self.host}:{self.port} answers {status}: {words or 'not a word of ours'}")
 
 
 def running_at(address: str | None, endpoint: Endpoint) -> Running:
