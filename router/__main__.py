@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from engines.snapshot import ModelView, SnapshotError, models_from_json
-from router.clouds.prices import PRICES
+from ground.prices import PRICES
 from router.gaps import gaps
 from router.seat import ALONE, Place, take
 from router.tables.kept import keep_rules, kept_rules

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from engines.snapshot import ModelView
-from router.clouds.prices import Listed
+from ground.prices import Listed
 from router.registry import deployments, is_turned_off, provider_of
 from router.routing.chain import models_of, stand_ins
 from router.spots import Situation, Spot, inside, may_be_elsewhere, may_be_off, situation_of

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, HostView, ModelView, Snapshot
-from router.clouds.prices import PRICES, Listed
+from ground.prices import PRICES, Listed
 from router.health.verdict import WELL
 from router.quotas.room import UNBOUNDED
 from router.routing.fleet import EXTERNAL, Counts, Fleet, InFlight, Place, Target, merge

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from engines.snapshot import ModelView, Twin
+from ground.prices import Listed
 from router.clouds.kinds import is_somebody_elses, kind_of
-from router.clouds.prices import Listed
 from router.tables.cloud import Cloud
 from router.tables.keys import engine_key
 from router.tables.provider import Provider

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from engines.snapshot import ModelView, Report, Snapshot
+from ground.prices import PRICES, Listed
 from router.account import Account, uses_by_url
 from router.accounts import Accounts
 from router.ask import Ask
-from router.clouds.prices import PRICES, Listed
 from router.contexts import contexts_of
 from router.decided import Decided
 from router.flight import Flight

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from router.clouds.prices import PRICES, Listed
+from ground.prices import PRICES, Listed
 from router.costs import JobCost, TaskCost, costs, job_cost
 from router.gaps import gaps
 from router.imagined import imagined, whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engines.snapshot import ModelView
-from router.clouds.prices import Listed
+from ground.prices import Listed
 from router.gaps import gaps
 from router.tables.read import rules_of
 from router.tables.rules import Rules

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engines.snapshot import ModelView
-from router.clouds.prices import Listed
+from ground.prices import Listed
 from router.costs import job_cost
 from router.gaps import gaps
 from router.imagined import imagined

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("engines", "router", "benchmarks")
+PACKAGES = ("engines", "ground", "router", "benchmarks")
 SOURCES = sorted(path for folder in (*PACKAGES, "tests") for path in (ROOT / folder).rglob("*.py"))
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50

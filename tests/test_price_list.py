@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from router.clouds.prices import PRICES, Listed, listed
+from ground.prices import PRICES, Listed, listed
 
 ROW = {
     "mode": "chat",
@@ -21,7 +21,7 @@ ROW = {
 
 
 def test_a_row_is_read_per_million_tokens_and_exactly() -> None:
-    assert listed(ROW) == Listed(0.05, 0.4, 272_000, frozenset({"chat", "tools"}))
+    assert listed(ROW) == Listed(0.05, 0.4, 272_000, frozenset({"chat", "tools"}), "chat")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_of_others_it_knows_nothing(model: str) -> None:
 
 def test_it_is_read_without_litellm_which_takes_seconds() -> None:
     code = (
-        "import sys; from router.clouds.prices import PRICES; "
+        "import sys; from ground.prices import PRICES; "
         "print(len(PRICES) > 1000, PRICES.source.startswith('litellm '), 'litellm' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from engines.models.prices import PriceError, Prices, read_prices
+from engines.models.prices import PriceError, Prices, installed_prices
+from ground.prices import PriceList
 
 CHAT = {
     "litellm_provider": "openai",
@@ -22,11 +24,11 @@ CHAT = {
 
 
 def prices(**rows: dict[str, Any]) -> Prices:
-    return Prices("litellm 1.2.3", rows)
+    return Prices("litellm 1.2.3", PriceList(json.dumps(rows).encode()))
 
 
 def test_the_installed_table_knows_the_shipped_twin() -> None:
-    twin = read_prices().twin("nano", "openai/gpt-5-nano", {})
+    twin = installed_prices().twin("nano", "openai/gpt-5-nano", {})
     assert (twin.deployment, twin.model) == ("nano", "openai/gpt-5-nano")
     assert twin.priced_from == f"litellm {version('litellm')}"
     assert twin.context_tokens > 100_000
@@ -35,7 +37,10 @@ def test_the_installed_table_knows_the_shipped_twin() -> None:
 
 
 def test_the_table_is_read_without_importing_litellm() -> None:
-    code = "import sys; from engines.models.prices import read_prices; read_prices(); print('litellm' in sys.modules)"
+    code = (
+        "import sys; from engines.models.prices import installed_prices; "
+        "installed_prices().twin('d', 'openai/gpt-5-nano', {}); print('litellm' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -70,7 +75,7 @@ def test_a_row_without_its_provider_in_the_name_must_be_of_that_provider(
     provider: str, model: str, is_known: bool
 ) -> None:
     known = prices(**{"small": {**CHAT, "litellm_provider": provider}})
-    assert (known.row(model) is not None) is is_known
+    assert (model in known.listed) is is_known
 
 
 def test_a_row_with_its_provider_goes_before_one_without() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engines.snapshot import ModelView
-from router.clouds.prices import Listed
+from ground.prices import Listed
 from router.registry import Deployment, Price, Quota, deployments
 from router.tables.read import parse_rules
 from router.tables.rules import Rules

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engines.snapshot import ModelView
-from router.clouds.prices import PRICES
+from ground.prices import PRICES
 from router.gaps import gaps
 from router.tables.endpoint import Endpoint, is_loopback
 from router.tables.keys import read_keys

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ground.table import Column, Fitted
 from router.verbs.__main__ import main
 from router.verbs.given import VerbError
 from router.verbs.line import with_preset, write_whole
-from router.verbs.shown import Column, Fitted
 from tests.routers import HELLO, TIERS
 from tests.stacks import SPILLWAY
 

@@ -140,7 +140,7 @@ def _version_path(home: Path) -> Path:
 
 def version() -> str:
     """Changes with our code."""
-    return f"{code_digest('engines')[:32]}-{code_digest('router')[:32]}"
+    return f"{code_digest('engines', 'ground')[:32]}-{code_digest('router', 'ground')[:32]}"
 
 
 def is_of_this_version(home: Path, running: ProcessId) -> bool:

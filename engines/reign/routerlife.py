@@ -35,7 +35,7 @@ class RouterLife:
     def __init__(self, home: Path, keepers: set[int], reviver: Sequence[str], say: Callable[[str], None]) -> None:
         self._home, self._keepers, self._reviver, self._say = home, keepers, reviver, say
         self._plan: Plan | None = None
-        self._code, self._digest = code_digest("router"), ""
+        self._code, self._digest = code_digest("router", "ground"), ""
         self._changed = asyncio.Event()
         self._stopping = False
 
@@ -151,10 +151,10 @@ def _table(plan: Plan | None) -> Mapping[str, Any]:
         return {}
 
 
-def code_digest(package: str) -> str:
-    """Changes with the code of a package of ours."""
-    folder = Path(__file__).resolve().parents[2] / package
+def code_digest(*packages: str) -> str:
+    """Changes with the code of these packages of ours."""
+    root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    for path in sorted(path for package in packages for path in (root / package).rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from engines.config import read_config
 from engines.models.checkpoint import Say
 from engines.models.lock import SCHEMA, Lock, read_lock
 from engines.models.lock_text import write_lock
-from engines.models.prices import read_prices
+from engines.models.prices import installed_prices
 from engines.models.resolve import Doors, resolve, unlocked, unwanted
 from engines.models.stale import stale
 from engines.tables import read_toml
@@ -43,7 +43,7 @@ def relock(config: Path, path: Path, check: bool, say: Say) -> Relocked:
     wanted, tables = read_config(config), read_toml(config).get("clouds", {})
     old = _previous(path)
     versions = {name: runtimes.runtime(name).version for name in runtimes.RUNTIMES}
-    resolved = resolve(wanted, old, Doors(versions, read_prices(), tables, say))
+    resolved = resolve(wanted, old, Doors(versions, installed_prices(), tables, say))
     if not check:
         write_lock(path, resolved.lock)
     return Relocked(

@@ -1,26 +1,24 @@
 """What runs, as tables for a terminal: endpoint, engines, GPUs, tiers, clouds, and what is wrong in whole sentences.
 
-Takes values, returns things to print. A table that is too wide for its terminal leaves out its least columns.
+Takes values, returns things to print.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from engines.elsewhere.listed import UNKNOWN_CONTEXT_TOKENS
 from engines.snapshot import EngineState, EngineView, GpuState, GpuView, Snapshot
 from engines.terminal.ages import ago
+from ground.table import Column, Fitted
 
 GIB, MIB = 2**30, 2**20
 UUID_SHOWN = 12
-PADDING = 2
 # Figures older than this are not of now: engines tell theirs every second, GPUs are read every other.
 OLD_S = 5.0
 _COLOURS = {
@@ -31,50 +29,6 @@ _COLOURS = {
     GpuState.OK: "green",
     GpuState.SLOWED: "yellow",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """`rank` 0 always stays; of the others the highest goes first."""
-
-    name: str
-    rank: int = 0
-    is_number: bool = False
-
-
-class Fitted:
-    """A table that leaves out columns until it fits."""
-
-    def __init__(self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]]) -> None:
-        self._columns, self._rows = columns, rows
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, PADDING, 0, 0))
-        kept = self._kept(options.max_width)
-        for number in kept:
-            column = self._columns[number]
-            table.add_column(column.name, no_wrap=True, justify="right" if column.is_number else "left")
-        for row in self._rows:
-            table.add_row(*(_text(row[number]) for number in kept))
-        yield table
-
-    def _kept(self, most: int) -> list[int]:
-        kept = list(range(len(self._columns)))
-        while sum(self._width(number) + PADDING for number in kept) - PADDING > most:
-            least = max(kept, key=lambda number: self._columns[number].rank)
-            if not self._columns[least].rank:
-                break
-            kept.remove(least)
-        return kept
-
-    def _width(self, number: int) -> int:
-        cells = (_text(row[number]).cell_len for row in self._rows)
-        return max(len(self._columns[number].name), *cells, 0)
-
-
-def _text(cell: Text | str) -> Text:
-    # A name with brackets is no markup.
-    return Text(cell) if isinstance(cell, str) else cell
 
 
 def render_stack(

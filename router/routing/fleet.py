@@ -14,9 +14,9 @@ import msgspec
 from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
+from ground.prices import Listed
 from router.ask import BYTES_PER_TOKEN
 from router.clouds.kinds import kind_of
-from router.clouds.prices import Listed
 from router.health.ejection import spared
 from router.health.verdict import WELL, Verdict
 from router.quotas.room import UNBOUNDED, Room

@@ -17,11 +17,12 @@ from msgspec import to_builtins
 from rich.console import Group, RenderableType
 
 from engines.snapshot import state_home
+from ground.table import Column, Fitted
 from router.books import LedgerError, read_arms, read_compared
 from router.comparing.arms import ArmFigures, arms_of
 from router.comparing.split import CONTROL, TRIAL
 from router.verbs.given import VerbError, console, one_of, options
-from router.verbs.shown import Column, Fitted, dollars, line
+from router.verbs.shown import dollars, line
 
 HOUR_S = 3600.0
 EXAMPLE = '[shadows.new]\npercent = 5\nmodel = "qwen-32b"'

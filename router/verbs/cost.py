@@ -14,9 +14,10 @@ from msgspec import to_builtins
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ground.table import Column, Fitted
 from router.costs import JobCost, TaskCost, job_cost
 from router.verbs.given import FAILED, Given, VerbError, given, one_of, options, whole_from
-from router.verbs.shown import Column, Fitted, dollars, line
+from router.verbs.shown import dollars, line
 
 EXAMPLE = "[jobs.audit]\ntasks.classification = { prompt_tokens = 100000, completion_tokens = 10000 }"
 CENTS = 2

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ground.table import Column, Fitted
 from router.explain import Explanation, Failing, Seen
 from router.health.triggers import CONTEXT
-from router.verbs.shown import Column, Fitted, dollars, line
+from router.verbs.shown import dollars, line
 
 NOTHING = "-"
 # Those that serve another model are many, and are all alike.

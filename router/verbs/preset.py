@@ -12,14 +12,15 @@ from typing import Any
 
 from rich.text import Text
 
-from router.clouds.prices import PRICES
+from ground.prices import PRICES
+from ground.table import Column, Fitted
 from router.costs import job_cost
 from router.gaps import gaps
 from router.tables.read import rules_of
 from router.verbs.given import FAILED, Given, VerbError, given, one_of, options
 from router.verbs.line import read_exactly, with_preset, write_whole
 from router.verbs.running import Running, another, running_at
-from router.verbs.shown import Column, Fitted, dollars, line
+from router.verbs.shown import dollars, line
 
 # The promise is five seconds; a router that takes twice as long does not obey.
 LONGEST_WAIT_S = 10.0

@@ -1,7 +1,7 @@
 """What litellm's table says of models: price, context, capabilities.
 
 The table is a file of the installed package. litellm itself is not imported for it: that takes seconds, and asks the
-network for a newer table. `engines.models.prices` reads the same file for models.lock, by the same rules.
+network for a newer table, so that two runs would not say the same.
 """
 
 from __future__ import annotations
@@ -35,19 +35,21 @@ Row = dict[str, Any]
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """What the table says of one model; None where it says nothing."""
+    """What the table says of one model; None where it says nothing. `mode` is its own word for what the model does."""
 
     input_usd_per_mtok: float | None
     output_usd_per_mtok: float | None
     context_tokens: int | None
     capabilities: frozenset[str] | None
+    mode: str | None = None
 
 
 class PriceList(Mapping[str, Listed]):
     """The table by litellm's model string `provider/model`, read when it is first asked: who names no cloud, or says
-    all of it himself, never waits for it."""
+    all of it himself, never waits for it. `content` is the table as JSON; left out, that of the installed litellm."""
 
-    def __init__(self) -> None:
+    def __init__(self, content: bytes | None = None) -> None:
+        self._content = content
         self._known: dict[str, Listed] = {}
 
     def __getitem__(self, model: str) -> Listed:
@@ -70,7 +72,7 @@ class PriceList(Mapping[str, Listed]):
 
     @cached_property
     def _rows(self) -> dict[str, msgspec.Raw]:
-        content = Path(str(distribution(PACKAGE).locate_file(TABLE))).read_bytes()
+        content = self._content or Path(str(distribution(PACKAGE).locate_file(TABLE))).read_bytes()
         return msgspec.json.decode(content, type=dict[str, msgspec.Raw])
 
     def _row(self, model: str) -> Row | None:
@@ -92,14 +94,16 @@ PRICES = PriceList()
 def listed(row: Row) -> Listed:
     """A row in our words. The table writes 0 where it does not know a price, so that 0 is unknown: what is free must be
     said to be so in stack.toml. Only embeddings have no output that could be paid."""
-    mode = MODES.get(str(row.get("mode")))
-    output = 0.0 if row.get("mode") == EMBEDDING else _per_mtok(row, "output_cost_per_token")
+    mode = row.get("mode")
+    serves = MODES.get(str(mode))
+    output = 0.0 if mode == EMBEDDING else _per_mtok(row, "output_cost_per_token")
     can = (name for name, key in CAPABILITIES.items() if row.get(key) is True)
     return Listed(
         _per_mtok(row, "input_cost_per_token"),
         output,
         _context_tokens(row),
-        None if mode is None else frozenset({mode, *can}),
+        None if serves is None else frozenset({serves, *can}),
+        mode if isinstance(mode, str) else None,
     )
 
 
