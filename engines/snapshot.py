@@ -149,8 +149,8 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """Locked facts of one wanted model that routing needs. `tokenizer` is the file of its tokenizer, where it has one
-    that is here."""
+    """Locked facts of one wanted model that routing needs. `tokenizer` is the file of its tokenizer, if it has one; it
+    may not have been fetched yet."""
 
     name: str
     context_tokens: int

@@ -157,6 +157,33 @@ def test_a_limit_that_is_edited_counts_at_once_and_what_was_used_stays_used(quot
         take(quotas)
 
 
+async def test_who_waits_for_a_provider_that_an_edit_takes_away_is_sent_on_and_what_was_used_stays_used(
+    quotas: Quotas,
+) -> None:
+    quotas.obey([deployment()])
+    take(quotas)
+    take(quotas)
+    failures: list[TargetUnavailable] = []
+
+    async def one() -> None:
+        try:
+            await quotas.take(ask(), THERE, 2.0, 1e9)
+        except TargetUnavailable as failure:
+            failures.append(failure)
+
+    errand = Errand(one())
+    errand.run()
+    assert not errand.is_over
+    quotas.obey([])
+    async with asyncio.timeout(LONGEST_S):
+        while not errand.is_over:
+            await asyncio.sleep(0.001)
+    assert (failures[0].cause, failures[0].message) == ("off", "an edit of stack.toml has taken it away")
+    quotas.obey([deployment()])
+    with pytest.raises(TargetUnavailable):
+        take(quotas)
+
+
 def test_another_process_with_the_same_home_sees_what_was_used(quotas: Quotas, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from router.quotas.quotas import Quotas;"

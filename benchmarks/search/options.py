@@ -16,7 +16,6 @@ MOST_LOADS = 200
 HIGHEST = {Load.RATE: 1e5, Load.USERS: 1e4, Load.SCALE: 1e4}
 # How far below the first load the search may go.
 DEPTH = 256.0
-RANGE_PARTS = 3
 
 
 def add_bounds(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from router.quotas.permit import Permit
 from router.quotas.pool import Pool, Terms, Turn, Wish
 from router.quotas.room import UNBOUNDED, Room
 from router.quotas.shared import SharedPool
+from router.registry import Quota
 
 # Other workers take and give back without a word, so who waits looks again so often; not more often than the least.
 LOOK_EACH_S = 0.1
@@ -64,6 +65,13 @@ class Counter:
         self._terms = terms
         self._shown_of = None
         self._change(lambda old: pool.without_dead(pool.fitted(old, terms, self._clock()), _is_alive, self._clock()))
+        if len(self._line):
+            self._look_in(0.0)
+
+    def retire(self) -> None:
+        """No table names the provider any more: who waits is sent on. What was used stays used, should it come back."""
+        self._terms = Terms(Quota(), {}, {})
+        self._shown_of = None
         if len(self._line):
             self._look_in(0.0)
 

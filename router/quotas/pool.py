@@ -63,7 +63,7 @@ class Turn(msgspec.Struct, frozen=True):
     for_all: bool = False
 
 
-GONE = Turn(Key("", ""), math.inf, "stack.toml, which has taken it away,", 0.0)
+GONE = Turn(Key("", ""), math.inf, "an edit of stack.toml has taken it away", 0.0)
 
 
 def fitted(pool: Pool, terms: Terms, now_s: float) -> Pool:

@@ -21,7 +21,7 @@ from router.quotas.learned import Told
 from router.quotas.line import Rank
 from router.quotas.meter import Need
 from router.quotas.permit import Key, Permit
-from router.quotas.pool import Terms
+from router.quotas.pool import GONE, Terms
 from router.quotas.room import Room
 from router.quotas.shared import SharedPool
 from router.registry import Deployment
@@ -68,6 +68,8 @@ class Quotas:
             else:
                 counter.obey(terms)
             self._by_target |= {f"cloud/{each.name}": counter for each in those if terms.keys[each.name]}
+        for provider in self._counters.keys() - by_provider.keys():
+            self._counters[provider].retire()
         # Without a cloud there is nothing to look at.
         self._fresh_until_s = -math.inf if self._by_target else math.inf
         self._rooms, self._parts = NO_ROOMS, []
@@ -105,7 +107,7 @@ class Quotas:
         within `wait_s`, at once if that is foreseen. Ends with `settle` or `give_back`, whatever happens."""
         counter = self._by_target.get(target.name)
         if counter is None:
-            raise TargetUnavailable(target.name, "off", "an edit of stack.toml has taken it away", was_reached=False)
+            raise TargetUnavailable(target.name, "off", GONE.why, was_reached=False)
         now_s = time.time()
         deadline_at_s = math.inf if ask.deadline_s is None else now_s + ask.deadline_s
         need = Need(1, *tokens_of(ask, target))
@@ -165,6 +167,8 @@ def _id(key: str) -> str:
 
 
 def _unavailable(target: Target, full: Full) -> TargetUnavailable:
+    if full.why == GONE.why:
+        return TargetUnavailable(target.name, "off", GONE.why, was_reached=False)
     if math.isinf(full.ready_in_s):
         # A longer wait does not help, another target may.
         return TargetUnavailable(target.name, QUOTA, f"it is more than {full.why} ever allows", None, True, False)
