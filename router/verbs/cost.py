@@ -6,6 +6,7 @@ all of it went to the dearest place that may serve it. A local model costs no do
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from ground.table import Column, Fitted
 from router.costs import JobCost, TaskCost, job_cost
-from router.verbs.given import FAILED, Given, VerbError, given, one_of, options, whole_from
+from router.verbs.given import FAILED, Given, VerbError, given, one_of, options
 from router.verbs.shown import dollars, line
 
 EXAMPLE = "[jobs.audit]\ntasks.classification = { prompt_tokens = 100000, completion_tokens = 10000 }"
@@ -27,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = options("cost", __doc__)
     parser.add_argument("--preset", metavar="NAME", help="this one, task by task; left out: all of them")
     parser.add_argument("--job", metavar="NAME", help="of [jobs.*]; left out: all of them")
-    parser.add_argument("--jobs", type=whole_from(1), metavar="N", help="so many jobs a month")
+    parser.add_argument("--jobs", type=_count, metavar="N", help="so many jobs a month")
     parser.add_argument("--json", action="store_true", help="as JSON")
     asked = parser.parse_args(arguments)
     known = given(asked)
@@ -39,6 +40,12 @@ def run(arguments: Sequence[str]) -> int:
             known.console.print(_one(costs[0], asked.jobs) if asked.preset else _all(costs, known, asked.jobs))
             known.console.print()
     return FAILED if any(task.why for costs in found for cost in costs for task in cost.tasks) else 0
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
+    return int(text)
 
 
 def _reckoned(known: Given, job: str | None, preset: str | None) -> list[list[JobCost]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,17 +58,6 @@ def given(asked: argparse.Namespace) -> Given:
 
 def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
-
-
-def whole_from(least: int) -> Callable[[str], int]:
-    """Of an option that is a whole number, so much at least."""
-
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) >= least):
-            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from {least} on")
-        return int(text)
-
-    return read
 
 
 def one_of(kind: str, name: str, known: Collection[str]) -> str:

@@ -22,7 +22,7 @@ from router.explain import Explanation, explain
 from router.measuring import measured_for
 from router.question import Question, ask_of
 from router.verbs.explained import shown
-from router.verbs.given import FAILED, Given, VerbError, given, options, whole_from
+from router.verbs.given import FAILED, Given, VerbError, given, options
 from router.verbs.running import Running, another, running_at
 
 
@@ -44,12 +44,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", metavar="NAME", help="of [tasks.*]")
     parser.add_argument("--tier", metavar="NAME", help="of [tiers.*]")
     parser.add_argument("--model", metavar="NAME", help="as an application would name it")
-    parser.add_argument("--tokens", type=whole_from(0), metavar="N", help="how long to take the prompt for")
+    parser.add_argument("--tokens", type=_count, metavar="N", help="how long to take the prompt for")
     parser.add_argument("--privacy", choices=["any", "local-only"])
     parser.add_argument("--file", type=Path, metavar="JSON", help="the body of a request")
     parser.add_argument("--router", metavar="HOST:PORT", help="ask the router there, whatever file it reads")
     parser.add_argument("--json", action="store_true", help="all of it as JSON")
     return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number")
+    return int(text)
 
 
 def _body(path: Path | None) -> bytes | None:
