@@ -56,7 +56,7 @@ async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: floa
         while at is not None:
             served = await _tried(doors, ask, decision, at, arrived_s, failures)
             if served is not None:
-                lack = None if served.reply.body is None else _lack(ask, served)
+                lack = _lack(ask, served)
                 if lack is None:
                     return served
                 failures.append(lack)
@@ -104,13 +104,20 @@ async def _turn(
 
 
 def _lack(ask: Ask, served: Served) -> TargetUnavailable | None:
-    """What another target might do better than this whole answer."""
+    """What another target might do better than this answer, where it is whole. Raises nothing: it is under way."""
     reading, body = served.reply.reading, served.reply.body
+    if body is None:
+        return None
     if reading.finish_reason == FILTERED:
         return TargetUnavailable(served.target.name, FILTERED, "its content filter withheld the answer")
-    if NEEDS_SCHEMA not in ask.needs or body is None:
+    if NEEDS_SCHEMA not in ask.needs:
         return None
-    why = misfit(ask.body.get("response_format"), body)
+    try:
+        wanted = ask.body.get("response_format")
+    except ApiError:
+        # What an engine could read and has answered.
+        return None
+    why = misfit(wanted, body)
     return None if why is None else TargetUnavailable(served.target.name, UNFIT, why)
 
 

@@ -151,6 +151,14 @@ def test_an_answer_that_misses_its_schema_is_the_client_s_only_if_nobody_does_be
     assert (answer.one("x-spillway-reason") == "fallback:schema") is (attempts == "2")
 
 
+def test_a_schema_that_cannot_be_judged_is_no_reason_to_keep_an_answer_back(pair: Pair) -> None:
+    senseless = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "$ref": "#/type/x"}}}
+    pair.strict.script = whole("{}")
+    answer = heard(pair.wire.url, request(asked("form", response_format=senseless)))
+    assert (answer.status, answer.one("x-spillway-target")) == (200, "cloud/a-strict")
+    assert pair.wire.router.target("cloud/a-strict")["in_flight"]["requests"] == 0
+
+
 def test_every_attempt_bears_the_name_of_the_request(pair: Pair) -> None:
     seen, before = pair.cloud.asked, len(pair.wire.engine.asked)
     pair.wire.engine.script = error("500 Internal Server Error")
