@@ -18,7 +18,7 @@ from router.errand import in_task
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
 from router.health.breaker import DEATHS
 from router.health.ejection import SILENT_TIMES
-from router.health.triggers import CONTEXT, FILTERED, REFUSED, UNFIT, next_at, trigger_of
+from router.health.triggers import CONTEXT, FILTERED, REFUSED, SPENT, UNFIT, next_at, trigger_of
 from router.ledger import BudgetSpent, LedgerError
 from router.patience import CODES, LEAST_PROBE_S, Patience, patience_for
 from router.reply import Reply
@@ -125,15 +125,16 @@ async def _afford(doors: Doors, ask: Ask, target: Target, failure: Failure, arri
     """Wait until the budget of second tries has room for one more. Raises TargetUnavailable if that is too late."""
     if not _spends(failure):
         return
-    retries = doors.watch.retries
-    while (wait_s := retries.wait_s(time.monotonic())) > 0:
+    retries, limits, now_s = doors.watch.retries, doors.watch.rules.limits, time.monotonic()
+    until_s = now_s + min(patience_for(ask, limits, arrived_s, now_s).first_s, limits.max_wait_s)
+    while (wait_s := retries.wait_s(now_s)) > 0:
         # Who waits together comes back apart.
         wait_s *= 1 + random.random() / 4
-        patience = patience_for(ask, doors.watch.rules.limits, arrived_s, time.monotonic())
-        if wait_s > min(patience.first_s, doors.watch.rules.limits.max_wait_s):
-            message = "a fifth of all requests are second tries already, and no more may be"
-            raise TargetUnavailable(target.name, "retries", message, wait_s, was_reached=False)
+        if now_s + wait_s > until_s:
+            message = f"{trigger_of(SPENT).words}, and no more may be"
+            raise TargetUnavailable(target.name, SPENT, message, wait_s, was_reached=False)
         await in_task(asyncio.sleep(wait_s))
+        now_s = time.monotonic()
     retries.spend()
 
 

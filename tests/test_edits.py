@@ -18,10 +18,10 @@ from router.tables.read import load_rules
 from router.tables.rules import Rules
 from router.upstream import Upstream
 from router.watch import Watch
-from tests.callers import heard, request
+from tests.callers import Heard, heard, request
 from tests.reached import Worker, all_of
 from tests.routers import TIERS, asked, cloud_table, running_router, until
-from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, Line, framed
+from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, Line, answered, framed
 from tests.stand_ins import StandIn
 from tests.test_sse import ROLE, USAGE
 from tests.wired import Wired, wired
@@ -208,25 +208,42 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
         yield running
 
 
-def test_a_stream_under_way_lives_through_an_edit_that_takes_its_tier_away(wire: Wired) -> None:
+def obeyed(wire: Wired, text: str, last_tier: str) -> None:
+    """Until this is what the router obeys."""
+    (wire.folder / "stack.toml").write_text(text)
+    until(lambda: wire.router.get("/spillway/status")["tiers"][-1]["name"] == last_tier)
+
+
+def over_the_end_of_its_tier(wire: Wired, first: bytes, last: bytes, stream: bool) -> Heard:
+    """What comes of a request if an edit takes its tier away between these two pieces of the engine's answer."""
     begun, go_on = threading.Event(), threading.Event()
 
     def held(line: Line) -> None:
-        line.send(STREAM_HEAD + framed(ROLE, HI))
+        line.send(first)
         begun.set()
         assert go_on.wait(20)
-        line.send(framed(STOP, USAGE, DONE) + LAST)
+        line.send(last)
 
+    obeyed(wire, TIERS, "premium")
     wire.engine.script = held
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(heard, wire.url, request(asked(stream=True), "x-spillway-tier: bulk"))
+        answer = pool.submit(heard, wire.url, request(asked(stream=stream), "x-spillway-tier: bulk"))
         assert begun.wait(20)
-        (wire.folder / "stack.toml").write_text(NEW + "[limits]\ndefault_tier = 'new'\n")
-        until(lambda: [tier["name"] for tier in wire.router.get("/spillway/status")["tiers"]] == ["new"])
+        obeyed(wire, NEW + "[limits]\ndefault_tier = 'new'\n", "new")
         go_on.set()
-        assert answer.result().body == ROLE + HI + STOP + DONE
+        return answer.result()
+
+
+def test_a_stream_under_way_lives_through_an_edit_that_takes_its_tier_away(wire: Wired) -> None:
+    first, last = STREAM_HEAD + framed(ROLE, HI), framed(STOP, USAGE, DONE) + LAST
+    assert over_the_end_of_its_tier(wire, first, last, stream=True).body == ROLE + HI + STOP + DONE
     refused = heard(wire.url, request(asked(), "x-spillway-tier: bulk"))
     assert (refused.status, refused.code) == (404, "model_not_found")
+
+
+def test_a_request_that_failed_meanwhile_is_refused_in_words(wire: Wired) -> None:
+    failed = over_the_end_of_its_tier(wire, b"", answered(b'{"error":"no"}', "500 Broken"), stream=False)
+    assert (failed.status, failed.code) == (503, "no_target")
 
 
 def test_a_bad_edit_is_shown_and_the_old_rules_stay(wire: Wired) -> None:
