@@ -237,9 +237,10 @@ async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight) -> 
         await doors.ledger.reserve(flight.id, target.name, usd, limit_usd)
     except BudgetSpent as error:
         message = "the day's budget is set aside for others"
-        raise TargetUnavailable(target.name, BUDGET, message, saturated=True) from error
+        raise TargetUnavailable(target.name, BUDGET, message, saturated=True, was_reached=False) from error
     except LedgerError as error:
-        raise TargetUnavailable(target.name, "ledger", f"no money can be set aside: {error}", saturated=True) from error
+        message = f"no money can be set aside: {error}"
+        raise TargetUnavailable(target.name, "ledger", message, saturated=True, was_reached=False) from error
 
 
 def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) -> None:

@@ -43,6 +43,13 @@ def test_a_route_changes_what_it_names_and_is_named() -> None:
     assert (found.model, found.how, found.prompt_bytes) == (None, "tier", 40)
 
 
+def test_what_a_route_does_not_name_stays_as_the_task_has_it() -> None:
+    asked = ask(task="writing", strategy={Strategy.CHEAPEST: 1.0})
+    assert directed(asked, obeying([{"name": "all", "model": "a"}]), NOON).strategy == {Strategy.CHEAPEST: 1.0}
+    weightless = [{"name": "all", "strategy": {}}]
+    assert directed(asked, obeying(weightless), NOON).strategy == {}
+
+
 def test_a_condition_that_does_not_hold_changes_nothing() -> None:
     asked = ask(prompt_bytes=39)
     assert directed(asked, obeying([{"name": "long", "prompt_tokens_from": 10, "tier": "bulk"}]), NOON) is asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -193,6 +193,41 @@ async def test_an_edit_is_obeyed_while_the_clouds_are_still_being_loaded(tmp_pat
     edited.path.write_text(TIERS + NEW)
     await asyncio.wait_for(changed.wait(), 20)
     assert "new" in edited.watch.rules.tiers
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def comes_true(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+class Unloadable(Clouds):
+    """Whose SDK is broken."""
+
+    def __init__(self) -> None:
+        super().__init__((), KEYS)
+
+    async def warm(self) -> None:
+        raise ImportError("no such module")
+
+
+async def test_a_fault_of_ours_is_told_and_the_next_edit_is_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = Edited(tmp_path / "stack.toml", TIERS, clouds=Unloadable())
+    monkeypatch.setattr("router.edits.LOOK_EACH_S", 0.001)
+    with monkeypatch.context() as patch:
+        patch.setattr("router.edits.gaps", lambda *_: 1 / 0)
+        keeping = asyncio.create_task(edited.edits.keep())
+        await comes_true(lambda: "ZeroDivisionError" in edited.edits.refused)
+    # With the first of them the clouds are loaded, which fails; the second is obeyed all the same.
+    edited.path.write_text(TIERS + NEW)
+    await comes_true(lambda: "new" in edited.watch.rules.tiers)
+    edited.path.write_text(TIERS)
+    await comes_true(lambda: "new" not in edited.watch.rules.tiers)
+    assert edited.edits.refused == ""
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
 

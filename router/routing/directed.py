@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from router.ask import Ask
+from router.ask import PINNED, Ask
 from router.comparing.split import split_of
 from router.routing.condition import holds
 from router.tables.route import Route
@@ -43,12 +43,9 @@ def _along(ask: Ask, route: Route) -> Ask:
         stand_ins=models,
         size=size,
         order=route.order or (),
-        strategy=route.strategy,
+        strategy=ask.strategy if route.strategy is None else route.strategy,
         route=route.name,
     )
-
-
-PINNED = "pinned"
 
 
 def _split(ask: Ask, rules: Rules, at_unix_s: float) -> Ask:
