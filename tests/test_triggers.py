@@ -168,6 +168,7 @@ def test_an_engine_whose_streams_broke_is_well_once_one_ends_though_it_tells_no_
     assert pair.wire.resting == "cut"
     without_usage = says(STREAM_HEAD + framed(ROLE, HI, STOP, DONE) + LAST)
     until(lambda: pair.ask(without_usage, stream=True).status == 200 and pair.wire.resting is None, 10.0)
+    until(lambda: pair.wire.router.target("local/tiny")["share"] == 1.0)
 
 
 def test_every_attempt_bears_the_name_of_the_request(pair: Pair) -> None:

@@ -12,7 +12,6 @@ from router.ask import PINNED, Ask
 from router.comparing.split import split_of
 from router.routing.chain import stand_ins
 from router.routing.condition import holds
-from router.tables.cloud import Cloud
 from router.tables.route import Route
 from router.tables.rules import Rules
 
@@ -65,7 +64,7 @@ def _split(ask: Ask, rules: Rules, at_unix_s: float) -> Ask:
 def _any_model(ask: Ask, rules: Rules) -> tuple[str, ...]:
     """Those of the tables, of which any would have served; who only stands in at its tier comes after them anyway."""
     named = [*rules.models]
-    for place in (*rules.external.values(), *rules.clouds.values()):
-        named += (place.serves if isinstance(place, Cloud) else place.models) or ()
+    named += [name for server in rules.external.values() for name in server.models or ()]
+    named += [name for cloud in rules.clouds.values() for name in cloud.serves]
     last = stand_ins((), ask.tier, rules)
     return tuple(dict.fromkeys([each for each in named if each not in last]))
