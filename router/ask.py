@@ -26,6 +26,8 @@ from router.tables.task import Task
 
 AUTO = frozenset({"auto", "smart-router"})
 HINT_PREFIX = "x-spillway-"
+# The reason of a request that names its model itself.
+PINNED = "pinned"
 # Until a target has shown its own ratio: English text has about four bytes a token with today's vocabularies.
 BYTES_PER_TOKEN = 4.0
 LONGEST_REQUEST_ID = 128
@@ -213,7 +215,7 @@ def _place(name: str, hints: _Hints, rules: Rules) -> tuple[str, str, str | None
     wanted = rest if kind == "tier" else hints.tier or (work.tier if work else rules.limits.default_tier)
     _known("tier", wanted, rules.tiers)
     if name not in AUTO and kind not in PREFIXES:
-        return wanted, "pinned", task, (name,), None
+        return wanted, PINNED, task, (name,), None
     if work is None:
         return wanted, "tier", None, (), None
     models = models_of(task, rules)

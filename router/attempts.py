@@ -18,7 +18,7 @@ from router.errand import in_task
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
 from router.health.breaker import DEATHS
 from router.health.ejection import SILENT_TIMES
-from router.health.triggers import CONTEXT, FILTERED, REFUSED, UNFIT, next_at, trigger_of
+from router.health.triggers import CONTEXT, FILTERED, REFUSED, SPENT, UNFIT, next_at, trigger_of
 from router.ledger import BudgetSpent, LedgerError
 from router.patience import CODES, LEAST_PROBE_S, Patience, patience_for
 from router.reply import Reply
@@ -56,7 +56,7 @@ async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: floa
         while at is not None:
             served = await _tried(doors, ask, decision, at, arrived_s, failures)
             if served is not None:
-                lack = None if served.reply.body is None else _lack(ask, served)
+                lack = _lack(ask, served)
                 if lack is None:
                     return served
                 failures.append(lack)
@@ -104,13 +104,20 @@ async def _turn(
 
 
 def _lack(ask: Ask, served: Served) -> TargetUnavailable | None:
-    """What another target might do better than this whole answer."""
+    """What another target might do better than this answer, where it is whole. Raises nothing: it is under way."""
     reading, body = served.reply.reading, served.reply.body
+    if body is None:
+        return None
     if reading.finish_reason == FILTERED:
         return TargetUnavailable(served.target.name, FILTERED, "its content filter withheld the answer")
-    if NEEDS_SCHEMA not in ask.needs or body is None:
+    if NEEDS_SCHEMA not in ask.needs:
         return None
-    why = misfit(ask.body.get("response_format"), body)
+    try:
+        wanted = ask.body.get("response_format")
+    except ApiError:
+        # What an engine could read and has answered.
+        return None
+    why = misfit(wanted, body)
     return None if why is None else TargetUnavailable(served.target.name, UNFIT, why)
 
 
@@ -118,15 +125,16 @@ async def _afford(doors: Doors, ask: Ask, target: Target, failure: Failure, arri
     """Wait until the budget of second tries has room for one more. Raises TargetUnavailable if that is too late."""
     if not _spends(failure):
         return
-    retries = doors.watch.retries
-    while (wait_s := retries.wait_s(time.monotonic())) > 0:
+    retries, limits, now_s = doors.watch.retries, doors.watch.rules.limits, time.monotonic()
+    until_s = now_s + min(patience_for(ask, limits, arrived_s, now_s).first_s, limits.max_wait_s)
+    while (wait_s := retries.wait_s(now_s)) > 0:
         # Who waits together comes back apart.
         wait_s *= 1 + random.random() / 4
-        patience = patience_for(ask, doors.watch.rules.limits, arrived_s, time.monotonic())
-        if wait_s > min(patience.first_s, doors.watch.rules.limits.max_wait_s):
-            message = "a fifth of all requests are second tries already, and no more may be"
-            raise TargetUnavailable(target.name, "retries", message, wait_s, was_reached=False)
+        if now_s + wait_s > until_s:
+            message = f"{trigger_of(SPENT).words}, and no more may be"
+            raise TargetUnavailable(target.name, SPENT, message, wait_s, was_reached=False)
         await in_task(asyncio.sleep(wait_s))
+        now_s = time.monotonic()
     retries.spend()
 
 
@@ -229,9 +237,10 @@ async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight) -> 
         await doors.ledger.reserve(flight.id, target.name, usd, limit_usd)
     except BudgetSpent as error:
         message = "the day's budget is set aside for others"
-        raise TargetUnavailable(target.name, BUDGET, message, saturated=True) from error
+        raise TargetUnavailable(target.name, BUDGET, message, saturated=True, was_reached=False) from error
     except LedgerError as error:
-        raise TargetUnavailable(target.name, "ledger", f"no money can be set aside: {error}", saturated=True) from error
+        message = f"no money can be set aside: {error}"
+        raise TargetUnavailable(target.name, "ledger", message, saturated=True, was_reached=False) from error
 
 
 def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) -> None:

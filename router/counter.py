@@ -35,12 +35,16 @@ class Counter:
         if path in self._bad or not Path(path).is_file():
             # A model that is still to be downloaded has none yet.
             return None
+        is_its_turn = False
         try:
             async with asyncio.timeout(COUNT_S), self._turn:
+                is_its_turn = True
                 return await self._asked(path, text)
         except (TimeoutError, OSError, ValueError) as error:
             log.warning("tokens cannot be counted", tokenizer=path, error=repr(error))
-            self._bad.add(path)
+            # Who stood behind others for too long knows nothing against the file.
+            if is_its_turn:
+                self._bad.add(path)
         return None
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ from router.upstream import Upstream
 from router.watch import Watch
 
 LOOK_EACH_S = 1.0
+ITS_LOG = "its log has the traceback (`spillway logs router`)"
 
 log = structlog.get_logger()
 
@@ -64,14 +65,27 @@ class Edits:
         self._tell_costs()
         async with asyncio.TaskGroup() as aside:
             while True:
-                if self.look():
-                    self._tell_costs()
+                if self._has_changed():
                     # The first cloud with a key takes seconds to load, in which the next edit is obeyed as any other.
                     aside.create_task(self._warm())
                 await asyncio.sleep(LOOK_EACH_S)
 
+    def _has_changed(self) -> bool:
+        """Whatever a look comes to, there is a next one: a router that obeys nobody any more would be worse."""
+        try:
+            if not self.look():
+                return False
+            self._tell_costs()
+        except Exception as error:
+            log.exception("stack.toml could not be judged or obeyed", path=str(self.path))
+            self._refuse(f"{self.path}: the router failed at it ({type(error).__name__}); {ITS_LOG}")
+        return True
+
     async def _warm(self) -> None:
-        await self._clouds.warm()
+        try:
+            await self._clouds.warm()
+        except Exception:
+            log.exception("the SDK of the clouds cannot be loaded")
         self._watch.cloud_off = self._clouds.off
 
     def look(self) -> bool:

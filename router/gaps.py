@@ -15,8 +15,8 @@ from engines.snapshot import ModelView
 from ground.prices import Listed
 from router.registry import deployments, is_turned_off, provider_of
 from router.routing.chain import models_of, stand_ins
-from router.spots import Situation, Spot, inside, may_be_elsewhere, may_be_off, situation_of
-from router.tables.checks import conditions
+from router.spots import LOCAL, Situation, Spot, inside, may_be_elsewhere, may_be_off, situation_of
+from router.tables.checks import conditions, orders
 from router.tables.keys import engine_key
 from router.tables.route import Route
 from router.tables.rules import Rules
@@ -100,6 +100,20 @@ def _tasks_have_models(situation: Situation) -> Iterator[str]:
                 yield from (hole for named in way.named for hole in _no_use(situation, way, *named))
                 if preset == rules.active_preset:
                     yield from _all_off(situation, way)
+
+
+def _engines_of_orders_exist(situation: Situation) -> Iterator[str]:
+    """Those that stand beside others; an order without any target has been told of. `checks` looks for clouds."""
+    there = sorted(spot.name for spot in situation.spots if spot.place == LOCAL)
+    for where, order in orders(situation.rules):
+        named = [place for place in order if place.startswith(f"{LOCAL}/")]
+        if may_be_elsewhere(situation, named) or not inside(order, situation.spots):
+            continue
+        for place in named:
+            if not inside((place,), situation.spots):
+                near = difflib.get_close_matches(place, there, n=1)
+                hint = f'did you mean "{near[0]}"?' if near else f"there are: {_list(there) or 'none'}"
+                yield f'{where}: "{place}" does not exist; {hint}'
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -228,6 +242,7 @@ Check = Callable[[Situation], Iterator[str]]
 CHECKS: tuple[Check, ...] = (
     _models_have_places,
     _tiers_have_targets,
+    _engines_of_orders_exist,
     _tasks_have_models,
     _places_have_keys,
     _places_have_prices,

@@ -19,6 +19,9 @@ from router.routing.directed import directed
 from router.tables.rules import Rules
 
 FIELDS = {field: endpoint for endpoint, field in PROMPT_FIELDS.items()}
+# What no prompt has.
+MOST_TOKENS = 1_000_000_000
+LONGEST_SHOWN = 40
 PLACEHOLDER = [{"role": "user", "content": "Where would this go?"}]
 
 
@@ -61,6 +64,14 @@ def read_question(raw: bytes, headers: Mapping[str, str], tokens: int | None, ru
         size_bytes = round(tokens * BYTES_PER_TOKEN)
         ask = replace(ask, prompt_bytes=size_bytes, lengths=(Length(tokens, tokens),))
     return directed(ask, rules, at_unix_s)
+
+
+def count_of(text: str) -> int:
+    """A number of tokens as somebody writes it. Raises ValueError."""
+    # Python refuses to read a number of some thousand digits.
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MOST_TOKENS)) and int(text) <= MOST_TOKENS):
+        raise ValueError(f"{text[:LONGEST_SHOWN]!r} must be a whole number up to {MOST_TOKENS:,}")
+    return int(text)
 
 
 def endpoint_for(raw: bytes) -> Endpoint:

@@ -9,7 +9,7 @@ from router.because import Moment
 from router.errors import ApiError
 from router.explain import Explanation, explain
 from router.measuring import measured
-from router.question import read_question
+from router.question import count_of, read_question
 from router.served import Doors
 
 
@@ -23,6 +23,7 @@ async def rehearse(doors: Doors, raw: bytes, headers: Mapping[str, str], tokens:
 
 
 def _count(tokens: str | None) -> int | None:
-    if tokens is None or (tokens.isascii() and tokens.isdigit()):
-        return None if tokens is None else int(tokens)
-    raise ApiError(400, "invalid_value", f"tokens is {tokens!r}; it must be a whole number", "tokens")
+    try:
+        return None if tokens is None else count_of(tokens)
+    except ValueError as error:
+        raise ApiError(400, "invalid_value", f"tokens: {error}", "tokens") from error

@@ -184,7 +184,7 @@ async def _somebody(doors: Doors, ask: Ask, course: Course, arrived_s: float, pa
     began_s = now_s = time.monotonic()
     until_s = now_s + _patience_s(doors, ask, course, arrived_s, now_s)
     try:
-        while ask.tier in doors.watch.rules.tiers:
+        while True:
             course.decision = _decided(doors, ask, course, arrived_s, now_s)
             wait_s = max(_wait_s(doors, course.decision, now_s), began_s + pause_s - now_s)
             if wait_s <= 0:
@@ -196,7 +196,6 @@ async def _somebody(doors: Doors, ask: Ask, course: Course, arrived_s: float, pa
                 doors.line.tell(asleep)
             await doors.lobby.news(min(wait_s, until_s - now_s), asleep)
             now_s = time.monotonic()
-        return False
     finally:
         course.waited_s += time.monotonic() - began_s
 
@@ -211,7 +210,10 @@ def _patience_s(doors: Doors, ask: Ask, course: Course, arrived_s: float, now_s:
 def _decided(
     doors: Doors, ask: Ask, course: Course, arrived_s: float, now_s: float, again: frozenset[str] = frozenset()
 ) -> Decision:
-    """As things are now. A cloud that failed is not asked again, but for those named."""
+    """As things are now. A cloud that failed is not asked again, but for those named. Nobody is there for a tier that
+    an edit has taken away meanwhile."""
+    if ask.tier not in doors.watch.rules.tiers:
+        return structs.replace(course.decision, targets=(), can_wait=False)
     if ask.deadline_s is not None:
         ask = structs.replace(ask, deadline_s=max(0.0, arrived_s + ask.deadline_s - now_s))
     decision = doors.watch.decide(ask, doors.money(), now_s)

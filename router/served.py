@@ -122,8 +122,8 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
     """The end of an answer, whole or not: counts, money, ledger row, metrics."""
     now_s = time.monotonic()
     ask, target, usage = served.ask, served.target, served.reply.reading.usage
-    whole = Usage(*usage) if usage and status < CLIENT_GONE else None
-    doors.watch.finish(served.flight, whole, now_s)
+    is_whole = status < CLIENT_GONE
+    doors.watch.finish(served.flight, Usage(*usage) if usage and is_whole else None, now_s, is_whole)
     prompt_tokens, completion_tokens = _tokens(served)
     usd = _usd(target, prompt_tokens, completion_tokens)
     if target.place is CLOUD:
@@ -158,7 +158,7 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
 def discard(doors: Doors, served: Served) -> None:
     """A whole answer that nobody hears, because another target's is better. It is paid all the same."""
     usage = served.reply.reading.usage
-    doors.watch.finish(served.flight, Usage(*usage) if usage else None, time.monotonic())
+    doors.watch.finish(served.flight, Usage(*usage) if usage else None, time.monotonic(), is_whole=True)
     if served.target.place is CLOUD:
         doors.ledger.settle(served.flight.id, _usd(served.target, *_tokens(served)))
         _end_leave(doors, served)

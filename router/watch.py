@@ -214,8 +214,9 @@ class Watch:
         account.wait_no_more(flight, flight.prompt_tokens)
         self._changed(account)
 
-    def finish(self, flight: Flight, usage: Usage | None, now_s: float) -> None:
-        """Take a flight out of the count and, if the target said what it used, learn from it."""
+    def finish(self, flight: Flight, usage: Usage | None, now_s: float, is_whole: bool = False) -> None:
+        """Take a flight out of the count and, if the target said what it used, learn from it. `is_whole`: the answer
+        came to its end, whether or not its target said what it used."""
         if flight.ended:
             return
         flight.ended = True
@@ -223,9 +224,10 @@ class Watch:
         account.end(flight.promised_tokens)
         if flight.first_token_at_s is None:
             account.wait_no_more(flight, flight.prompt_tokens)
-        elif usage is not None:
-            flight.teach(usage.prompt_tokens, usage.completion_tokens, now_s)
-            if not account.is_calm:
+        else:
+            if usage is not None:
+                flight.teach(usage.prompt_tokens, usage.completion_tokens, now_s)
+            if (is_whole or usage is not None) and not account.is_calm:
                 account.complete(flight.sent_at_s, now_s, self._others(account))
         self._changed(account)
 

@@ -188,6 +188,21 @@ def test_a_pause_that_it_asked_for_is_kept_after_one_failure_and_just_ends(asked
     assert course.at(lasts_s) is WELL
 
 
+def test_a_pause_asked_for_on_the_way_back_is_a_failed_return() -> None:
+    course = opened().probes(1.0).begins(1.0)
+    course.fails(1.5, Fault("500", 1.5, 1.0))
+    assert course.at(3.4) == OPEN, "two seconds, for it is the second time"
+    assert course.at(3.5) == Verdict("500", 0.0, 1)
+
+
+def test_a_short_pause_shortens_no_rest() -> None:
+    course = opened()
+    for number in range(1, 4):
+        begun_s = 2.0**number
+        course.probes(begun_s).fails(begun_s, Fault("500", begun_s, 0.001))
+        assert course.at(begun_s + 2.0**number - 0.1) == OPEN
+
+
 def test_a_target_that_has_become_slow_must_be_fast_before_it_comes_back() -> None:
     course = Course()
     course.own = slowed(None, None, 2.0, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,22 @@ async def test_without_a_file_or_with_another_one_nobody_counts_and_others_go_on
     counter = Counter()
     assert await counter.count(str(tmp_path / "gone.json"), TEXT) is None
     assert await counter.count(str(tmp_path / "bad.json"), TEXT) is None
+    assert await counter.count(tokenizer, TEXT) is not None
+    await counter.close()
+
+
+async def test_who_waited_too_long_for_others_says_nothing_against_a_tokenizer(
+    tokenizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = Counter()
+    assert await counter.count(tokenizer, TEXT) is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("router.counter.COUNT_S", 30.0)
+        first = asyncio.create_task(counter.count(tokenizer, TEXT * 20))
+        await asyncio.sleep(0)
+        patch.setattr("router.counter.COUNT_S", 0.001)
+        assert await counter.count(tokenizer, TEXT) is None
+        assert await first is not None
     assert await counter.count(tokenizer, TEXT) is not None
     await counter.close()
 

@@ -9,10 +9,12 @@ import pytest
 
 from router.ask import Ask
 from router.routing.directed import directed
+from router.routing.fleet import Fleet
+from router.routing.policy import Money, choose
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
 from router.tables.strategy import Strategy
-from tests.specimens import ask
+from tests.specimens import ask, local
 
 NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC).timestamp()
 CLOUDS = {
@@ -41,6 +43,13 @@ def test_a_route_changes_what_it_names_and_is_named() -> None:
         {Strategy.CHEAPEST: 1.0},
     )
     assert (found.model, found.how, found.prompt_bytes) == (None, "tier", 40)
+
+
+def test_what_a_route_does_not_name_stays_as_the_task_has_it() -> None:
+    asked = ask(task="writing", strategy={Strategy.CHEAPEST: 1.0})
+    assert directed(asked, obeying([{"name": "all", "model": "a"}]), NOON).strategy == {Strategy.CHEAPEST: 1.0}
+    weightless = [{"name": "all", "strategy": {}}]
+    assert directed(asked, obeying(weightless), NOON).strategy == {}
 
 
 def test_a_condition_that_does_not_hold_changes_nothing() -> None:
@@ -97,7 +106,21 @@ def test_in_a_trial_the_models_from_before_stand_in() -> None:
     rules = obeying(splits={"new": {"percent": 100, "model": "trial"}})
     asked = ask(how="task", model="smoke", stand_ins=("trial", "b"), tenant="acme")
     assert arms(rules, asked) == ("new/trial", "trial", ("smoke", "b"))
-    assert arms(rules, ask(tenant="acme")) == ("new/trial", "trial", ())
+
+
+def test_where_any_model_would_have_served_any_other_stands_in_for_a_trial() -> None:
+    tiers = {"standard": {"ttft_target_s": 2.0, "emergency": ["b"]}}
+    external = {"elsewhere": {"models": {"far": "far-1"}}}
+    rules = obeying(
+        splits={"new": {"percent": 100, "model": "trial"}},
+        models={"smoke": {}, "near": {}},
+        external=external,
+        tiers=tiers,
+    )
+    assert arms(rules, ask(tenant="acme")) == ("new/trial", "trial", ("smoke", "near", "far", "a"))
+    engine = local()
+    decision = choose(directed(ask(), rules, NOON), Fleet((engine,)), rules, {}, Money(0.0))
+    assert decision.targets == (engine,)
 
 
 def test_who_is_not_in_the_trial_is_served_as_ever_and_counted_beside_it() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,13 +16,7 @@ from router.tables.read import load_rules
 from router.tables.rules import Rules
 from router.upstream import Upstream
 from router.watch import Watch
-from tests.callers import heard, request
-from tests.reached import Worker, all_of
-from tests.routers import TIERS, asked, cloud_table, running_router, until
-from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, Line, framed
-from tests.stand_ins import StandIn
-from tests.test_sse import ROLE, USAGE
-from tests.wired import Wired, wired
+from tests.routers import TIERS, cloud_table
 
 KEYS = {"STAND_IN_KEY": "sk-1"}
 NEW = "[tiers.new]\nttft_target_s = 3.0\n"
@@ -197,74 +189,41 @@ async def test_an_edit_is_obeyed_while_the_clouds_are_still_being_loaded(tmp_pat
     await asyncio.gather(keeping, return_exceptions=True)
 
 
+async def comes_true(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+class Unloadable(Clouds):
+    """Whose SDK is broken."""
+
+    def __init__(self) -> None:
+        super().__init__((), KEYS)
+
+    async def warm(self) -> None:
+        raise ImportError("no such module")
+
+
+async def test_a_fault_of_ours_is_told_and_the_next_edit_is_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = Edited(tmp_path / "stack.toml", TIERS, clouds=Unloadable())
+    monkeypatch.setattr("router.edits.LOOK_EACH_S", 0.001)
+    with monkeypatch.context() as patch:
+        patch.setattr("router.edits.gaps", lambda *_: 1 / 0)
+        keeping = asyncio.create_task(edited.edits.keep())
+        await comes_true(lambda: "ZeroDivisionError" in edited.edits.refused)
+    # With the first of them the clouds are loaded, which fails; the second is obeyed all the same.
+    edited.path.write_text(TIERS + NEW)
+    await comes_true(lambda: "new" in edited.watch.rules.tiers)
+    edited.path.write_text(TIERS)
+    await comes_true(lambda: "new" not in edited.watch.rules.tiers)
+    assert edited.edits.refused == ""
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
 def load_rules_of(path: Path, text: str) -> Rules:
     path.write_text(text)
     return load_rules(path)
-
-
-@pytest.fixture(scope="module")
-def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
-    with wired(tmp_path_factory.mktemp("edits")) as running:
-        yield running
-
-
-def test_a_stream_under_way_lives_through_an_edit_that_takes_its_tier_away(wire: Wired) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def held(line: Line) -> None:
-        line.send(STREAM_HEAD + framed(ROLE, HI))
-        begun.set()
-        assert go_on.wait(20)
-        line.send(framed(STOP, USAGE, DONE) + LAST)
-
-    wire.engine.script = held
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(heard, wire.url, request(asked(stream=True), "x-spillway-tier: bulk"))
-        assert begun.wait(20)
-        (wire.folder / "stack.toml").write_text(NEW + "[limits]\ndefault_tier = 'new'\n")
-        until(lambda: [tier["name"] for tier in wire.router.get("/spillway/status")["tiers"]] == ["new"])
-        go_on.set()
-        assert answer.result().body == ROLE + HI + STOP + DONE
-    refused = heard(wire.url, request(asked(), "x-spillway-tier: bulk"))
-    assert (refused.status, refused.code) == (404, "model_not_found")
-
-
-def test_a_bad_edit_is_shown_and_the_old_rules_stay(wire: Wired) -> None:
-    before = wire.router.get("/spillway/status")["tiers"]
-    (wire.folder / "stack.toml").write_text("[tiers.new]\nttft_target_s = 'soon'\n")
-    until(lambda: "ttft_target_s" in wire.router.get("/spillway/status")["config"]["refused"])
-    assert wire.router.get("/spillway/status")["tiers"] == before
-    assert "refused" in wire.log
-
-
-def test_a_cloud_that_is_new_serves(wire: Wired, fast_cloud: StandIn) -> None:
-    (wire.folder / "stack.toml").write_text(TIERS + cloud_table(fast_cloud.url))
-    until(lambda: [each["state"] for each in wire.router.get("/spillway/status")["clouds"]] == ["on"])
-    answer = heard(wire.url, request(asked("tier/premium")))
-    assert (answer.status, answer.one("x-spillway-target")) == (200, "cloud/stand-in")
-
-
-def test_the_cost_of_a_job_is_told_at_the_start_and_after_every_switch(tiny_engine: StandIn, tmp_path: Path) -> None:
-    cloud = cloud_table("http://127.0.0.1:9", serves="big")
-    text = with_preset("frugal").replace("[models.big]\n", "") + cloud
-    with (tmp_path / "log").open("w+") as errors:
-        with running_router(tmp_path, text, {"tiny": tiny_engine.url}, errors=errors):
-            (tmp_path / "stack.toml").write_text(text.replace('"frugal"', '"lavish"'))
-            until(lambda: "preset=lavish" in (tmp_path / "log").read_text())
-        said = [line for line in (tmp_path / "log").read_text().splitlines() if "what a job costs" in line]
-    assert [line.split("job=")[1] for line in said] == [
-        "page preset=frugal usd=0.0",
-        "page preset=lavish usd=0.15",
-    ]
-
-
-def test_all_workers_obey(tiny_engine: StandIn, tmp_path: Path) -> None:
-    config = "[endpoint]\nworkers = 3\n" + TIERS
-    with running_router(tmp_path, config, {"tiny": tiny_engine.url}) as router, all_of(router) as workers:
-        (tmp_path / "stack.toml").write_text(config + NEW)
-        until(lambda: all(knows(worker, "new") for worker in workers))
-        assert [worker.ask("tier/new")[:2] for worker in workers] == [(200, "local/tiny")] * 3
-
-
-def knows(worker: Worker, tier: str) -> bool:
-    return tier in [each["name"] for each in worker.get("/spillway/status")["tiers"]]

@@ -137,7 +137,6 @@ def test_models_of_servers_of_others_have_a_place() -> None:
         ('["cloud"]', True),
         ('["local/llama-8b"]', True),
         ('["local/llama-8b-2"]', True),
-        ('["local/llama-80b", "cloud/deep"]', True),
         ('["local/llama-80b"]', False),
         ('["local/llama-8b-x"]', False),
     ],
@@ -146,6 +145,15 @@ def test_a_tier_needs_a_target(order: str, is_there: bool) -> None:
     said = found(f"[tiers.t]\nttft_target_s = 1\norder = {order}\n")
     assert [gap for gap in said if gap.startswith("[tiers.t]: order: there is no target")] == said
     assert bool(said) is not is_there
+
+
+def test_each_engine_that_an_order_names_exists() -> None:
+    order = 'order = ["local/llama-80b", "cloud/deep"]\n'
+    said = found(f"[tiers.t]\nttft_target_s = 1\n{order}[[routes]]\nname = 'r'\n{order}")
+    hint = '"local/llama-80b" does not exist; did you mean "local/llama-8b"?'
+    assert said == [f"[tiers.t]: order: {hint}", f'[[routes]] "r": order: {hint}']
+    # Of engines that no table names nobody can tell here.
+    assert found(f"[tiers.t]\nttft_target_s = 1\n{order}", is_open=True) == []
 
 
 def test_a_tier_of_clouds_without_any_cloud_is_a_hole() -> None:

@@ -45,9 +45,16 @@ def test_workers_share_the_least_rate() -> None:
     assert made(Budget(workers=3), 0.0) * 3 == made(Budget(), 0.0)
 
 
-@given(spent=st.integers(30, 200), now_s=st.floats(0, 1e6))
-def test_who_waits_as_long_as_it_is_told_finds_room(spent: int, now_s: float) -> None:
-    budget = Budget()
+@pytest.mark.parametrize("workers", [30, 31, 64])
+def test_each_of_many_workers_allows_one_at_a_time(workers: int) -> None:
+    budget = Budget(workers)
+    assert [made(budget, 0.0), made(budget, 1.0)] == [1, 0]
+    assert made(budget, 60.0) == 1
+
+
+@given(spent=st.integers(30, 200), now_s=st.floats(0, 1e6), workers=st.integers(1, 64))
+def test_who_waits_as_long_as_it_is_told_finds_room(spent: int, now_s: float, workers: int) -> None:
+    budget = Budget(workers)
     budget.wait_s(now_s)
     for _ in range(spent):
         budget.spend()
@@ -80,6 +87,7 @@ def test_pauses_double_and_those_who_failed_together_come_back_apart() -> None:
         (1, "429", 2),
         (2, "500", None),
         (0, "refused", None),
+        (0, "retries", None),
     ],
     ids=[
         "a failure",
@@ -89,6 +97,7 @@ def test_pauses_double_and_those_who_failed_together_come_back_apart() -> None:
         "full",
         "the last",
         "the client's fault",
+        "no more second tries",
     ],
 )
 def test_who_is_tried_next(at: int, cause: str, after: int | None) -> None:

@@ -11,6 +11,11 @@ from router.health.schema import complaint
 from router.whole import misfit
 
 PERSON = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
+ENDLESS = '"' + "a" * 40 + '!"'
+# Each of sixty definitions refers to the next one twice.
+STEPS = {f"a{at}": {"allOf": [{"$ref": f"#/$defs/a{at + 1}"}] * 2} for at in range(60)}
+DOUBLING = {"$defs": STEPS | {"a60": {"type": "object"}}, "$ref": "#/$defs/a0"}
 
 
 def schema(wanted: Any) -> dict[str, Any]:
@@ -31,7 +36,14 @@ def schema(wanted: Any) -> dict[str, Any]:
         (schema({"$ref": "http://127.0.0.1:9/schema.json"}), "{}", None),
         (schema({"$ref": "#/nowhere"}), "{}", None),
         (schema({"$ref": "#"}), "{}", None),
-        (schema({"type": "string", "pattern": "(a+)+$"}), '"' + "a" * 40 + '!"', None),
+        (schema({"type": ["object", "number"], "$ref": "#/type/x"}), "{}", None),
+        (schema({"minProperties": 3, "$ref": "#/minProperties"}), "{}", None),
+        (schema({"type": "string", "pattern": "(a+)+$"}), ENDLESS, None),
+        (schema({"$defs": {"a": {"$schema": DRAFT_7, "pattern": "^(a+)+$"}}, "$ref": "#/$defs/a"}), ENDLESS, None),
+        (schema(DOUBLING), "{}", None),
+        (schema(DOUBLING | {"unevaluatedProperties": False}), "{}", None),
+        (schema(PERSON | {"title": "x" * 100_000}), "{}", None),
+        (schema(PERSON | {"$schema": DRAFT_7}), "{}", "'age' is a required property"),
         ({"type": "json_schema"}, "{}", None),
         ({"type": "text"}, "anything", None),
         ({"type": ["odd"]}, "anything", None),
@@ -48,7 +60,14 @@ def schema(wanted: Any) -> dict[str, Any]:
         "a schema elsewhere",
         "a reference to nothing",
         "a schema of itself",
+        "a reference to a list",
+        "a reference to a number",
         "a pattern that would take for ever",
+        "such a pattern in another dialect",
+        "references that double at each step",
+        "references that double, and what they leave",
+        "a schema as long as a book",
+        "another dialect",
         "none given",
         "text",
         "nonsense",

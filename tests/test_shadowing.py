@@ -34,6 +34,14 @@ tasks = ["halved"]
 percent = 100
 model = "next"
 tasks = ["at_home"]
+[shadows.absent]
+percent = 100
+model = "absent"
+tasks = ["to_none"]
+[tasks.to_none]
+tier = "standard"
+[chains.absent]
+fallbacks = ["next"]
 [shadows.paid]
 percent = 100
 model = "twin"
@@ -122,6 +130,14 @@ def test_a_copy_that_may_not_go_to_a_cloud_never_does(scene: Scene, hint: str, c
     assert copy["target"] == "none"
     assert code in copy["error"]
     assert scene.cloud.asked == []
+
+
+def test_a_copy_is_never_sent_to_a_model_that_stands_in(scene: Scene) -> None:
+    assert scene.ask("absent", "x-spillway-task: to_none").status == 200
+    _, copy = scene.both("absent")
+    assert (copy["target"], copy["status"], copy["attempts"]) == ("none", 503, 0)
+    assert "not sent: no target of absent" in copy["error"]
+    assert scene.next.asked == []
 
 
 def test_a_copy_that_fails_is_a_row_and_nobody_hears_of_it(scene: Scene) -> None:

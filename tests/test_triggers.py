@@ -9,11 +9,14 @@ from typing import Any
 import orjson
 import pytest
 
+from router.health.breaker import MOST_FAILURES
 from tests.callers import Heard, heard, request
 from tests.routers import asked, cloud_table, until
 from tests.scripted import (
     DONE,
+    HI,
     LAST,
+    STOP,
     STREAM_HEAD,
     Line,
     Script,
@@ -149,6 +152,23 @@ def test_an_answer_that_misses_its_schema_is_the_client_s_only_if_nobody_does_be
     assert answer.one("x-spillway-attempts") == attempts
     assert answer.json["choices"][0]["message"]["content"] == text
     assert (answer.one("x-spillway-reason") == "fallback:schema") is (attempts == "2")
+
+
+def test_a_schema_that_cannot_be_judged_is_no_reason_to_keep_an_answer_back(pair: Pair) -> None:
+    senseless = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "$ref": "#/type/x"}}}
+    pair.strict.script = whole("{}")
+    answer = heard(pair.wire.url, request(asked("form", response_format=senseless)))
+    assert (answer.status, answer.one("x-spillway-target")) == (200, "cloud/a-strict")
+    assert pair.wire.router.target("cloud/a-strict")["in_flight"]["requests"] == 0
+
+
+def test_an_engine_whose_streams_broke_is_well_once_one_ends_though_it_tells_no_usage(pair: Pair) -> None:
+    for _ in range(MOST_FAILURES):
+        assert b"stream_broken" in pair.ask(says(STREAM_HEAD + framed(ROLE, HI) + LAST), stream=True).body
+    assert pair.wire.resting == "cut"
+    without_usage = says(STREAM_HEAD + framed(ROLE, HI, STOP, DONE) + LAST)
+    until(lambda: pair.ask(without_usage, stream=True).status == 200 and pair.wire.resting is None, 10.0)
+    until(lambda: pair.wire.router.target("local/tiny")["share"] == 1.0)
 
 
 def test_every_attempt_bears_the_name_of_the_request(pair: Pair) -> None:

@@ -113,6 +113,13 @@ def test_the_running_router_tells_where_a_request_would_go_and_nothing_happens(r
         pytest.param(
             b'{"model": "auto", "messages": [{"role": "user"}]}', "?tokens=-1", 400, "invalid_value", id="no count"
         ),
+        pytest.param(
+            b'{"model": "auto", "messages": [{"role": "user"}]}',
+            f"?tokens={'9' * 5000}",
+            400,
+            "invalid_value",
+            id="a count without end",
+        ),
     ],
 )
 def test_what_is_no_request_is_refused_as_one(running: Router, body: bytes, query: str, status: int, code: str) -> None:

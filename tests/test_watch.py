@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engines.snapshot import EngineState
 from router.ask import Ask
-from router.health.breaker import LONGEST_OPEN_S, LONGEST_PAUSE_S
+from router.health.breaker import LONGEST_OPEN_S, LONGEST_PAUSE_S, MOST_FAILURES
 from router.routing.fleet import Fleet, InFlight, Pace, Target
 from router.routing.policy import Money
 from router.watch import Flight, Usage, Watch
@@ -169,6 +169,23 @@ def test_a_target_rests_as_long_as_it_asks_for() -> None:
     assert shut_s(watch, 0.0) == 7.0
     fail(watch, 10.0, retry_after_s=3600.0)
     assert shut_s(watch, 10.0) == LONGEST_PAUSE_S
+
+
+def test_a_stream_that_ends_as_it_should_ends_a_row_of_broken_ones_though_it_tells_no_usage() -> None:
+    watch = watching()
+
+    def stream(now_s: float) -> Flight:
+        flight = take_off(watch, now_s)
+        watch.first_token(flight, now_s)
+        return flight
+
+    for number in range(MOST_FAILURES):
+        flight = stream(float(number))
+        watch.failed(flight, "cut", None, number + 0.5)
+        watch.finish(flight, None, number + 0.5)
+    assert engine_in(watch.view(7.0)).health.cause == "cut"
+    watch.finish(stream(7.0), None, 7.5, is_whole=True)
+    assert engine_in(watch.view(7.5)).health.cause is None
 
 
 def test_failing_for_days_is_no_error() -> None:

@@ -79,7 +79,7 @@ class Clouds:
         name = target.name.removeprefix("cloud/")
         cloud, key = self._deployed.get(name), self._keys.get(name, {}).get(key_env)
         if cloud is None or key is None or self._sdk is None:
-            raise TargetUnavailable(target.name, "off", "an edit of stack.toml has taken it away")
+            raise TargetUnavailable(target.name, "off", "an edit of stack.toml has taken it away", was_reached=False)
         call = getattr(self._sdk, CALLS[ask.endpoint])
         reply: CloudReply | None = None
         try:

@@ -19,7 +19,7 @@ from router.comparing.shadow import in_the_way, shadows_of
 from router.decided import answered
 from router.delivery import deliver
 from router.errand import Errand
-from router.errors import ApiError
+from router.errors import ApiError, TargetUnavailable
 from router.exchange import STOPPING, Flow
 from router.routing.policy import Decision
 from router.routing.terms import terms_of
@@ -68,8 +68,10 @@ class Copy:
         if self._errand is not None:
             self._errand.cancel()
 
-    def refuse(self, error: ApiError) -> None:
-        refused(self._doors, self._ask, self._decision, self.arrived_s, error, len(self._failures))
+    def refuse(self, error: ApiError, under_way: int = 0) -> None:
+        """Its row counts the tries of which a target may have heard: without any it was not sent."""
+        attempts = under_way + sum(_was_reached(failure) for failure in self._failures)
+        refused(self._doors, self._ask, self._decision, self.arrived_s, error, attempts)
 
     async def _run(self) -> None:
         try:
@@ -93,20 +95,24 @@ class Copy:
             self.refuse(error)
             return
         except asyncio.CancelledError:
-            self.refuse(STOPPING)
+            self.refuse(STOPPING, under_way=1)
             raise
         doors.watch.decisions.append(answered(ask, decision, served.target.name, served.reason, served.attempts))
         await deliver(doors, served, self)
 
     def _one_target(self) -> Decision:
-        """The first that the rules choose, for the copy's own reason. Raises ApiError where there is none for it."""
+        """The first of its own model that the rules choose, for the copy's own reason: an answer of one that stands in
+        would be compared as if it were that model's. Raises ApiError where there is none for it."""
         doors, ask = self._doors, self._ask
         decision = doors.watch.would(ask, doors.money(), self.arrived_s)
-        decision = replace(decision, targets=decision.targets[:1], reason=ask.how)
+        own = [each for each in decision.targets if ask.model in each.models]
+        decision = replace(decision, targets=tuple(own[:1]), reason=ask.how)
         # What was considered stands in the list of decisions, however it ends.
         self._decision = decision
         if decision.refusal is not None:
             raise decision.refusal
+        if not own:
+            raise ApiError(503, "no_target", f"not sent: no target of {ask.model} can serve this now")
         why = in_the_way(ask, decision.targets[0], terms_of(ask, doors.watch.rules, self.arrived_s))
         if why is not None:
             raise ApiError(429, "saturated", f"not sent: {decision.targets[0].name} has no room to spare ({why})")
@@ -125,3 +131,8 @@ class Copy:
 
     def end(self, events: bytes) -> None:
         pass
+
+
+def _was_reached(failure: Failure) -> bool:
+    """Whether the target may have had the request."""
+    return not isinstance(failure, TargetUnavailable) or failure.was_reached

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from router.ask import Ask
+from router.ask import PINNED, Ask
 from router.comparing.share import is_among
 from router.routing.condition import holds
 from router.tables.rules import Rules
 
 # In the ledger's column `arm`, after the name of the split or shadow.
 CONTROL, TRIAL = "/control", "/trial"
-PINNED = "pinned"
 
 
 class Arm(msgspec.Struct, frozen=True):

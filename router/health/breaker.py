@@ -2,10 +2,10 @@
 
 Closed, it opens after five failures in a row, or when a fifth of its answers of late are none, or at once when an
 engine is gone or has become far slower than its like. Open, it is passed over for a second, and twice as long each time
-it opens again, up to a quarter of a minute. Half open, one request may try it, and one more each time that as long has
-passed again: a failure opens it anew, a success begins its return, in which it has a tenth of its traffic at first and
-all of it after as long a time as it was open, ten seconds at most. A first token is a success, unless it was answers
-that broke off which opened it: then only a whole answer is one.
+it opens again, up to a quarter of a minute, or for as long as it asks where that is longer. Half open, one request may
+try it, and one more each time that as long has passed again: a failure opens it anew, a success begins its return, in
+which it has a tenth of its traffic at first and all of it after as long a time as it was open, ten seconds at most. A
+first token is a success, unless it was answers that broke off which opened it: then only a whole answer is one.
 
 Values only: a Trouble is what one worker has seen, `together` what all have, and a target without trouble has none at
 all. Sources: five failures in a row are Envoy's outlier detection (consecutive_5xx 5), whose longest ejection of 300 s
@@ -186,7 +186,9 @@ def after_failure(known: Trouble | None, own: Trouble | None, fault: Fault, now_
     if fault.is_death or is_half_open or in_a_row >= MOST_FAILURES or _are_many(all_good, known.bad + 1):
         return replace(mine, probes=0, opening=_opened(_trips(opening, now_s) + 1, fault, now_s))
     if fault.retry_after_s:
-        return replace(mine, probes=0, opening=_opened(0, fault, now_s))
+        # Who asks for a pause on its way back is not back.
+        trips = 0 if verdict_of(known, now_s) is WELL else _trips(opening, now_s) + 1
+        return replace(mine, probes=0, opening=_opened(trips, fault, now_s))
     return mine
 
 
@@ -254,8 +256,8 @@ def _slow_again(mine: Trouble, opening: Opening, now_s: float) -> Trouble:
 
 def _opened(trips: int, fault: Fault, now_s: float) -> Opening:
     # Bounded before the power is taken, which would grow beyond every float.
-    own_s = min(LONGEST_OPEN_S, OPEN_S * 2.0 ** min(max(trips - 1, 0), 10))
-    length_s = min(fault.retry_after_s, LONGEST_PAUSE_S) if fault.retry_after_s else own_s
+    own_s = min(LONGEST_OPEN_S, OPEN_S * 2.0 ** min(trips - 1, 10)) if trips else 0.0
+    length_s = max(own_s, min(fault.retry_after_s or 0.0, LONGEST_PAUSE_S))
     return Opening(trips, fault.cause, now_s, now_s + length_s, is_death=fault.is_death, is_break=fault.is_break)
 
 

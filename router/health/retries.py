@@ -22,13 +22,13 @@ LONGEST_PAUSE_S = 8.0
 class Budget:
     """Counts requests and second tries, with the clock passed in. One writer: the Watch of a worker.
 
-    `workers` share the least rate, so that more of them allow no more second tries.
+    `workers` share the least rate, so that more of them allow no more second tries; but each allows one at a time.
     """
 
     __slots__ = ("_at_s", "_least", "_requests", "_retries")
 
     def __init__(self, workers: int = 1) -> None:
-        self._least = LEAST_PER_S * WINDOW_S / workers
+        self._least = max(1.0, LEAST_PER_S * WINDOW_S / workers)
         self._requests = 0.0
         self._retries = 0.0
         self._at_s = 0.0
@@ -44,7 +44,9 @@ class Budget:
         self._retries *= left
         self._at_s = now_s
         most = max(self._least, SHARE * self._requests)
-        return 0.0 if self._retries + 1 <= most else WINDOW_S * math.log(self._retries / max(most - 1, 0.5))
+        # A half is as good as none, which takes for ever.
+        free = max(most - 1, 0.5)
+        return 0.0 if self._retries <= free else WINDOW_S * math.log(self._retries / free)
 
     def spend(self) -> None:
         """A second try is made."""

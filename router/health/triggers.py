@@ -15,6 +15,10 @@ CONTEXT = "context"
 REFUSED = "refused"
 FILTERED = "content_filter"
 UNFIT = "schema"
+# The budget of second tries is spent, for whoever would come next.
+SPENT = "retries"
+# After these nobody is tried.
+LAST = frozenset({REFUSED, SPENT})
 
 
 class Trigger(msgspec.Struct, frozen=True):
@@ -61,6 +65,7 @@ TRIGGERS: Mapping[str, Trigger] = MappingProxyType(
         "ledger": _OURS,
         "quota": _OURS,
         "off": _OURS,
+        SPENT: Trigger("a fifth of all requests are second tries already", hurts=False, spends=False),
         REFUSED: Trigger("the request itself is wrong", hurts=False, spends=False),
     }
 )
@@ -82,9 +87,9 @@ def next_at(targets: Sequence[Sized], at: int, cause: str) -> int | None:
     """The place of who is tried after the one at `at` has failed; None: nobody.
 
     A prompt that is too long goes to the next with a longer context at once; what is wrong with the request itself is
-    wrong everywhere.
+    wrong everywhere, and a budget that is spent is so for all.
     """
-    if cause == REFUSED:
+    if cause in LAST:
         return None
     rest = range(at + 1, len(targets))
     if cause == CONTEXT:

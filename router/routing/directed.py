@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from router.ask import Ask
+from router.ask import PINNED, Ask
 from router.comparing.split import split_of
+from router.routing.chain import stand_ins
 from router.routing.condition import holds
 from router.tables.route import Route
 from router.tables.rules import Rules
@@ -43,12 +44,9 @@ def _along(ask: Ask, route: Route) -> Ask:
         stand_ins=models,
         size=size,
         order=route.order or (),
-        strategy=route.strategy,
+        strategy=ask.strategy if route.strategy is None else route.strategy,
         route=route.name,
     )
-
-
-PINNED = "pinned"
 
 
 def _split(ask: Ask, rules: Rules, at_unix_s: float) -> Ask:
@@ -58,5 +56,15 @@ def _split(ask: Ask, rules: Rules, at_unix_s: float) -> Ask:
         return ask
     if arm.model is None or arm.model == ask.model:
         return replace(ask, arm=arm.label)
-    before = () if ask.model is None else (ask.model, *[each for each in ask.stand_ins if each != arm.model])
-    return replace(ask, arm=arm.label, model=arm.model, stand_ins=before, size=None)
+    before = _any_model(ask, rules) if ask.model is None else (ask.model, *ask.stand_ins)
+    others = tuple([each for each in before if each != arm.model])
+    return replace(ask, arm=arm.label, model=arm.model, stand_ins=others, size=None)
+
+
+def _any_model(ask: Ask, rules: Rules) -> tuple[str, ...]:
+    """Those of the tables, of which any would have served; who only stands in at its tier comes after them anyway."""
+    named = [*rules.models]
+    named += [name for server in rules.external.values() for name in server.models or ()]
+    named += [name for cloud in rules.clouds.values() for name in cloud.serves]
+    last = stand_ins((), ask.tier, rules)
+    return tuple(dict.fromkeys([each for each in named if each not in last]))

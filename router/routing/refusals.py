@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from router.ask import Ask
+from router.ask import PINNED, Ask
 from router.errors import ApiError
 from router.routing.filters import KEEPS_PRIVACY, RETRY_STARTING_S, refusal, starting
 from router.routing.fleet import Fleet, Target
@@ -13,7 +13,6 @@ from router.routing.passing import Money, is_affordable
 from router.routing.ranking import ShutOut
 from router.routing.terms import Terms
 
-PINNED = "pinned"
 RETRY_BUDGET_S = 60.0
 
 

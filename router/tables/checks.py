@@ -38,9 +38,7 @@ def _tiers_of_tasks_exist(rules: Rules) -> Iterator[str]:
 
 
 def _clouds_of_orders_exist(rules: Rules) -> Iterator[str]:
-    orders = {f"[tiers.{name}]: order": tier.order for name, tier in rules.tiers.items()}
-    orders |= {f'[[routes]] "{route.name}": order': route.order for route in rules.routes if route.order}
-    for where, order in orders.items():
+    for where, order in orders(rules):
         for place in order:
             if place.startswith(CLOUD):
                 yield from _missing(where, place.removeprefix(CLOUD), rules.clouds)
@@ -187,6 +185,12 @@ CHECKS: tuple[Check, ...] = (
     _clouds_have_keys,
     _windows_exist,
 )
+
+
+def orders(rules: Rules) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(where, order) of everything that has one."""
+    yield from ((f"[tiers.{name}]: order", tier.order) for name, tier in rules.tiers.items())
+    yield from ((f'[[routes]] "{route.name}": order', route.order) for route in rules.routes if route.order)
 
 
 def conditions(rules: Rules) -> Iterator[tuple[str, Route | Shadow | Split]]:

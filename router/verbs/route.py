@@ -20,7 +20,7 @@ from router.because import Moment
 from router.costs import ENDLESS
 from router.explain import Explanation, explain
 from router.measuring import measured_for
-from router.question import Question, ask_of
+from router.question import Question, ask_of, count_of
 from router.verbs.explained import shown
 from router.verbs.given import FAILED, Given, VerbError, given, options
 from router.verbs.running import Running, another, running_at
@@ -53,9 +53,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number")
-    return int(text)
+    try:
+        return count_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _body(path: Path | None) -> bytes | None:
