@@ -22,7 +22,7 @@ from engines.memory import cards, measured
 from engines.memory.kv import bytes_per_token
 from engines.models.files import model_folder, tokenizer_file
 from engines.models.lock import model_view
-from engines.models.ollama import TAG
+from engines.models.ollama_names import TAG
 from engines.placement.partners import with_turn_ways
 from engines.placement.place import Placed, Placement
 from engines.placement.remedies import explained

@@ -12,7 +12,7 @@ import pytest
 
 from engines.kinds.http import EngineSilentError
 from engines.kinds.kind import NotServableError
-from engines.models.ollama import REGISTRY_ENV
+from engines.models.ollama_names import REGISTRY_ENV
 from engines.plan import EnginePlan
 from engines.processes.process import Kept
 from engines.snapshot import EngineUse

@@ -16,7 +16,7 @@ from engines.feed import follow
 from engines.kinds.ollama import BINARY_ENV, MODELS_ENV, RUN_ENV
 from engines.models.lock import LockedFile, read_lock
 from engines.models.lock_text import to_toml
-from engines.models.ollama import REGISTRY_ENV
+from engines.models.ollama_names import REGISTRY_ENV
 from engines.processes.orphans import marked_members
 from engines.processes.record import read_records
 from engines.runtime import MARKER, runtime

@@ -16,7 +16,7 @@ from pathlib import Path
 from engines.kinds.http import EngineHttp
 from engines.kinds.ollama_pulse import OllamaPulse
 from engines.life.lifecycle import Event
-from engines.memory.ollama import FIT_MARGIN_MIB
+from engines.memory.llama_cpp import FIT_MARGIN_MIB
 from engines.memory.shape import AUTO
 from engines.plan import EnginePlan
 

@@ -19,7 +19,7 @@ from engines.kinds.kind import NotServableError, Say
 from engines.kinds.ollama_api import Pulled, after, digest_in, is_permanent
 from engines.kinds.ollama_files import broken
 from engines.life.lifecycle import Event
-from engines.models.ollama import REGISTRY_ENV
+from engines.models.ollama_names import REGISTRY_ENV
 
 LOCK_NAME = "spillway.lock"
 LOCK_PAUSE_S = 0.5

@@ -20,7 +20,7 @@ from engines.kinds.ollama_processes import listens
 from engines.kinds.ollama_pull import OllamaStore
 from engines.kinds.ollama_runner import RunnerCount
 from engines.life.lifecycle import Event
-from engines.memory.ollama import BATCH_TOKENS
+from engines.memory.llama_cpp import BATCH_TOKENS
 from engines.plan import GIB, EnginePlan
 from engines.snapshot import EngineUse, Load
 

@@ -14,6 +14,7 @@ lock           models.lock: values, reading, strict checks
 lock_text      the values as TOML
 hub            the one door to the Hugging Face hub: revisions, files and digests, headers, downloads
 ollama         the one door to Ollama's registry: manifest digest, layers, sizes
+ollama_names   what stands in its models' names where it is left out
 prices         the twins' context, capabilities and price, from the cost table that litellm carries
 checkpoint     which files of a model vLLM loads, and what they say of it
 folder         a checkpoint in a folder
