@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import msgspec
 
+from engines.errors import SpillwayError
 from engines.memory.shape import Shape
 from engines.snapshot import ModelView
 
@@ -18,7 +19,7 @@ GIB = 2**30
 CPU = "cpu"
 
 
-class PlanError(ValueError):
+class PlanError(SpillwayError, ValueError):
     """The hardware cannot hold what is wanted. The message says what is missing and what to change."""
 
 

@@ -20,8 +20,8 @@ from engines.host import read_host, usable_cores
 from engines.kinds import ollama
 from engines.memory import cards, measured
 from engines.memory.kv import bytes_per_token
-from engines.models.files import model_folder, tokenizer_file
 from engines.models.lock import model_view
+from engines.models.locked import model_folder, tokenizer_file
 from engines.models.ollama_names import TAG
 from engines.placement.partners import with_turn_ways
 from engines.placement.place import Placed, Placement

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from engines import door, home
 from engines import runtime as runtimes
-from engines.feed import FeedError, follow
 from engines.fetching import ensure_files
+from engines.following import FeedError, follow
 from engines.foreign import foreign_bytes, wait_given_back
 from engines.gpus.nvml import read_gpus
 from engines.life.change import changes
