@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.kinds.http import EngineSilentError
 from engines.kinds.kind import NotServableError
+from engines.kinds.wire import EngineSilentError
 from engines.models.ollama_names import REGISTRY_ENV
 from engines.plan import EnginePlan
 from engines.processes.process import Kept
