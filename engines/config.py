@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from engines.checks import check_table
 from engines.memory.ollama import KV_CACHE_TYPES
 from engines.memory.shape import AUTO
-from engines.tables import TableError, check_table, read_toml, unknown_key
+from engines.tables import TableError, read_toml, unknown_key
 
 ROUTER_TABLES = (
     "active_preset",

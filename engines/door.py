@@ -15,11 +15,13 @@ from typing import Any
 
 import psutil
 
+from engines.errors import SpillwayError
+
 ANSWER_S = 2.0
 OK = 200
 
 
-class PortTakenError(Exception):
+class PortTakenError(SpillwayError):
     """The router cannot listen where it should; the message says who is there and what to do."""
 
 

@@ -10,7 +10,7 @@ import math
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +19,11 @@ from engines.snapshot import (
     EngineUse,
     Report,
     Snapshot,
-    SnapshotError,
     feed_address,
-    from_json,
     report_from_json,
 )
 
 MOST_UNREAD_BYTES = 1024 * 1024
-
-
-class FeedError(Exception):
-    """Nobody publishes on the socket, or what comes is no Snapshot."""
 
 
 class Feed:
@@ -135,17 +129,3 @@ def _counts(use: EngineUse) -> EngineUse:
     if min(counted.in_flight, counted.unstarted) < 0 or not math.isfinite(counted.oldest_wait_s):
         raise ValueError(f"not counts of requests: {use}")
     return counted
-
-
-def follow(home: Path, silence_s: float = 5.0) -> Iterator[Snapshot]:
-    """Snapshots as they come, for the command line. Raises FeedError when nobody publishes or the feed falls silent."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
-        connected.settimeout(silence_s)
-        try:
-            with feed_address(home) as name:
-                connected.connect(name)
-            with connected.makefile("rb") as lines:
-                yield from (from_json(line) for line in lines)
-        except (OSError, SnapshotError) as error:
-            raise FeedError(f"the supervisor in {home} does not answer: {error}") from error
-    raise FeedError("the supervisor has ended")

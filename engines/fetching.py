@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engines.kinds.ollama import models_folder
-from engines.kinds.ollama_files import remove_damaged
+from engines.kinds.ollama_damaged import remove_damaged
 from engines.models.download import OLLAMA, DownloadError, ensure
 from engines.models.lock import LockedModel, LockError, locked_model, read_lock
 from engines.models.tally import Progress

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engines.errors import SpillwayError
+
 HEARTBEAT_S = 1.0
 GRACE_S = 5.0
 # Settings that would send the packages elsewhere than into the virtualenv named.
@@ -51,7 +53,7 @@ class Cause:
     mend: str
 
 
-class PipError(Exception):
+class PipError(SpillwayError):
     """A child process of an installation failed; carries everything that it printed."""
 
     def __init__(self, lines: Sequence[str]) -> None:

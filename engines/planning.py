@@ -20,9 +20,9 @@ from engines.host import read_host, usable_cores
 from engines.kinds import ollama
 from engines.memory import cards, measured
 from engines.memory.kv import bytes_per_token
-from engines.models.files import model_folder, tokenizer_file
 from engines.models.lock import model_view
-from engines.models.ollama import TAG
+from engines.models.locked import model_folder, tokenizer_file
+from engines.models.ollama_names import TAG
 from engines.placement.partners import with_turn_ways
 from engines.placement.place import Placed, Placement
 from engines.placement.remedies import explained

@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engines import pip
+from engines.errors import SpillwayError
 from engines.pip import DISK_FULL, NO_BUILD, NOT_WRITABLE, Cause, PipError, Progress, Report
 
 LOCKS = Path(__file__).parent / "runtimes"
@@ -25,7 +26,7 @@ TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 WAIT_REPORT_S = 1.0
 
 
-class RuntimeInstallError(Exception):
+class RuntimeInstallError(SpillwayError):
     """An engine runtime cannot be made: what failed, why, and what to do."""
 
     def __init__(self, what: str, why: str, mend: str) -> None:

@@ -8,7 +8,6 @@ processes never compare clocks.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -288,9 +287,3 @@ def feed_address(home: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{folder}/{FEED_NAME}"
     finally:
         os.close(folder)
-
-
-async def connect_feed(home: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to the supervisor's feed: one Snapshot a line. Raises OSError when nobody publishes."""
-    with feed_address(home) as address:
-        return await asyncio.open_unix_connection(address, limit=LONGEST_LINE_BYTES)

@@ -14,23 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines import runtime as runtimes
+from engines.checkout import default_config, default_lock
 from engines.config import Wanted, read_config
+from engines.errors import SpillwayError
 from engines.gpus.cards import declared
 from engines.gpus.faults import is_absence
 from engines.gpus.gpu import Gpus
 from engines.gpus.nvml import read_gpus
-from engines.models.files import tokenizer_file
-from engines.models.lock import Lock, LockedModel, model_view, read_lock
+from engines.models.lock import Lock, LockedModel, read_lock
+from engines.models.locked import locked_models
 from engines.models.resolve import unlocked
 from engines.plan import RouterPlan
-from engines.snapshot import ModelView, models_to_json
+from engines.snapshot import models_to_json
 from engines.tables import TableError, named_variables, read_toml
 
-ROOT = Path(__file__).resolve().parent.parent
 CHECK_S = 60.0
 
 
-class StackError(Exception):
+class StackError(SpillwayError):
     """Something that must be right before anything starts is not; the message says what, where and how to mend it."""
 
 
@@ -72,12 +73,11 @@ class Stack:
         return {name: self.lock.models[name] for name in self.wanted.models}
 
 
-def default_config() -> Path:
-    return ROOT / "compose" / "stack.toml"
-
-
-def default_lock() -> Path:
-    return ROOT / "models.lock"
+def asked(profile: str | None, config: Path | None, lock: Path | None) -> Asked:
+    """With this checkout's own files where none are named. Raises StackError for a profile that there is not."""
+    if profile not in (None, "cpu", "gpu"):
+        raise StackError(f"no profile is called {profile}; there are: cpu, gpu.")
+    return Asked((config or default_config()).absolute(), (lock or default_lock()).absolute(), profile)
 
 
 def read_stack(asked: Asked) -> Stack:
@@ -105,15 +105,6 @@ def _gpus(asked: Asked, wanted: Wanted) -> Gpus:
         # The processor is no place for what ran, or may still run, on these GPUs.
         raise StackError(f"{found.why_none}. Mend that, or ask for the processor instead: `--profile cpu`.")
     return declared(stand_in) if stand_in else found
-
-
-def locked_models(path: Path) -> tuple[ModelView, ...]:
-    """What a router alone may know of every locked model; nothing where there is no lock. Raises TableError."""
-    models = read_lock(path).models if path.is_file() else {}
-    return tuple(
-        model_view(name, model, model.architecture.context_tokens, tokenizer_file(model))
-        for name, model in models.items()
-    )
 
 
 def _check_pin(lock: Lock, runtime: runtimes.Runtime, path: Path) -> None:

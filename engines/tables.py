@@ -1,6 +1,6 @@
-"""Reading TOML tables strictly: every error names the file, the table, the key and how to mend it.
+"""Reading TOML tables, and the sentences for what is wrong in one: file, table, key and how to mend it.
 
-Knows pydantic and TOML; nothing of what the tables mean.
+Knows TOML; nothing of what the tables mean.
 """
 
 from __future__ import annotations
@@ -9,25 +9,12 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-T = TypeVar("T")
-
-WORDS = {
-    "missing": "is missing",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "string_type": "must be text in quotes",
-    "bool_type": "must be true or false",
-    "tuple_type": "must be a list",
-    "dataclass_type": "must be a table",
-    "dataclass_exact_type": "must be a table",
-}
+from engines.errors import SpillwayError
 
 
-class TableError(ValueError):
+class TableError(SpillwayError, ValueError):
     """A file that cannot be used as it is. The message is one or two plain sentences."""
 
 
@@ -54,15 +41,6 @@ def named_variables(table: Mapping[str, Any]) -> Iterator[str]:
             yield from (each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str))
 
 
-def check_table(kind: TypeAdapter[T], raw: object, path: Path, table: str, known: Iterable[str]) -> T:
-    """`raw` as a T. `known` are the keys to suggest for a misspelt one. Raises TableError naming every fault."""
-    try:
-        return kind.validate_python(raw)
-    except ValidationError as error:
-        faults = [_fault(each, path, table, known) for each in error.errors()]
-        raise TableError("\n".join(faults)) from error
-
-
 def unknown_key(path: Path, table: str, key: str, known: Iterable[str]) -> str:
     """The sentence for a key or table that does not exist, with the nearest one that does."""
     known = sorted(known)
@@ -76,19 +54,3 @@ def place(table: str, key: str) -> str:
     if not table:
         return key
     return f"[{table}] {key}" if key else f"[{table}]"
-
-
-def _fault(error: Mapping[str, Any], path: Path, table: str, known: Iterable[str]) -> str:
-    *inside, key = [str(part) for part in error["loc"]] or [""]
-    if key.isdigit() and inside:
-        key = f"{inside.pop()}[{key}]"
-    table = ".".join([table, *inside]) if table else ".".join(inside)
-    if error["type"] == "unexpected_keyword_argument":
-        return unknown_key(path, table, key, known)
-    words = WORDS.get(error["type"]) or _lower(error["msg"])
-    found = "" if error["type"] == "missing" else f" (found: {error['input']!r})"
-    return f"{path}: {place(table, key)} {words}{found}."
-
-
-def _lower(message: str) -> str:
-    return message.removeprefix("Input ").removeprefix("Value error, ").replace("should be", "must be")

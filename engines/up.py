@@ -14,8 +14,8 @@ from pathlib import Path
 
 from engines import door, home
 from engines import runtime as runtimes
-from engines.feed import FeedError, follow
 from engines.fetching import ensure_files
+from engines.following import FeedError, follow
 from engines.foreign import foreign_bytes, wait_given_back
 from engines.gpus.nvml import read_gpus
 from engines.life.change import changes
@@ -23,8 +23,9 @@ from engines.pip import Progress
 from engines.plan import Plan, Source
 from engines.planning import startable
 from engines.processes.record import ProcessId, read_records
+from engines.reign.planfile import decline, only_planner, write_plan
 from engines.reign.reign import environment, is_of_this_version, supervisor_command
-from engines.reign.replanning import decline, only_planner, require_port, write_plan
+from engines.reign.replanning import require_port
 from engines.reign.replans import digest_of
 from engines.reign.routerlife import has_environment
 from engines.snapshot import GpuState, Snapshot

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import orjson
-from fastapi import FastAPI, Request, Response
 from msgspec import to_builtins
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Lifespan
 
 from router.answer import check_key
@@ -25,16 +27,10 @@ REHEARSAL = "/spillway/route"
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
-def create_app(lifespan: Lifespan[FastAPI]) -> FastAPI:
+def create_app(lifespan: Lifespan[Starlette]) -> Starlette:
     """The application. `lifespan` yields {"doors": Doors}, where all state lives."""
-    app = FastAPI(
-        title="Spillway",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-        lifespan=lifespan,
-    )
+    app = Starlette(lifespan=lifespan)
+    app.router.redirect_slashes = False
 
     def add(method: str, path: str, respond: Callable[[Doors, Request], Awaitable[Response]]) -> None:
         async def guarded(request: Request) -> Response:

@@ -13,7 +13,16 @@ from pathlib import Path
 
 import structlog
 
-from engines.snapshot import EngineState, EngineView, HostView, ModelView, Snapshot, connect_feed, from_json
+from engines.snapshot import (
+    LONGEST_LINE_BYTES,
+    EngineState,
+    EngineView,
+    HostView,
+    ModelView,
+    Snapshot,
+    feed_address,
+    from_json,
+)
 from router.errors import TargetUnavailable
 from router.lobby import Lobby
 from router.routing.fleet import EXTERNAL
@@ -59,7 +68,8 @@ class Line:
             await asyncio.sleep(RETRY_S)
 
     async def _read(self, home: Path) -> None:
-        reader, self._writer = await connect_feed(home)
+        with feed_address(home) as address:
+            reader, self._writer = await asyncio.open_unix_connection(address, limit=LONGEST_LINE_BYTES)
         try:
             while line := await reader.readline():
                 self._watch.heard(from_json(line), time.monotonic())

@@ -16,7 +16,7 @@ from types import FrameType
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from engines.snapshot import ModelView
 from router.app import create_app
@@ -85,7 +85,7 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
     doors = _open(_at_port(rules, port_of(listening)), keys, kept, seat, config, bool(alone.engines))
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
         loops = (_feed(alone, home, doors), _warm(doors), doors.edits.keep(), doors.reports.keep())
         tasks = [asyncio.create_task(each) for each in loops]
         await _hear(doors.watch)
@@ -164,7 +164,7 @@ async def _stop(outbox: Outbox) -> None:
                 await asyncio.sleep(TURN_S)
 
 
-def _config(app: FastAPI, drain_s: float) -> uvicorn.Config:
+def _config(app: Starlette, drain_s: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",

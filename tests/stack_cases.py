@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engines.checkout import default_lock
 from engines.models.lock import Lock, LockedModel, read_lock
 from engines.models.lock_text import to_toml
-from engines.stack import default_lock
 from tests.ports import unused_port
 from tests.stacks import Place
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engines.feed import follow
+from engines.checkout import default_config
+from engines.following import follow
 from engines.home import running_supervisor
 from engines.processes.orphans import mapped_segments, session_members
 from engines.processes.record import read_records
 from engines.snapshot import EngineView
-from engines.stack import default_config
 from tests.ports import unused_port
 from tests.routers import KEY, cloud_table
 

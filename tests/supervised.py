@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engines.feed import FeedError, follow
+from engines.following import FeedError, follow
 from engines.home import end_all, logs_folder, make_home, plan_path, running_supervisor, wait_gone
 from engines.memory.shape import Shape
 from engines.plan import CPU, EnginePlan, Plan, RouterPlan, Runtime, Sum, from_json

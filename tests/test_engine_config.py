@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from engines.checkout import default_config, default_lock
 from engines.config import WantedExternal, WantedModel, read_config
-from engines.stack import Asked, default_config, default_lock, read_stack
+from engines.stack import Asked, read_stack
 from engines.tables import TableError, named_variables, read_toml
 
 SMALL = "[models.smoke]\ncontext_tokens = 4096\n"

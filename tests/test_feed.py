@@ -25,7 +25,7 @@ from engines.snapshot import (
     ModelView,
     Report,
     Snapshot,
-    connect_feed,
+    feed_address,
 )
 from tests.routers import TIERS, Router, asked, cloud_table, post, running_router, until
 from tests.stand_ins import StandIn
@@ -223,3 +223,8 @@ async def test_a_feed_opened_again_keeps_those_who_listen(feed: Feed, tmp_path: 
         assert await asyncio.wait_for(reader.readline(), 10) == snapshot.to_json()
     keep.close()
     more.close()
+
+
+async def connect_feed(home: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    with feed_address(home) as address:
+        return await asyncio.open_unix_connection(address)

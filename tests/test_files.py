@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from engines.models.architecture import Architecture, Attention
-from engines.models.files import model_folder, verify, verify_file
+from engines.models.files import verify, verify_file
 from engines.models.lock import LockedFile, LockedModel, LockError
+from engines.models.locked import model_folder
 from engines.models.verified import LEAST_BYTES, Verified
 from engines.models.weights import Weights
 

@@ -19,7 +19,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from benchmarks.report import files
-from engines.feed import FeedError, follow
+from engines.following import FeedError, follow
 from engines.processes.orphans import session_members
 from engines.processes.record import read_records
 from engines.snapshot import EngineState, EngineView, Load

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines.checkout import default_config, default_lock
 from engines.config import read_config
 from engines.models.lock import LOCK, Lock, LockError, locked_model, model_view, read_lock
 from engines.models.lock_text import to_toml, write_lock
 from engines.models.resolve import unlocked
-from engines.stack import default_config, default_lock
 from engines.terminal.locking import relock
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from engines.models.checkpoint import Checkpoint
-from engines.models.ollama import REGISTRY_ENV, RegistryError, RegistryUnreachableError, read_model
+from engines.models.ollama import RegistryError, RegistryUnreachableError, read_model
+from engines.models.ollama_names import REGISTRY_ENV
 from tests.lock_bench import NOWHERE, Workbench, table
 from tests.small_gguf import LLAMA, TENSORS, gguf
 from tests.stand_in_registry import StandInRegistry, manifest, manifest_list, standing_in_registry

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from engines.checkout import default_lock
 from engines.config import Wanted, WantedGpus, WantedModel, read_config
 from engines.models.lock import Lock, LockedModel, LockedTwin, read_lock
 from engines.models.lock_text import write_lock
 from engines.models.resolve import unlocked, unwanted
 from engines.models.stale import stale
-from engines.stack import default_lock
 from tests.lock_bench import Workbench, table
 from tests.small_models import make_model
 

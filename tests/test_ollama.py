@@ -23,7 +23,8 @@ from engines.kinds.ollama_api import (
     sets_batch,
     steps_in,
 )
-from engines.kinds.ollama_files import manifest_path, remove_damaged
+from engines.kinds.ollama_damaged import remove_damaged
+from engines.kinds.ollama_files import manifest_path
 from engines.kinds.ollama_pull import place
 from engines.life.lifecycle import Event
 from engines.memory.ollama import slots_of

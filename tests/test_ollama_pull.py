@@ -12,7 +12,7 @@ from filelock import FileLock
 from engines.kinds.kind import NotServableError
 from engines.kinds.ollama_pull import LOCK_NAME
 from engines.life.lifecycle import Event
-from engines.models.ollama import REGISTRY_ENV
+from engines.models.ollama_names import REGISTRY_ENV
 from tests.running_ollama import NAME, add_model, ollama_plan, program, running_ollama, until
 from tests.stand_in_ollama import switch
 from tests.stand_in_registry import StandInRegistry, standing_in_registry

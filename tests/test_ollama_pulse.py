@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engines.kinds.http import EngineSilentError
 from engines.kinds.kind import NotServableError
-from engines.models.ollama import REGISTRY_ENV
+from engines.kinds.wire import EngineSilentError
+from engines.models.ollama_names import REGISTRY_ENV
 from engines.plan import EnginePlan
 from engines.processes.process import Kept
 from engines.snapshot import EngineUse

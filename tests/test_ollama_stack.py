@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.double.nvml_double import GIB, Double, DoubleGpu
-from engines.feed import follow
+from engines.checkout import default_lock
+from engines.following import follow
 from engines.kinds.ollama import BINARY_ENV, MODELS_ENV, RUN_ENV
 from engines.models.lock import LockedFile, read_lock
 from engines.models.lock_text import to_toml
-from engines.models.ollama import REGISTRY_ENV
+from engines.models.ollama_names import REGISTRY_ENV
 from engines.processes.orphans import marked_members
 from engines.processes.record import read_records
 from engines.runtime import MARKER, runtime
 from engines.snapshot import EngineView
-from engines.stack import default_lock
 from tests.locked import locked
 from tests.routers import until
 from tests.running_ollama import NAME, add_model

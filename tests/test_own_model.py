@@ -10,8 +10,8 @@ import pytest
 
 from engines.home import measured_path, running_supervisor
 from engines.memory.measured import read
-from engines.models.files import ENGINES
 from engines.models.lock import read_lock
+from engines.models.locked import ENGINES
 from tests.ports import unused_port
 from tests.stack_cases import tables
 from tests.stacks import Place, ends_without_trace

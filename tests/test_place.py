@@ -180,7 +180,7 @@ def test_an_ollama_model_that_would_find_too_little_free_says_so() -> None:
 
 def test_what_an_earlier_start_measured_replaces_the_estimate() -> None:
     first = place([want()], [gpu()], RULES).placed[0]
-    key = key_of(RULES.engine, want().model, first.shape, gpu().name)
+    key = key_of(RULES.engine, want().model.identity(), first.shape, gpu().name)
     rules = replace(RULES, measured={key: Measured(outside_bytes=3 * GIB, weights_bytes=16 * GIB)})
     again = place([want()], [gpu()], rules).placed[0]
     assert again.footprint.measured == {"outside_bytes", "weights_bytes"}

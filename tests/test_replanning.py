@@ -18,8 +18,8 @@ import pytest
 from engines.home import last_plan, make_home, plan_path
 from engines.plan import Plan, Source
 from engines.reign.errand import Ended, run_errand
-from engines.reign.replanning import BUSY, REFUSED, PlannerBusyError, decline, only_planner, write_plan
-from engines.reign.replans import FIRST_WAIT_S, LOOK_EVERY_S, Replans, digest_of
+from engines.reign.planfile import PlannerBusyError, decline, only_planner, write_plan
+from engines.reign.replans import BUSY, FIRST_WAIT_S, LOOK_EVERY_S, REFUSED, Replans, digest_of
 from engines.runtime import MARKER, runtime
 from tests.stacks import Place, place_in
 from tests.supervised import engine_plan, plan_of
@@ -107,7 +107,7 @@ def test_a_plan_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("engines.reign.replanning.os.fsync", full)
+    monkeypatch.setattr("engines.reign.planfile.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_plan(tmp_path, "new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

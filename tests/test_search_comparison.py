@@ -14,7 +14,7 @@ from benchmarks.search.course import Course
 from benchmarks.search.saturation import Bounds, End, Knee
 from benchmarks.search.settings import Candidate, Value
 from benchmarks.search.trial import Bench
-from engines.stack import default_config
+from engines.checkout import default_config
 from tests.fake_spillway import fake_spillway
 from tests.simulated import PROMISE, Simulated
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from benchmarks.search.settings import FLAGS, KEYS, Candidate, grid, table_of, tries_in, usual
 from benchmarks.search.stack_text import difference, edited
+from engines.checkout import default_config
 from engines.config import KEYS as STACK_KEYS
 from engines.config import OWN_FLAGS, read_config
-from engines.stack import default_config
 
 SHIPPED = default_config().read_text(encoding="utf-8")
 MODEL: dict[str, Any] = tomllib.loads(SHIPPED)["models"]["smoke"]

@@ -19,7 +19,7 @@ from benchmarks.search.options import loads_in
 from benchmarks.search.stack_text import edited
 from benchmarks.search.trial import Bench
 from benchmarks.workload.spec import Spec
-from engines.stack import default_config
+from engines.checkout import default_config
 from tests.fake_spillway import fake_spillway
 from tests.stand_ins import standing_in
 

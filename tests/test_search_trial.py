@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.search.settings import Candidate
 from benchmarks.search.trial import Bench, TrialFailed, require_quiet, running
-from engines.stack import default_config
+from engines.checkout import default_config
 from tests.fake_spillway import fake_spillway
 from tests.routers import until
 

@@ -126,7 +126,7 @@ def test_those_that_take_turns_all_go_on_while_the_same_is_wanted() -> None:
     assert any(each.may_sleep for each in ran.placed)
     # What a start has told of one of them would place all of them otherwise.
     first = ran.placed[0]
-    key = key_of(RULES.engine, LOOSE[0].model, first.shape, cards[0].name)
+    key = key_of(RULES.engine, LOOSE[0].model.identity(), first.shape, cards[0].name)
     rules = replace(RULES, measured={key: Measured(activation_bytes=0, graph_bytes=0)})
     afresh = take_turns(LOOSE, on_gpus(cards, rules), pins(ran), host_bytes)
     found = steady(afresh, LOOSE, cards, rules, running(ran), pins(ran))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.feed import follow
+from engines.following import follow
 from engines.home import end_all, running_supervisor
 from engines.processes.orphans import start_ticks
 from engines.processes.record import ProcessId, read_records

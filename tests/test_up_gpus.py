@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.double.nvml_double import GIB, LIB_RM_VERSION_MISMATCH, Double, DoubleGpu, Foreign
-from engines.feed import follow
+from engines.following import follow
 from engines.home import plan_path, running_supervisor
 from engines.processes.record import ProcessId, Record, read_records
 from engines.runtime import MARKER, runtime

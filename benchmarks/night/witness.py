@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.snapshot import Snapshot, SnapshotError, connect_feed, from_json
+from engines.snapshot import LONGEST_LINE_BYTES, Snapshot, SnapshotError, feed_address, from_json
 
 AGAIN_S = 0.05
 SILENT_S = 5.0
@@ -79,7 +79,8 @@ class Witness:
 
     async def _read(self) -> None:
         """Until the feed ends. Raises what `_follow` swallows."""
-        reader, writer = await connect_feed(self._home)
+        with feed_address(self._home) as address:
+            reader, writer = await asyncio.open_unix_connection(address, limit=LONGEST_LINE_BYTES)
         try:
             # `asyncio.wait_for` of Python 3.11 may swallow the cancellation that ends this.
             while True:

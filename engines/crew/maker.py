@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engines.feed import Feed
 from engines.home import measured_path
-from engines.kinds.http import EngineHttp
+from engines.kinds.wire import Wire
 from engines.life.change import devices_of
 from engines.life.engine import Engine
 from engines.life.site import FetchError, Site
@@ -35,7 +35,7 @@ class Maker:
     `is_ending`: the router is gone for good."""
 
     home: Path
-    http: EngineHttp
+    http: Wire
     ward: Ward
     feed: Feed
     keepers: set[int]

@@ -21,7 +21,7 @@ from engines.elsewhere.listed import (
     read_models,
     read_props,
 )
-from engines.kinds.http import EngineHttp, EngineSilentError
+from engines.kinds.wire import EngineSilentError, Wire
 from engines.plan import ExternalPlan
 from engines.snapshot import EngineState, EngineView, Load
 
@@ -39,9 +39,7 @@ _LLAMA = "llamacpp"
 class Externals:
     """All of them. One writer: the tasks of `run`."""
 
-    def __init__(
-        self, plans: Sequence[ExternalPlan], http: EngineHttp, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, plans: Sequence[ExternalPlan], http: Wire, environment: Mapping[str, str] | None = None) -> None:
         """`environment` has the keys, by default this process' own."""
         self._http, self._environment = http, os.environ if environment is None else environment
         self._changed = asyncio.Event()
@@ -87,7 +85,7 @@ class Externals:
 class _Server:
     """One server, as it answered last."""
 
-    def __init__(self, plan: ExternalPlan, http: EngineHttp, environment: Mapping[str, str]) -> None:
+    def __init__(self, plan: ExternalPlan, http: Wire, environment: Mapping[str, str]) -> None:
         self.plan, self._http = plan, http
         self._key = environment.get(plan.key_env) if plan.key_env else None
         self._models: tuple[ListedModel, ...] = ()

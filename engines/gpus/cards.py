@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
+from engines.errors import SpillwayError
 from engines.gpus.gpu import Capability, Gpu, Gpus, Link, Path
 
 MIB = 2**20
 MOST_DECLARED = 64
 
 
-class CardError(ValueError):
+class CardError(SpillwayError, ValueError):
     """A declaration that names no GPUs; the message says how one is written."""
 
 

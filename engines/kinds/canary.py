@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from engines.kinds.http import EngineHttp, EngineSilentError
+from engines.kinds.wire import EngineSilentError, Wire
 
 
-async def answers(http: EngineHttp, page: str, limit_s: float) -> bool:
+async def answers(http: Wire, page: str, limit_s: float) -> bool:
     """Whether this page comes in time."""
     try:
         await http.get(page, limit_s)
@@ -14,7 +14,7 @@ async def answers(http: EngineHttp, page: str, limit_s: float) -> bool:
     return True
 
 
-async def makes_token(http: EngineHttp, url: str, model: str, limit_s: float) -> bool:
+async def makes_token(http: Wire, url: str, model: str, limit_s: float) -> bool:
     """Whether one token comes in time, asked for as the router asks."""
     body = {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0.0}
     try:

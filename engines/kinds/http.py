@@ -10,18 +10,12 @@ from typing import Any
 
 import aiohttp
 
+from engines.kinds.wire import EngineSilentError, Wire
+
 OK = 200
 
 
-class EngineSilentError(Exception):
-    """The engine did not answer as it should; the message says what came instead. `status` is None if nothing did."""
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class EngineHttp:
+class EngineHttp(Wire):
     """One HTTP client for all engines. Use as an async context manager."""
 
     def __init__(self) -> None:
@@ -36,16 +30,12 @@ class EngineHttp:
             await self._session.close()
 
     async def get(self, url: str, limit_s: float, key: str | None = None) -> str:
-        """The text of a page. Raises EngineSilentError unless it comes with status 200 within `limit_s`."""
         return await self._text("GET", url, limit_s, None, key)
 
     async def post(self, url: str, body: Mapping[str, Any] | None, limit_s: float, key: str | None = None) -> str:
-        """The text of the answer. Raises EngineSilentError unless it comes with status 200 within `limit_s`."""
         return await self._text("POST", url, limit_s, body, key)
 
     async def lines(self, url: str, body: Mapping[str, Any], silence_s: float) -> AsyncIterator[str]:
-        """POST, and the lines of the answer as they come. Raises EngineSilentError for another status than 200, a
-        connection that breaks, or `silence_s` without a byte."""
         limit = aiohttp.ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s)
         try:
             async with self._open().post(url, json=body, timeout=limit) as response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from engines.kinds.http import EngineHttp
+from engines.kinds.wire import Wire
 from engines.life.lifecycle import Event
 from engines.plan import EnginePlan
 from engines.snapshot import EngineUse, Load
@@ -89,5 +89,5 @@ class Kind(Protocol):
     def phase(self, line: str) -> tuple[str, Event | None] | None:
         """What a log line says of the start; None if nothing."""
 
-    def pulse(self, http: EngineHttp, plan: EnginePlan, port: int, mark: str) -> Pulse:
+    def pulse(self, http: Wire, plan: EnginePlan, port: int, mark: str) -> Pulse:
         """The one to ask it."""

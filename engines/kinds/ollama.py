@@ -13,10 +13,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from engines.kinds.http import EngineHttp
 from engines.kinds.ollama_pulse import OllamaPulse
+from engines.kinds.wire import Wire
 from engines.life.lifecycle import Event
-from engines.memory.ollama import FIT_MARGIN_MIB
+from engines.memory.llama_cpp import FIT_MARGIN_MIB
 from engines.memory.shape import AUTO
 from engines.plan import EnginePlan
 
@@ -105,7 +105,7 @@ class Ollama:
     def phase(self, line: str) -> tuple[str, Event | None] | None:
         return next(((words, event) for text, words, event in MARKERS if text in line), None)
 
-    def pulse(self, http: EngineHttp, plan: EnginePlan, port: int, mark: str) -> OllamaPulse:
+    def pulse(self, http: Wire, plan: EnginePlan, port: int, mark: str) -> OllamaPulse:
         run = f"{RUN_ENV}={mark}" if mark else ""
         return OllamaPulse(http, plan, f"http://127.0.0.1:{port}", run, models_folder(os.environ))
 

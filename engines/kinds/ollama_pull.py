@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from engines.kinds.http import EngineHttp
 from engines.kinds.kind import NotServableError, Say
 from engines.kinds.ollama_api import Pulled, after, digest_in, is_permanent
 from engines.kinds.ollama_files import broken
+from engines.kinds.wire import Wire
 from engines.life.lifecycle import Event
-from engines.models.ollama import REGISTRY_ENV
+from engines.models.ollama_names import REGISTRY_ENV
 
 LOCK_NAME = "spillway.lock"
 LOCK_PAUSE_S = 0.5
@@ -34,7 +34,7 @@ PAUSES_S = (1.0, 4.0, 16.0, 64.0)
 class OllamaStore:
     """The models that one server sees. `name` is what the registry calls ours, `served` what it is asked for by."""
 
-    def __init__(self, http: EngineHttp, url: str, folder: Path, name: str, served: str, digest: str) -> None:
+    def __init__(self, http: Wire, url: str, folder: Path, name: str, served: str, digest: str) -> None:
         self._http, self._url, self._folder = http, url, folder
         self._name, self._served, self._digest = name, served, digest
 

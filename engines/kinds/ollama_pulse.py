@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from engines.kinds.canary import answers, makes_token
-from engines.kinds.http import EngineHttp, EngineSilentError
 from engines.kinds.kind import NotServableError, Say
 from engines.kinds.ollama_api import Loaded, OllamaAnswerError, is_permanent, loaded_in, sets_batch
 from engines.kinds.ollama_processes import listens
 from engines.kinds.ollama_pull import OllamaStore
 from engines.kinds.ollama_runner import RunnerCount
+from engines.kinds.wire import EngineSilentError, Wire
 from engines.life.lifecycle import Event
-from engines.memory.ollama import BATCH_TOKENS
+from engines.memory.llama_cpp import BATCH_TOKENS
 from engines.plan import GIB, EnginePlan
 from engines.snapshot import EngineUse, Load
 
@@ -41,7 +41,7 @@ TOLD = re.compile(r'"error":\s*"(.*?)"?\}?$', re.DOTALL)
 class OllamaPulse:
     """For one run of an engine, whose processes have `run` (`KEY=value`) in their environment; "" if they have not."""
 
-    def __init__(self, http: EngineHttp, plan: EnginePlan, url: str, run: str, models: Path) -> None:
+    def __init__(self, http: Wire, plan: EnginePlan, url: str, run: str, models: Path) -> None:
         self._http, self._plan, self.url, self._run = http, plan, url, run
         self._port = int(url.rpartition(":")[2])
         self._name = plan.served_name or plan.folder

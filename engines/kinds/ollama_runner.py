@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from engines.kinds.http import EngineHttp, EngineSilentError
 from engines.kinds.ollama_api import counts_in, steps_in
 from engines.kinds.ollama_processes import runner_ports
+from engines.kinds.wire import EngineSilentError, Wire
 
 METRICS_S = 1.0
 # Looking through /proc takes some milliseconds.
@@ -25,7 +25,7 @@ Counts = tuple[int, int, int]
 class RunnerCount:
     """What the llama-server of one run has counted. Its counts go on over reloads, each of which starts a new one."""
 
-    def __init__(self, http: EngineHttp, run: str) -> None:
+    def __init__(self, http: Wire, run: str) -> None:
         self._http, self._run = http, run
         self._port: int | None = None
         self._looked_at_s: float | None = None

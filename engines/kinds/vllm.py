@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from engines.kinds.http import EngineHttp
 from engines.kinds.vllm_pulse import VllmPulse
+from engines.kinds.wire import Wire
 from engines.life.lifecycle import Event
 from engines.memory.shape import AUTO
 from engines.plan import EnginePlan
@@ -61,7 +61,7 @@ class Vllm:
     def phase(self, line: str) -> tuple[str, Event | None] | None:
         return phase(line)
 
-    def pulse(self, http: EngineHttp, plan: EnginePlan, port: int, mark: str) -> VllmPulse:
+    def pulse(self, http: Wire, plan: EnginePlan, port: int, mark: str) -> VllmPulse:
         return VllmPulse(http, f"http://127.0.0.1:{port}", served_name(plan), mark)
 
 

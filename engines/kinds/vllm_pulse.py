@@ -7,9 +7,9 @@ import time
 from dataclasses import replace
 
 from engines.kinds.canary import answers, makes_token
-from engines.kinds.http import EngineHttp, EngineSilentError
 from engines.kinds.kind import Say
 from engines.kinds.vllm_metrics import MetricsError, read_load, read_steps
+from engines.kinds.wire import EngineSilentError, Wire
 from engines.snapshot import EngineUse, Load
 
 # Both answer within milliseconds; a hang has to be found within seconds.
@@ -22,7 +22,7 @@ SLEEP_S = 120.0
 class VllmPulse:
     """For one run of an engine, whose server also answers to the name `mark`; "" for one that has none."""
 
-    def __init__(self, http: EngineHttp, url: str, model: str, mark: str) -> None:
+    def __init__(self, http: Wire, url: str, model: str, mark: str) -> None:
         self._http, self.url, self._model, self._mark = http, url, model, mark
         self._load: Load | None = None
         self._steps: int | None = None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from engines.kinds.http import EngineSilentError
+from engines.kinds.wire import EngineSilentError
 from engines.life.draining import STILL_S, Drain, Seen, is_drained
 from engines.life.run import Run
 from engines.life.site import Site

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from engines.kinds.http import EngineSilentError
+from engines.kinds.wire import EngineSilentError
 from engines.life import note as notes
 from engines.life.arrival import Arrival
 from engines.life.course import Course

@@ -6,7 +6,7 @@ import json
 import secrets
 from dataclasses import asdict, dataclass
 
-from pydantic import TypeAdapter, ValidationError
+import msgspec
 
 from engines.plan import EnginePlan
 
@@ -28,14 +28,11 @@ class Note:
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
-NOTE = TypeAdapter(Note)
-
-
 def read(text: str) -> Note | None:
     """What `Note.to_json` wrote; None for anything else, such as the note of another version."""
     try:
-        return NOTE.validate_json(text)
-    except ValidationError:
+        return msgspec.convert(json.loads(text), Note)
+    except ValueError:
         return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.gpus.watch import GpuWatch
-from engines.kinds.http import EngineHttp
+from engines.kinds.wire import Wire
 from engines.memory.measured import Measured
 from engines.plan import EnginePlan
 from engines.snapshot import EngineUse
@@ -35,7 +35,7 @@ class Site:
     """
 
     home: Path
-    http: EngineHttp
+    http: Wire
     watch: GpuWatch | None
     keepers: set[int]
     learn: Callable[[EnginePlan, Measured], None]

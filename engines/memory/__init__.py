@@ -10,6 +10,6 @@ parallel     which tensor-parallel sizes a model allows, and why not the others
 cards        which quantizations and dtypes a GPU's compute capability allows
 footprint    the sum of all of these, each term estimated or measured
 asleep       what an engine still holds while it sleeps
-ollama       the same for an Ollama model, by Ollama's own rules
+ollama       the same for an Ollama model, by Ollama's own rules; llama_cpp: what that takes beside the model
 measured     what engines logged on good starts, kept by what decides it; replaces the estimate from then on
 """

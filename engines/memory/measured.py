@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict, TypeAdapter
+import msgspec
 
 from engines.memory.shape import Shape
-from engines.models.lock import LockedModel
 
 LOG = logging.getLogger(__name__)
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 
 # The flags of a Shape, as they stand in a key.
 CONTEXT, SEQUENCES, TOKENS = "--max-model-len", "--max-num-seqs", "--max-num-batched-tokens"
@@ -43,8 +42,8 @@ class Key:
     tensor_parallel: int
 
 
-Bytes = Annotated[int, Strict(), Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bytes = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ class Measured:
     start_s: Seconds | None = None
 
 
-def key_of(engine: str, model: LockedModel | str, shape: Shape, gpu_name: str, extra_args: Sequence[str] = ()) -> Key:
-    """The key of an engine. `engine` is its name and version; `model` the locked model, or what identifies it."""
+def key_of(engine: str, revision: str, shape: Shape, gpu_name: str, extra_args: Sequence[str] = ()) -> Key:
+    """The key of an engine. `engine` is its name and version; `revision` is what identifies the weights."""
     flags = {
         CONTEXT: shape.context_tokens,
         SEQUENCES: shape.max_num_seqs,
@@ -72,9 +71,8 @@ def key_of(engine: str, model: LockedModel | str, shape: Shape, gpu_name: str, e
         EAGER: shape.enforce_eager,
     }
     words = [f"{flag}={value}" for flag, value in flags.items()]
-    identity = model if isinstance(model, str) else model.identity()
     text = shlex.join([*words, *_deciding(extra_args)])
-    return Key(engine, identity, text, gpu_name, shape.tensor_parallel)
+    return Key(engine, revision, text, gpu_name, shape.tensor_parallel)
 
 
 def find(measured: Mapping[Key, Measured], key: Key) -> Measured:
@@ -88,7 +86,7 @@ def read(path: Path) -> dict[Key, Measured]:
     """All that was measured; empty if there is no file yet. A plan is possible without it, so a damaged file is no
     error: it is named in the log and set aside under `.damaged`."""
     try:
-        rows = ROWS.validate_python(_rows(json.loads(path.read_text(encoding="utf-8"))))
+        rows = msgspec.json.decode(path.read_bytes(), type=_File).measured
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -114,13 +112,10 @@ class _Row:
     measured: Measured
 
 
-ROWS = TypeAdapter(tuple[_Row, ...])
-
-
-def _rows(raw: Any) -> Any:
-    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
-        raise ValueError(f"schema must be {SCHEMA}")
-    return raw.get("measured")
+@dataclass(frozen=True, slots=True)
+class _File:
+    schema: Literal[1]
+    measured: tuple[_Row, ...]
 
 
 def _set_aside(path: Path) -> str:

@@ -9,25 +9,16 @@ from __future__ import annotations
 
 from engines.memory.footprint import Footprint
 from engines.memory.kv import KvLayout
+from engines.memory.llama_cpp import BATCH_TOKENS, CONTEXT_BYTES, FIT_MARGIN_MIB, FP32_BYTES, MIB
 from engines.models.architecture import Architecture
 from engines.models.lock import LockedModel
 
-MIB = 2**20
 # The types of keys and values that OLLAMA_KV_CACHE_TYPE may name (docs/faq.mdx).
 KV_CACHE_TYPES = ("f16", "q8_0", "q4_0")
 # Ollama's prediction takes keys and values as f16, whatever OLLAMA_KV_CACHE_TYPE says.
 F16_BYTES = 2
 # A model goes onto one GPU if the prediction is at most this share of what is free there.
 ONE_GPU_SHARE = 0.8
-# llama.cpp computes so many tokens at once (its n_ubatch by default) and keeps fp32 numbers for them: the logits, and
-# the widest of a layer. For an 8B Llama 3.1 it logs a compute buffer of 258 MiB, of which 250 are logits.
-BATCH_TOKENS = 512
-FP32_BYTES = 4
-# CUDA context and the kernels of ggml.
-CONTEXT_BYTES = 400 * MIB
-# What llama.cpp leaves free on each device when it fits a model there (LLAMA_ARG_FIT_TARGET; its own default is 1024).
-# It is part of the sum, because a model that the plan fits to the byte would else be put on the CPU in part.
-FIT_MARGIN_MIB = 256
 # These families are served one request at a time, whatever OLLAMA_NUM_PARALLEL says (server/sched.go, load).
 ONE_AT_A_TIME = (
     *("mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next"),

@@ -14,12 +14,14 @@ lock           models.lock: values, reading, strict checks
 lock_text      the values as TOML
 hub            the one door to the Hugging Face hub: revisions, files and digests, headers, downloads
 ollama         the one door to Ollama's registry: manifest digest, layers, sizes
+ollama_names   what stands in its models' names where it is left out
 prices         the twins' context, capabilities and price, from the cost table that litellm carries
 checkpoint     which files of a model vLLM loads, and what they say of it
 folder         a checkpoint in a folder
 resolve        wanted models -> Lock; what stack.toml wants and a lock lacks
 stale          what differs between an old lock and a new one
-files          where a model's files are, and whether they are the locked ones
+locked         where the files of a locked model are, and what a router may know of it
+files          whether they are the locked ones
 verified       which large files were found to be right, so that they are not read at every start
 download       fetch what is missing before anything starts: disk first, verified, with progress
 transfer       one file of the hub into the cache, resumed

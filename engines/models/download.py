@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from engines.models.files import DamagedError, model_folder, refuse_strays, verify_file
+from engines.errors import SpillwayError
+from engines.models.files import DamagedError, refuse_strays, verify_file
 from engines.models.hub import HubError
 from engines.models.hub_cache import WantedFile, WrongBytesError, hub_cache
 from engines.models.lock import LockedFile, LockedModel
+from engines.models.locked import model_folder
 from engines.models.tally import Report, Tally
 from engines.models.together import Stop, together
 from engines.models.verified import Verified
@@ -36,7 +38,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FreeBytes = Callable[[Path], int]
 
 
-class DownloadError(ValueError):
+class DownloadError(SpillwayError, ValueError):
     """What is missing cannot be fetched. One or two sentences with the way to mend it; what has come stays and is not
     fetched again."""
 

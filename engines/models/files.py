@@ -1,21 +1,17 @@
-"""Where a model's files are, and whether they are the locked ones."""
+"""Whether the files of a model are the locked ones."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
 from engines.models.checkpoint import INDEX, small_files
-from engines.models.hub_cache import snapshot_folder
 from engines.models.lock import MEND, LockedFile, LockedModel, LockError
 from engines.models.verified import Verified
 
-ENGINES = Path(__file__).resolve().parent.parent
 PIECE_BYTES = 1 << 22
-TOKENIZER = "tokenizer.json"
 
 OnBytes = Callable[[int], None]
 
@@ -31,26 +27,6 @@ class DamagedError(LockError):
 
 def untold(_count: int) -> None:
     """For callers that show no progress."""
-
-
-def model_folder(model: LockedModel, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where a model's files are, or will be once they are downloaded. Built-in models come with the code; models of
-    Ollama have no folder of ours (LockError)."""
-    kind, _, place = model.source.partition(":")
-    if kind == "builtin":
-        return ENGINES / place / "model"
-    if kind == "folder":
-        return Path(place)
-    if kind == "hf":
-        return snapshot_folder(place, model.revision, environ)
-    raise LockError(f"{model.source} has no folder: Ollama keeps it and serves it by name.")
-
-
-def tokenizer_file(model: LockedModel, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Where its tokenizer is, or will be; None for a model of Ollama, and for one with a tokenizer of another kind."""
-    if not any(file.path == TOKENIZER for file in model.files):
-        return None
-    return str(model_folder(model, environ) / TOKENIZER)
 
 
 def verify(name: str, model: LockedModel, folder: Path, verified: Verified | None = None) -> None:

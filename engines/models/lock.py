@@ -13,10 +13,11 @@ from typing import Annotated
 from pydantic import Field, Strict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from engines.checks import check_table
 from engines.models.architecture import EXACT, Architecture, Attention, Count
 from engines.models.weights import Weights
 from engines.snapshot import ModelView, Twin
-from engines.tables import TableError, check_table, read_toml, unknown_key
+from engines.tables import TableError, read_toml, unknown_key
 
 SCHEMA = 2
 MEND = "Run `spillway lock` if the change is meant; else restore the file (`git checkout`)."

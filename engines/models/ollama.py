@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING, Any
 from engines.models import gguf
 from engines.models.checkpoint import Checkpoint, Say, licence_of
 from engines.models.lock import LockedFile
+from engines.models.ollama_names import HOST, OWNER, REGISTRY_ENV, TAG
 
 if TYPE_CHECKING:
     import httpx
 
-# Where models without a host in their name are; a mirror or a test sets another. The variable holds scheme and host.
-REGISTRY_ENV = "SPILLWAY_OLLAMA_REGISTRY"
-REGISTRY = "https://registry.ollama.ai"
-OWNER, TAG = "library", "latest"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 LIST = "application/vnd.ollama.manifest.list.v2+json"
 # In this order a server on Linux chooses from a list (Ollama, manifest/manifest.go, runnerPreferences); MLX is not for
@@ -97,7 +94,7 @@ def _place(name: str) -> tuple[str, str, str]:
     *host, owner, model = [OWNER, *path.split("/")] if path.count("/") == 0 else path.split("/")
     if len(host) > 1 or not all([*host, owner, model]):
         raise RegistryError(f"ollama:{name}: write owner/model:tag, or model:tag.")
-    base = f"https://{host[0]}" if host else os.environ.get(REGISTRY_ENV) or REGISTRY
+    base = f"https://{host[0]}" if host else os.environ.get(REGISTRY_ENV) or f"https://{HOST}"
     return base.rstrip("/"), f"{owner}/{model}", tag or TAG
 
 

@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from engines.config import Wanted, WantedModel
 from engines.models import hub, ollama
 from engines.models.checkpoint import INDEX, Checkpoint, CheckpointError, Say, read_checkpoint
-from engines.models.files import ENGINES
 from engines.models.folder import Folder
 from engines.models.gguf import GgufError
 from engines.models.hf_config import UnknownArchitectureError
 from engines.models.lock import SCHEMA, Lock, LockedModel, LockedTwin
+from engines.models.locked import ENGINES
 from engines.models.prices import PriceError, Prices
 from engines.models.weights import HeaderError
 

@@ -19,7 +19,7 @@ import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from pydantic import TypeAdapter
+import msgspec
 
 SCHEMA = 1
 
@@ -180,9 +180,6 @@ class PlanView:
         return json.dumps(asdict(self), indent=1)
 
 
-VIEW = TypeAdapter(PlanView)
-
-
 def from_json(text: str) -> PlanView:
-    """Read what `PlanView.to_json` wrote. Raises pydantic's ValidationError for anything else."""
-    return VIEW.validate_json(text)
+    """Read what `PlanView.to_json` wrote. Raises ValueError for anything else."""
+    return msgspec.convert(json.loads(text), PlanView)

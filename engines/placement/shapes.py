@@ -75,7 +75,7 @@ def _worth(cuts: Iterable[Cut]) -> Iterable[Cut]:
 
 def cut_of(want: Want, shape: Shape, members: Sequence[Gpu], smallest: Gpu, rules: Rules) -> Cut:
     """What vLLM takes in exactly this shape on these GPUs, of which one is the smallest."""
-    key = measured.key_of(rules.engine, want.model, shape, smallest.name, want.extra_args)
+    key = measured.key_of(rules.engine, want.model.identity(), shape, smallest.name, want.extra_args)
     taken = footprint(want.model, shape, smallest, measured.find(rules.measured, key))
     promised = promised_bytes(want, taken.kv)
     most = max(gpu.cuda_bytes for gpu in members)

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from engines.plan import Plan, Source
 from engines.reign.errand import Ended, run_errand
-from engines.reign.replanning import BUSY, REFUSED, declined
+from engines.reign.planfile import declined
 
+# Exit codes of `engines.reign.replanning`.
+REFUSED, BUSY = 1, 3
 # Files are looked at this often, and believed once they are alike twice: editors write in pieces.
 LOOK_EVERY_S = 0.5
 BUSY_WAIT_S = 2.0

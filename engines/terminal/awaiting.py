@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from engines import door, home
-from engines.feed import FeedError, follow
+from engines.errors import SpillwayError
+from engines.following import FeedError, follow
 from engines.life.last_words import last_words
 from engines.logtail import LogTail
 from engines.plan import Plan
@@ -18,7 +19,7 @@ FAILED_STARTS = 3
 EXTERNAL = "url"
 
 
-class UpError(Exception):
+class UpError(SpillwayError):
     """The stack does not come up. `log` is the file that tells more, if there is one."""
 
     def __init__(self, message: str, log: Path | None = None) -> None:

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from engines.errors import SpillwayError
 from engines.logtail import LogTail, last_lines
 
 LAST_LINES = 40
 LOOK_EVERY_S = 0.25
 
 
-class NoSuchLogError(ValueError):
+class NoSuchLogError(SpillwayError, ValueError):
     """There is no log of that name; the message has those that exist."""
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engines import door, home
-from engines.feed import FeedError, follow
+from engines.following import FeedError, follow
 from engines.life.last_words import last_words
 from engines.plan import RouterPlan
 from engines.processes.record import ProcessId, Record, read_records
