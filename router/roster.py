@@ -1,7 +1,7 @@
 """The targets as they are seen now, each built anew only when something about it has changed.
 
 Owned by `router.watch`, which says which account has changed. What changes by itself is looked at each time: a target
-that is not well, a cloud that has given no first token yet, what siblings show, and the moment at which news are old.
+that is not well, a cloud that may have fallen silent, what siblings show, and the moment at which news are old.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from router.account import Account
+from router.health.ejection import LEAST_WAITING
 from router.quotas.room import UNBOUNDED, Room
 from router.routing.fleet import STALE_S, Place, Target, as_seen, plain_tokens, with_some_spared
 from router.siblings import Row, Siblings
@@ -103,7 +104,7 @@ class Roster:
         others = self._others[at]
         in_flight = account.in_flight(others)
         health = account.verdict(now_s, others, in_flight)
-        if not account.is_calm or (in_flight.unstarted and target.place is not LOCAL):
+        if not account.is_calm or (in_flight.unstarted >= LEAST_WAITING and target.place is not LOCAL):
             self._restless.add(account)
         else:
             self._restless.discard(account)

@@ -133,7 +133,7 @@ class Fleet(msgspec.Struct, frozen=True):
         """The targets of a model."""
         if self.where is None:
             return [target for target in self.targets if model in target.models]
-        return [self.targets[at] for at in self.where.get(model, ())]
+        return list(map(self.targets.__getitem__, self.where.get(model, ())))
 
     def model_names(self) -> frozenset[str]:
         return frozenset(name for target in self.targets for name in target.models)
