@@ -159,7 +159,7 @@ def _reason(failure: Failure) -> str:
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One try: the place of its target among all that are tried, why there, and the how many-th it is."""
+    """One try: at which of the targets, why there, and the how many-th it is. `is_last`: nobody is left after it."""
 
     targets: Sequence[Target]
     at: int
@@ -172,13 +172,11 @@ class Turn(msgspec.Struct, frozen=True):
 
     @property
     def is_last(self) -> bool:
-        """Whether nobody is left after it."""
         return next(islice(self.targets, self.at + 1, None), None) is None
 
 
 async def _try(doors: Doors, ask: Ask, turn: Turn, arrived_s: float) -> Served:
-    target = turn.target
-    sent_s = time.monotonic()
+    target, sent_s = turn.target, time.monotonic()
     patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
     if patience.first_s <= 0:
         raise TargetUnavailable(target.name, patience.cause, "there is no time left", was_reached=False)
@@ -223,13 +221,12 @@ def _shared(ask: Ask, turn: Turn, patience: Patience) -> Patience:
     """What of the time this target may take, where another may serve after it."""
     target = turn.target
     is_probe = target.health.cause is not None and ask.stream
-    # All the time there is would leave none for the next one.
     takes_all = target.place is CLOUD and patience.cause != "first_token"
-    # Asked last, because for that the targets after it must be known.
+    # All the time there is would leave none for the next one. Whether there is one is asked last: it must be ranked.
     if not (is_probe or takes_all) or turn.is_last:
         return patience
     if is_probe:
-        # A probe is a client's request: it must not wait for ever to learn that nothing has changed.
+        # It is a client's request, which must not wait for ever to learn that nothing has changed.
         return patience.at_most(max(LEAST_PROBE_S, SILENT_TIMES * (target.pace.ttft_p50_s or 0.0)))
     return patience.at_most(patience.first_s / 2)
 

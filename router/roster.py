@@ -13,6 +13,7 @@ from router.account import Account
 from router.health.ejection import LEAST_WAITING
 from router.quotas.room import UNBOUNDED, Room
 from router.routing.fleet import STALE_S, Place, Target, as_seen, plain_tokens, with_some_spared
+from router.routing.seats import Seats, seats_of
 from router.siblings import Row, Siblings
 
 NOBODY: Sequence[Row] = ()
@@ -40,7 +41,7 @@ class Roster:
         self._looked_at_s = -math.inf
         # The moment at which the next report is too old.
         self._old_from_s = math.inf
-        self.where: Mapping[str, Sequence[int]] = {}
+        self.where: Mapping[str | None, Seats] = {}
         self.plain_tokens = 0
 
     def __repr__(self) -> str:
@@ -62,11 +63,7 @@ class Roster:
         self._is_new = True
         self._restless = set()
         self._old_from_s = -math.inf
-        where: dict[str, list[int]] = {}
-        for at, (target, _) in enumerate(standing):
-            for model in target.models:
-                where.setdefault(model, []).append(at)
-        self.where = where
+        self.where = seats_of((target.place is LOCAL, target.models) for target, _ in standing)
         self.plain_tokens = plain_tokens([target for target, _ in standing])
 
     def touch(self, account: Account) -> None:

@@ -3,7 +3,7 @@ first one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import overload
 
@@ -11,22 +11,22 @@ from router.routing.fleet import Target
 
 
 class Lineup(Sequence[Target]):
-    """Reads as the tuple of all that `targets` yields, which must be the same whenever it is asked.
+    """Reads as the tuple of `first` and all that `rest` yields, which must be the same whenever it is asked.
 
     Not thread-safe: it belongs to one event loop.
     """
 
     __slots__ = ("_known", "_rest")
 
-    def __init__(self, targets: Iterable[Target]) -> None:
-        self._known: list[Target] = []
-        self._rest: Iterator[Target] = iter(targets)
+    def __init__(self, first: Target, rest: Iterator[Target]) -> None:
+        self._known = [first]
+        self._rest = rest
 
     def __repr__(self) -> str:
         return f"<Lineup {', '.join([target.name for target in self])}>"
 
     def __bool__(self) -> bool:
-        return self.first is not None
+        return True
 
     def __len__(self) -> int:
         return len(self._all())
@@ -48,13 +48,6 @@ class Lineup(Sequence[Target]):
 
     def __hash__(self) -> int:
         return hash(tuple(self))
-
-    @property
-    def first(self) -> Target | None:
-        """None where there is nobody."""
-        if not self._known:
-            self._known.extend(islice(self._rest, 1))
-        return self._known[0] if self._known else None
 
     def _all(self) -> list[Target]:
         self._known.extend(self._rest)

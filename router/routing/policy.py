@@ -98,10 +98,11 @@ class _Case(msgspec.Struct, frozen=True):
 
 def _decide(case: _Case) -> Decision:
     ask, terms, ranks = case.ask, case.terms, case.ranked
-    can = Lineup(easy_first(ask, ranks, case.money, terms.ttft_target_s))
-    first = can.first
+    behind = easy_first(ask, ranks, case.money, terms.ttft_target_s)
+    first = next(behind, None)
     if first is None:
         return _with_sleepers(Decision((), ask.how, nobody(ask, ranks.targets, case.money)), ranks)
+    can = Lineup(first, behind)
     if first.place is CLOUD:
         return _with_sleepers(Decision(can, case.why(first)), ranks)
     is_spilling = case.spilling.get((first.name, terms.tier), False)

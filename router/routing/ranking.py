@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
+from operator import itemgetter
 
 import msgspec
 
 from router.ask import Ask
 from router.routing.affinity import Affinity
-from router.routing.filters import Filter, sieve
+from router.routing.filters import Filter, fits_all, sieve
 from router.routing.fleet import Place, Target
+from router.routing.groups import Group
 from router.routing.scorers import Scene, score
 from router.routing.spill import late
 from router.routing.terms import Terms
@@ -187,35 +189,39 @@ def turn_of(ask: Ask, terms: Terms) -> tuple[str, str] | None:
     return (terms.tier, ask.model or "") if terms.weights else None
 
 
-def ranked(ask: Ask, groups: Sequence[Sequence[Target]], terms: Terms, past: Past, plain_tokens: int = 0) -> Ranked:
+def ranked(ask: Ask, groups: Sequence[Group], terms: Terms, past: Past, plain_tokens: int = 0) -> Ranked:
     """Only what no filter drops and the order names, group by group. `plain_tokens` as the Fleet says."""
     result, measure = Ranked(len(terms.order)), Measure(ask, terms, scene_of(ask, terms, past))
+    is_plain = fits_all(ask, plain_tokens)
     for number, group in enumerate(groups):
-        fit, dropped = sieve(ask, group, plain_tokens)
-        if dropped:
-            result.dropped += [ShutOut(number, terms.position(target), rule, target) for rule, target in dropped]
-        for position, targets in _by_position(fit, terms):
-            if position == result.width:
-                result.outside.append((number, targets))
-            else:
+        engines, clouds = group
+        if not is_plain:
+            engines, no_engines = sieve(ask, engines)
+            clouds, no_clouds = sieve(ask, clouds)
+            result.dropped += [
+                ShutOut(number, terms.position(target), rule, target) for rule, target in (*no_engines, *no_clouds)
+            ]
+        for position, targets in _by_position(engines, clouds, terms):
+            if position < result.width:
                 result.ranks.append(Rank(number, position, targets, measure))
+            else:
+                result.outside.append((number, targets))
     return result
 
 
-def _by_position(targets: Sequence[Target], terms: Terms) -> Sequence[tuple[int, Sequence[Target]]]:
+def _by_position(
+    engines: Sequence[Target], clouds: Sequence[Target], terms: Terms
+) -> Sequence[tuple[int, Sequence[Target]]]:
     """Where there are any, in the order of the tier; those that it names nowhere are last."""
     if terms.named_at:
         alike: dict[int, list[Target]] = {}
-        for target in targets:
+        for target in (*engines, *clouds):
             alike.setdefault(terms.position(target), []).append(target)
-        return sorted(alike.items())
-    here = [target for target in targets if target.place is LOCAL]
-    if len(here) == len(targets):
-        return [(terms.local_at, here)] if here else []
-    if not here:
-        return [(terms.cloud_at, targets)]
-    found = [(terms.local_at, here), (terms.cloud_at, [target for target in targets if target.place is not LOCAL])]
-    return found if terms.local_at < terms.cloud_at else found[::-1]
+        return sorted(alike.items(), key=itemgetter(0))
+    here, away = (terms.local_at, engines), (terms.cloud_at, clouds)
+    if not (engines and clouds):
+        return (here,) if engines else (away,) if clouds else ()
+    return (here, away) if terms.local_at < terms.cloud_at else (away, here)
 
 
 def scene_of(ask: Ask, terms: Terms, past: Past) -> Scene:
