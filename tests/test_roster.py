@@ -86,10 +86,10 @@ def test_the_targets_of_a_model_are_found_without_a_search() -> None:
     fleet = watch.view(1.1)
     assert fleet.where is not None
     for model in ("smoke", "other", "a", "nobody"):
-        found = serving(fleet, model)
-        assert [*found.engines, *found.clouds] == [target for target in fleet.targets if model in target.models]
+        engines, clouds = serving(fleet, model)
+        assert [*engines, *clouds] == [target for target in fleet.targets if model in target.models]
         looked_for = serving(Fleet(fleet.targets), model)
-        assert [*looked_for.engines, *looked_for.clouds] == [*found.engines, *found.clouds]
+        assert ([*engines], [*clouds]) == looked_for
 
 
 STEPS = st.lists(

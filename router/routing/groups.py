@@ -6,7 +6,6 @@ Pure. A target of a later group serves when nobody of those before it can.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from router.ask import Ask
 from router.routing.chain import stand_ins
@@ -15,6 +14,9 @@ from router.tables.rules import Rules
 
 # Members of an enumeration are slow to look up in it.
 LOCAL = Place.LOCAL
+
+# Its engines, its clouds.
+Group = tuple[Sequence[Target], Sequence[Target]]
 
 
 def chain_of(ask: Ask, fleet: Fleet, rules: Rules) -> tuple[str, ...]:
@@ -33,16 +35,9 @@ def _exists(model: str, fleet: Fleet, rules: Rules) -> bool:
     return model in fleet.models or model in rules.chains or fleet.serves(model)
 
 
-class Group(NamedTuple):
-    """Targets of one group, by place."""
-
-    engines: Sequence[Target]
-    clouds: Sequence[Target]
-
-
 def group_of(targets: Sequence[Target]) -> Group:
     engines = [target for target in targets if target.place is LOCAL]
-    return Group(engines, [target for target in targets if target.place is not LOCAL])
+    return engines, [target for target in targets if target.place is not LOCAL]
 
 
 def groups_of(ask: Ask, fleet: Fleet, chain: Sequence[str], rules: Rules) -> list[Group]:
@@ -58,9 +53,9 @@ def groups_of(ask: Ask, fleet: Fleet, chain: Sequence[str], rules: Rules) -> lis
     groups: list[Group] = []
     taken: set[str] = set()
     for model in chain:
-        group = Group(*[[each for each in part if each.name not in taken] for part in serving(fleet, model)])
-        taken.update([target.name for part in group for target in part])
-        groups.append(group)
+        engines, clouds = [[each for each in part if each.name not in taken] for part in serving(fleet, model)]
+        taken.update([target.name for target in (*engines, *clouds)])
+        groups.append((engines, clouds))
     return groups
 
 
@@ -70,10 +65,10 @@ def serving(fleet: Fleet, model: str | None) -> Group:
     if where is None:
         return group_of([target for target in targets if model is None or model in target.models])
     seats = where.get(model)
-    return NOBODY if seats is None else Group(seats.engines(targets), seats.clouds(targets))
+    return NOBODY if seats is None else (seats.engines(targets), seats.clouds(targets))
 
 
-NOBODY = Group((), ())
+NOBODY: Group = ((), ())
 
 
 def _of_any_model(ask: Ask, fleet: Fleet, rules: Rules) -> list[Group]:

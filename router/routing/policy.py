@@ -78,7 +78,7 @@ def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money
     else:
         refusal = nowhere(ask, fleet, order.shut_out, terms)
         decision = Decision((), ask.how, refusal, can_wait=_is_about_to_come(ask, fleet, terms))
-    dropped = tuple([(each.rule, each.target) for each in order.dropped if each.rule is not None])
+    dropped = tuple([(each.rule, each.target) for each in order.dropped if each.rule]) if order.dropped else ()
     return replace(decision, dropped=dropped, chain=chain, fleet=fleet.targets, turn=turn_of(ask, terms), terms=terms)
 
 
