@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
 
@@ -99,8 +100,7 @@ async def _turn(
         reason = _reason(failures[0])
         await _afford(doors, ask, target, failures[-1], arrived_s)
         _still_there(doors, target)
-    is_last = next_at(decision.targets, at, LIMITED) is None
-    return await _try(doors, ask, Turn(target, reason, len(failures) + 1, is_last), arrived_s)
+    return await _try(doors, ask, Turn(decision.targets, at, reason, len(failures) + 1), arrived_s)
 
 
 def _lack(ask: Ask, served: Served) -> TargetUnavailable | None:
@@ -167,17 +167,24 @@ def _reason(failure: Failure) -> str:
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One try: where, why there, the how many-th, and whether nobody is left after it."""
+    """One try: at which of the targets, why there, and the how many-th it is. `is_last`: nobody is left after it."""
 
-    target: Target
+    targets: Sequence[Target]
+    at: int
     reason: str
     attempt: int
-    is_last: bool
+
+    @property
+    def target(self) -> Target:
+        return self.targets[self.at]
+
+    @property
+    def is_last(self) -> bool:
+        return next(islice(self.targets, self.at + 1, None), None) is None
 
 
 async def _try(doors: Doors, ask: Ask, turn: Turn, arrived_s: float) -> Served:
-    target = turn.target
-    sent_s = time.monotonic()
+    target, sent_s = turn.target, time.monotonic()
     patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
     if patience.first_s <= 0:
         raise TargetUnavailable(target.name, patience.cause, "there is no time left", was_reached=False)
@@ -186,8 +193,7 @@ async def _try(doors: Doors, ask: Ask, turn: Turn, arrived_s: float) -> Served:
         permit = await leave(doors, ask, target, _turn_s(doors, ask, target, patience, sent_s - arrived_s))
         sent_s = time.monotonic()
         patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
-    if not turn.is_last:
-        patience = _shared(ask, target, patience)
+    patience = _shared(ask, turn, patience)
     flight = doors.watch.start(ask, target, sent_s)
     asked = False
     reply: Reply
@@ -219,15 +225,18 @@ def _turn_s(doors: Doors, ask: Ask, target: Target, patience: Patience, passed_s
     return wait_s(target, promise_s - passed_s, max(0.0, most_s))
 
 
-def _shared(ask: Ask, target: Target, patience: Patience) -> Patience:
+def _shared(ask: Ask, turn: Turn, patience: Patience) -> Patience:
     """What of the time this target may take, where another may serve after it."""
-    if target.health.cause is not None and ask.stream:
-        # A probe is a client's request: it must not wait for ever to learn that nothing has changed.
+    target = turn.target
+    is_probe = target.health.cause is not None and ask.stream
+    takes_all = target.place is CLOUD and patience.cause != "first_token"
+    # All the time there is would leave none for the next one. Whether there is one is asked last: it must be ranked.
+    if not (is_probe or takes_all) or turn.is_last:
+        return patience
+    if is_probe:
+        # It is a client's request, which must not wait for ever to learn that nothing has changed.
         return patience.at_most(max(LEAST_PROBE_S, SILENT_TIMES * (target.pace.ttft_p50_s or 0.0)))
-    if target.place is CLOUD and patience.cause != "first_token":
-        # All the time there is would leave none for the next one.
-        return patience.at_most(patience.first_s / 2)
-    return patience
+    return patience.at_most(patience.first_s / 2)
 
 
 async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight) -> None:

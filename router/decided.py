@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -37,7 +37,7 @@ class Decided(Struct, gc=False):
     at_unix_s: float
     ask: Ask
     terms: Terms | None
-    targets: tuple[Target, ...]
+    targets: Sequence[Target]
     dropped: Dropped
     chain: tuple[str, ...]
     fleet: tuple[Target, ...]
@@ -114,7 +114,7 @@ def _row(decided: Decided) -> dict[str, Any]:
     }
 
 
-def _on_failure(targets: tuple[Target, ...], at: int) -> dict[str, str | None]:
+def _on_failure(targets: Sequence[Target], at: int) -> dict[str, str | None]:
     """Who would be next after this one; None: nobody."""
     after = following(targets, at, FAILED), following(targets, at, CONTEXT)
     failed, too_long = (each.name if each else None for each in after)

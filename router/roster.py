@@ -1,7 +1,7 @@
 """The targets as they are seen now, each built anew only when something about it has changed.
 
 Owned by `router.watch`, which says which account has changed. What changes by itself is looked at each time: a target
-that is not well, a cloud that has given no first token yet, what siblings show, and the moment at which news are old.
+that is not well, a cloud that may have fallen silent, what siblings show, and the moment at which news are old.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from router.account import Account
+from router.health.ejection import LEAST_WAITING
 from router.quotas.room import UNBOUNDED, Room
 from router.routing.fleet import STALE_S, Place, Target, as_seen, plain_tokens, with_some_spared
+from router.routing.seats import Seats, seats_of
 from router.siblings import Row, Siblings
 
 NOBODY: Sequence[Row] = ()
@@ -39,7 +41,7 @@ class Roster:
         self._looked_at_s = -math.inf
         # The moment at which the next report is too old.
         self._old_from_s = math.inf
-        self.where: Mapping[str, Sequence[int]] = {}
+        self.where: Mapping[str | None, Seats] = {}
         self.plain_tokens = 0
 
     def __repr__(self) -> str:
@@ -61,11 +63,7 @@ class Roster:
         self._is_new = True
         self._restless = set()
         self._old_from_s = -math.inf
-        where: dict[str, list[int]] = {}
-        for at, (target, _) in enumerate(standing):
-            for model in target.models:
-                where.setdefault(model, []).append(at)
-        self.where = where
+        self.where = seats_of((target.place is LOCAL, target.models) for target, _ in standing)
         self.plain_tokens = plain_tokens([target for target, _ in standing])
 
     def touch(self, account: Account) -> None:
@@ -103,7 +101,7 @@ class Roster:
         others = self._others[at]
         in_flight = account.in_flight(others)
         health = account.verdict(now_s, others, in_flight)
-        if not account.is_calm or (in_flight.unstarted and target.place is not LOCAL):
+        if not account.is_calm or (in_flight.unstarted >= LEAST_WAITING and target.place is not LOCAL):
             self._restless.add(account)
         else:
             self._restless.discard(account)

@@ -233,7 +233,7 @@ CROWDS = st.lists(
 def test_nobody_stands_in_while_somebody_before_can(crowd: list[Target], asked: Ask) -> None:
     decision = decide(asked, *crowd)
     groups = groups_of(asked, Fleet(tuple(crowd)), chain_of(asked, Fleet(tuple(crowd)), RULES), RULES)
-    depth = {target.name: number for number, group in enumerate(groups) for target in group}
+    depth = {target.name: number for number, group in enumerate(groups) for part in group for target in part}
     assert all(target.name in depth and target.off is None for target in decision.targets)
     able = [target for target in decision.targets if target.health is WELL and target.in_flight is not JAMMED]
     if able:

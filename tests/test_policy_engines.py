@@ -7,7 +7,7 @@ from hypothesis import given
 from msgspec.structs import replace
 
 from router.ask import Ask
-from router.routing.filters import dropped_by, sieve
+from router.routing.filters import dropped_by, fits_all, sieve
 from router.routing.fleet import Fleet, Pace, Target, plain_tokens
 from router.routing.policy import choose
 from tests.specimens import CLOUD, RULES, Situation, ask, busy, local, situations
@@ -120,7 +120,8 @@ def test_several_answers_at_once_are_not_asked_of_ollama() -> None:
 @given(situations())
 def test_whoever_is_not_looked_at_closely_would_have_passed(situation: Situation) -> None:
     asked, targets = situation[0], situation[1].targets
-    fit, dropped = sieve(asked, targets, plain_tokens(targets))
+    fit, dropped = sieve(asked, targets)
     rules = [(dropped_by(asked, target), target) for target in targets]
     assert list(fit) == [target for rule, target in rules if rule is None]
     assert list(dropped) == [(rule, target) for rule, target in rules if rule is not None]
+    assert not (fits_all(asked, plain_tokens(targets)) and dropped)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from engines.snapshot import Snapshot
 from router.quotas.room import Room
-from router.routing.fleet import STALE_S, Target
+from router.routing.fleet import STALE_S, Fleet, Target
+from router.routing.groups import serving
 from router.watch import Flight, Usage, Watch
 from tests.specimens import ENGINE, ENVIRONMENT, IDLE, MODEL, RULES, ask, snapshot
 
@@ -85,7 +86,10 @@ def test_the_targets_of_a_model_are_found_without_a_search() -> None:
     fleet = watch.view(1.1)
     assert fleet.where is not None
     for model in ("smoke", "other", "a", "nobody"):
-        assert fleet.serving(model) == [target for target in fleet.targets if model in target.models]
+        engines, clouds = serving(fleet, model)
+        assert [*engines, *clouds] == [target for target in fleet.targets if model in target.models]
+        looked_for = serving(Fleet(fleet.targets), model)
+        assert ([*engines], [*clouds]) == looked_for
 
 
 STEPS = st.lists(

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from router.ask import Ask, Endpoint, read_ask
 from router.routing.fleet import InFlight, Target
+from router.routing.groups import group_of
 from router.routing.policy import Decision, Money
 from router.routing.ranking import Past, ranked
 from router.routing.scorers import Scene, score
@@ -54,7 +55,7 @@ def led(strategy: Weights, targets: Sequence[Target], promise_s: float = 2.0, pa
     tier = {"ttft_target_s": promise_s, "order": ["local", "cloud"], "strategy": strategy}
     asked = ask(tier="one", prefixes=TALK)
     terms = terms_of(asked, parse_rules({"tiers": {"standard": tier, "one": tier}}, "led.toml"), 0.0)
-    return [each.name for each in ranked(asked, [list(targets)], terms, past or Past()).targets]
+    return [each.name for each in ranked(asked, [group_of(targets)], terms, past or Past()).targets]
 
 
 def test_the_cheapest_must_qualify_first() -> None:

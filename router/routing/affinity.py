@@ -46,6 +46,12 @@ class Affinity:
         while len(homes) > self._most:
             homes.popitem(last=False)
 
+    def about(self, prefixes: Sequence[int]) -> Affinity:
+        """All that is known of such a prompt now, whatever is seen later."""
+        homes, only = self._homes, Affinity(self._most)
+        only._homes.update({prefix: homes[prefix] for prefix in prefixes if prefix in homes})
+        return only
+
     def held(self, prefixes: Sequence[int]) -> dict[str, int]:
         """How many bytes of such a prompt each target has read before; who is not in it has read none."""
         homes, held = self._homes, dict[str, int]()

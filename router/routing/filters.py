@@ -96,16 +96,24 @@ def dropped_by(ask: Ask, target: Target) -> Filter | None:
     return None if fits(ask, target) else FITS_CONTEXT
 
 
-def sieve(ask: Ask, targets: Targets, plain_tokens: int = 0) -> tuple[Targets, Dropped]:
+def fits_all(ask: Ask, plain_tokens: int) -> bool:
+    """Whether no rule forbids any target, as can be told without a look at one: a prompt has no more tokens than bytes.
+    `plain_tokens` as the Fleet says."""
+    return (
+        ask.prompt_bytes + (ask.max_tokens or 0) <= plain_tokens
+        and not ask.needs
+        and not ask.local_only
+        and ask.answers <= 1
+    )
+
+
+def sieve(ask: Ask, targets: Targets) -> tuple[Targets, Dropped]:
     """Those that no rule forbids, and the others with the first rule that does.
 
-    Only who might be forbidden is looked at closely: a decision asks it of each of some hundred targets, and a prompt
-    has no more tokens than bytes. `plain_tokens` as the Fleet says.
+    Only who might be forbidden is looked at closely: a decision asks it of each of some hundred targets.
     """
     most_tokens, needs, local_only = ask.prompt_bytes + (ask.max_tokens or 0), ask.needs, ask.local_only
     several = ask.answers > 1
-    if most_tokens <= plain_tokens and not needs and not local_only and not several:
-        return targets, ()
     fit: list[Target] = []
     dropped: list[tuple[Filter, Target]] = []
     for target in targets:

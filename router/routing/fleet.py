@@ -22,6 +22,7 @@ from router.health.verdict import WELL, Verdict
 from router.quotas.room import UNBOUNDED, Room
 from router.registry import TEXT, Deployment, Price, deployments, only_embeds
 from router.routing.off import why_off
+from router.routing.seats import Seats
 from router.tables.rules import Rules
 
 # A report older than this says nothing about now: the engine counts as full (field practice is 0.2 to 2 s).
@@ -119,21 +120,20 @@ class Target(msgspec.Struct, frozen=True):
 class Fleet(msgspec.Struct, frozen=True):
     """All targets at one moment. `complete` is False until the engines have been heard of. `models` are wanted here,
     also those of which no engine is known yet. `now_s` is the moment, of the clock that `InFlight` goes by. `where` are
-    the places of the targets of each model, if anybody has looked for them already; `plain_tokens` the length of text
+    the seats of the targets of each model, if anybody has looked for them already; `plain_tokens` the length of text
     that any of them may serve, 0 if nobody has looked."""
 
     targets: tuple[Target, ...]
     complete: bool = True
     models: frozenset[str] = frozenset()
     now_s: float = 0.0
-    where: Mapping[str, Sequence[int]] | None = None
+    where: Mapping[str | None, Seats] | None = None
     plain_tokens: int = 0
 
-    def serving(self, model: str) -> list[Target]:
-        """The targets of a model."""
-        if self.where is None:
-            return [target for target in self.targets if model in target.models]
-        return [self.targets[at] for at in self.where.get(model, ())]
+    def serves(self, model: str) -> bool:
+        if self.where is not None:
+            return model in self.where
+        return any([model in target.models for target in self.targets])
 
     def model_names(self) -> frozenset[str]:
         return frozenset(name for target in self.targets for name in target.models)

@@ -9,8 +9,14 @@ from collections.abc import Sequence
 
 from router.ask import Ask
 from router.routing.chain import stand_ins
-from router.routing.fleet import Fleet, Target
+from router.routing.fleet import Fleet, Place, Target
 from router.tables.rules import Rules
+
+# Members of an enumeration are slow to look up in it.
+LOCAL = Place.LOCAL
+
+# Its engines, its clouds.
+Group = tuple[Sequence[Target], Sequence[Target]]
 
 
 def chain_of(ask: Ask, fleet: Fleet, rules: Rules) -> tuple[str, ...]:
@@ -26,10 +32,15 @@ def chain_of(ask: Ask, fleet: Fleet, rules: Rules) -> tuple[str, ...]:
 
 
 def _exists(model: str, fleet: Fleet, rules: Rules) -> bool:
-    return model in fleet.models or model in rules.chains or bool(fleet.serving(model))
+    return model in fleet.models or model in rules.chains or fleet.serves(model)
 
 
-def groups_of(ask: Ask, fleet: Fleet, chain: Sequence[str], rules: Rules) -> list[Sequence[Target]]:
+def group_of(targets: Sequence[Target]) -> Group:
+    engines = [target for target in targets if target.place is LOCAL]
+    return engines, [target for target in targets if target.place is not LOCAL]
+
+
+def groups_of(ask: Ask, fleet: Fleet, chain: Sequence[str], rules: Rules) -> list[Group]:
     """The targets of each model of the chain, one that serves several of them only where it comes first.
 
     Where any model will do: all targets, those of the preferred size before the others, and in groups of their own,
@@ -38,20 +49,32 @@ def groups_of(ask: Ask, fleet: Fleet, chain: Sequence[str], rules: Rules) -> lis
     if not chain:
         return _of_any_model(ask, fleet, rules)
     if len(chain) == 1:
-        return [fleet.serving(chain[0])]
-    groups: list[Sequence[Target]] = []
+        return [serving(fleet, chain[0])]
+    groups: list[Group] = []
     taken: set[str] = set()
     for model in chain:
-        group = [target for target in fleet.serving(model) if target.name not in taken]
-        taken.update([target.name for target in group])
-        groups.append(group)
+        engines, clouds = [[each for each in part if each.name not in taken] for part in serving(fleet, model)]
+        taken.update([target.name for target in (*engines, *clouds)])
+        groups.append((engines, clouds))
     return groups
 
 
-def _of_any_model(ask: Ask, fleet: Fleet, rules: Rules) -> list[Sequence[Target]]:
+def serving(fleet: Fleet, model: str | None) -> Group:
+    """The targets of a model; None: all."""
+    where, targets = fleet.where, fleet.targets
+    if where is None:
+        return group_of([target for target in targets if model is None or model in target.models])
+    seats = where.get(model)
+    return NOBODY if seats is None else (seats.engines(targets), seats.clouds(targets))
+
+
+NOBODY: Group = ((), ())
+
+
+def _of_any_model(ask: Ask, fleet: Fleet, rules: Rules) -> list[Group]:
     behind = stand_ins((), ask.tier, rules)
     if not behind and ask.size is None:
-        return [fleet.targets]
+        return [serving(fleet, None)]
     liked: list[Target] = []
     others: list[Target] = []
     last: list[list[Target]] = [[] for _ in behind]
@@ -62,4 +85,4 @@ def _of_any_model(ask: Ask, fleet: Fleet, rules: Rules) -> list[Sequence[Target]
             liked.append(target)
         else:
             others.append(target)
-    return [liked, others, *last]
+    return [group_of(targets) for targets in (liked, others, *last)]

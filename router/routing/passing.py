@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
+from operator import itemgetter
 
 import msgspec
 
@@ -41,24 +42,46 @@ class Ease(IntEnum):
 
 
 NOW = Ease.NOW
+AT_ONCE = (NOW, 0.0)
 
 
-def usable(ask: Ask, targets: Sequence[Target], money: Money) -> list[Target]:
-    """Those that are there, that the money is there for, and whose limits will ever let the request in."""
-    most_usd = money.left_usd if ask.max_usd is None else min(money.left_usd, ask.max_usd)
-    prompt_tokens, answer_tokens = _most_tokens(ask)
-    can: list[Target] = []
+def easy_first(ask: Ask, targets: Iterable[Target], money: Money, ttft_target_s: float) -> Iterator[Target]:
+    """Those that are there, that the money is there for, and whose limits will ever let the request in: by ease, and
+    those of the same ease in their order.
+
+    Who failed of late or has no room is the last resort, not lost.
+    """
+    may_go: Callable[[Target], bool] | None = None
+    behind: list[tuple[tuple[Ease, float], Target]] = []
     for target in targets:
         if target.off is not None:
             continue
         if target.place is not LOCAL:
-            price = target.price
-            if price is not None and price.usd(prompt_tokens, answer_tokens) > most_usd:
+            may_go = may_go or _gate(ask, money)
+            if not may_go(target):
                 continue
-            if target.room is not UNBOUNDED and target.room.ready_in_s == math.inf:
-                continue
-        can.append(target)
-    return can
+        at = ease(ask, target, ttft_target_s)
+        if at == AT_ONCE:
+            yield target
+        else:
+            behind.append((at, target))
+    behind.sort(key=itemgetter(0))
+    for _, target in behind:
+        yield target
+
+
+def _gate(ask: Ask, money: Money) -> Callable[[Target], bool]:
+    """Whether the money is there for a cloud, and its limits will ever let the request in."""
+    most_usd = money.left_usd if ask.max_usd is None else min(money.left_usd, ask.max_usd)
+    prompt_tokens, answer_tokens = _most_tokens(ask)
+
+    def may_go(target: Target) -> bool:
+        price, room = target.price, target.room
+        if price is not None and price.usd(prompt_tokens, answer_tokens) > most_usd:
+            return False
+        return room is UNBOUNDED or room.ready_in_s != math.inf
+
+    return may_go
 
 
 def is_affordable(ask: Ask, target: Target, money: Money) -> bool:
@@ -79,17 +102,11 @@ def _most_tokens(ask: Ask) -> tuple[int, int]:
     return ask.prompt_bytes, (ask.max_tokens or OPEN_ANSWER_TOKENS) * ask.answers
 
 
-def easy_first(ask: Ask, targets: list[Target], ttft_target_s: float) -> None:
-    """Sort by ease, in place; those of the same ease keep their order."""
-    if ask.lengths or not all([target.room is UNBOUNDED and target.health is WELL for target in targets]):
-        targets.sort(key=lambda each: ease(ask, each, ttft_target_s))
-
-
 def ease(ask: Ask, target: Target, ttft_target_s: float) -> tuple[Ease, float]:
     """The ease, and among those of the same ease that wait too long for the promise, who waits least."""
     at_once = Ease.CRAMPED if ask.lengths and is_cramped(ask, target) else NOW
     if target.room is UNBOUNDED and target.health is WELL:
-        return at_once, 0.0
+        return (at_once, 0.0) if ask.lengths else AT_ONCE
     if ill(ask, target) is not None:
         return Ease.ILL, 0.0
     wait_s = target.room.ready_in_s

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 import msgspec
 from msgspec.structs import replace
@@ -16,11 +17,12 @@ from router.errors import ApiError
 from router.routing.filters import Dropped, considered
 from router.routing.fleet import Fleet, Place, Target
 from router.routing.groups import chain_of, groups_of
-from router.routing.passing import BUDGET, Ease, Money, ease, easy_first, reserved_usd, usable
+from router.routing.lineup import Lineup
+from router.routing.passing import BUDGET, Ease, Money, ease, easy_first, reserved_usd
 from router.routing.ranking import Past, Ranked, ranked, turn_of
 from router.routing.reasons import SATURATED, unheard, why_no_spill, why_there
 from router.routing.refusals import nobody, nowhere, too_long_a_wait
-from router.routing.spill import DEADLINE, Forecast, Need, forecast, judge, tokens_of
+from router.routing.spill import DEADLINE, Forecast, Need, forecast, judge, keeps, tokens_of
 from router.routing.terms import Terms, terms_of
 from router.tables.rules import Rules
 
@@ -42,7 +44,7 @@ class Decision(msgspec.Struct, frozen=True):
     decision counts for, where a strategy decides. `terms` are what it went by.
     """
 
-    targets: tuple[Target, ...]
+    targets: Sequence[Target]
     reason: str
     refusal: ApiError | None = None
     spilling: Latches = {}
@@ -65,16 +67,18 @@ NO_PAST = Past()
 
 def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money, past: Past = NO_PAST) -> Decision:
     """Filter, rank by chain, order and strategy, then spill or not."""
+    # Who keeps a Decision can still rank by it, and must not keep the body, which may be megabytes.
+    ask = replace(ask, raw=b"")
     terms, chain = terms_of(ask, rules, fleet.now_s), chain_of(ask, fleet, rules)
     order = ranked(ask, groups_of(ask, fleet, chain, rules), terms, past, fleet.plain_tokens)
-    if order.targets:
+    if order.ranks:
         decision = _decide(_Case(ask, terms, money, order, past, spilling))
         if not fleet.complete:
             decision = replace(decision, reason=unheard(decision.reason, decision.targets, terms))
     else:
         refusal = nowhere(ask, fleet, order.shut_out, terms)
         decision = Decision((), ask.how, refusal, can_wait=_is_about_to_come(ask, fleet, terms))
-    dropped = tuple([(each.rule, each.target) for each in order.shut_out if each.rule is not None])
+    dropped = tuple([(each.rule, each.target) for each in order.dropped if each.rule]) if order.dropped else ()
     return replace(decision, dropped=dropped, chain=chain, fleet=fleet.targets, turn=turn_of(ask, terms), terms=terms)
 
 
@@ -93,22 +97,23 @@ class _Case(msgspec.Struct, frozen=True):
 
 
 def _decide(case: _Case) -> Decision:
-    ask, terms, targets = case.ask, case.terms, case.ranked.targets
-    can = usable(ask, targets, case.money)
-    if not can:
-        return _with_sleepers(Decision((), ask.how, nobody(ask, targets, case.money)), targets)
-    # Who failed of late or has no room is the last resort, not lost: the sort keeps the order of the others.
-    if len(can) > 1:
-        easy_first(ask, can, terms.ttft_target_s)
-    first = can[0]
+    ask, terms, ranks = case.ask, case.terms, case.ranked
+    behind = easy_first(ask, ranks, case.money, terms.ttft_target_s)
+    first = next(behind, None)
+    if first is None:
+        return _with_sleepers(Decision((), ask.how, nobody(ask, ranks.targets, case.money)), ranks)
+    can = Lineup(first, behind)
     if first.place is CLOUD:
-        return _with_sleepers(Decision(tuple(can), case.why(first)), targets)
-    cause, expected = _judged(case, first)
+        return _with_sleepers(Decision(can, case.why(first)), ranks)
+    is_spilling = case.spilling.get((first.name, terms.tier), False)
+    cause = None
+    if not keeps(ask, first, terms.ttft_target_s, terms.now_s, is_spilling):
+        cause, expected = _judged(case, first)
     if cause is None:
         latches = {(first.name, terms.tier): False}
-        decision = Decision(tuple(can), case.why(first), None, latches, can_wait=first.returns_as is not None)
+        decision = Decision(can, case.why(first), None, latches, can_wait=first.returns_as is not None)
         # Who stands in for a model that sleeps serves until it is awake.
-        return _with_sleepers(decision, targets) if case.ranked.group_of(first) else decision
+        return _with_sleepers(decision, ranks) if ranks.group_of(first) else decision
     # A deadline is one request's own: it says nothing about the next one.
     latches = {} if cause == DEADLINE else {(first.name, terms.tier): terms.may_spill}
     refused = too_long_a_wait(first, expected.ttft_s, max(terms.max_wait_s, terms.ttft_target_s))
@@ -146,13 +151,15 @@ def _spill_or_wait(case: _Case, can: Sequence[Target], cause: str, refused: ApiE
 
 
 def _led_by(leaders: Sequence[Target], can: Sequence[Target]) -> tuple[Target, ...]:
-    return (*leaders, *[each for each in can if each not in leaders])
+    ahead = {id(each) for each in leaders}
+    return (*leaders, *[each for each in can if id(each) not in ahead])
 
 
 def _preferred_soon(case: _Case, can: Sequence[Target]) -> Sequence[Target]:
     """Who would have gone before the first, and whose limits let the request in within the promise."""
-    before = case.ranked.targets[: case.ranked.targets.index(can[0])]
-    return [each for each in before if each in can and _ease(case, each) is Ease.SOON]
+    able = {id(each) for each in can}
+    before = takewhile(lambda each: each is not can[0], case.ranked.targets)
+    return [each for each in before if id(each) in able and _ease(case, each) is Ease.SOON]
 
 
 def _elsewhere(case: _Case, can: Sequence[Target], is_refused: bool) -> Sequence[Target]:
@@ -165,13 +172,15 @@ def _elsewhere(case: _Case, can: Sequence[Target], is_refused: bool) -> Sequence
     terms, ranks = case.terms, case.ranked
     if not terms.may_spill and not is_refused:
         return ()
-    most, own = Ease.ILL if is_refused else Ease.SOON, ranks.group_of(can[0])
+    own = ranks.group_of(can[0])
+    later = {id(each) for rank in ranks.ranks if rank.group > own for each in rank.targets}
+    most = Ease.ILL if is_refused else Ease.SOON
     found = []
     for each in can[1:]:
         if each.place is CLOUD:
             is_better = terms.may_spill and _ease(case, each) <= most
         else:
-            is_better = ranks.group_of(each) > own and _ease(case, each) is Ease.NOW and _judged(case, each)[0] is None
+            is_better = id(each) in later and _ease(case, each) is Ease.NOW and _judged(case, each)[0] is None
         if is_better:
             found.append(each)
     return found
@@ -181,13 +190,17 @@ def _ease(case: _Case, target: Target) -> Ease:
     return ease(case.ask, target, case.terms.ttft_target_s)[0]
 
 
-def _with_sleepers(decision: Decision, order: Sequence[Target]) -> Decision:
-    """Of a decision for a cloud or for nobody: who else could serve later."""
-    first = decision.targets[0] if decision.targets else None
-    place = next((at for at, each in enumerate(order) if each is first), len(order))
-    sleepers = [(at, each.returns_as) for at, each in enumerate(order) if each.off is not None and each.returns_as]
-    at, asleep = sleepers[0] if sleepers else (len(order), None)
-    return replace(decision, can_wait=_can_return(order), asleep=asleep, prefers_it=at < place)
+def _with_sleepers(decision: Decision, ranked: Ranked) -> Decision:
+    """Of a decision for a cloud or for nobody: who else could serve later. Who sleeps is behind all of its rank."""
+    before = ranked.rank_of(decision.targets[0]) if decision.targets else None
+    asleep, prefers_it = None, True
+    for rank in ranked.ranks:
+        prefers_it = prefers_it and rank is not before
+        asleep = next((each.returns_as for each in rank.off if each.returns_as), None)
+        if asleep is not None:
+            break
+    can_wait = asleep is not None or any([_can_return(rank.targets) for rank in ranked.ranks])
+    return replace(decision, can_wait=can_wait, asleep=asleep, prefers_it=prefers_it and asleep is not None)
 
 
 def _can_return(targets: Sequence[Target]) -> bool:

@@ -5,18 +5,21 @@ Who is off is ranked behind who is not, because no figure says anything of it.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from operator import itemgetter
 
 import msgspec
 
 from router.ask import Ask
 from router.routing.affinity import Affinity
-from router.routing.filters import Filter, sieve
+from router.routing.filters import Filter, fits_all, sieve
 from router.routing.fleet import Place, Target
+from router.routing.groups import Group
 from router.routing.scorers import Scene, score
 from router.routing.spill import late
 from router.routing.terms import Terms
+from router.tables.strategy import Strategy
 
 # So many are asked at once whether they keep the promise, after the first one alone, until one does.
 ASKED_AT_ONCE = 8
@@ -43,15 +46,142 @@ class ShutOut(msgspec.Struct, frozen=True):
     target: Target
 
 
-class Ranked(msgspec.Struct):
-    """Targets that may serve, the best first; `starts` is where each group begins."""
+class Measure(msgspec.Struct, frozen=True):
+    """What targets of one rank are compared by: nothing in it changes, so they can be compared later as well."""
 
-    targets: list[Target]
-    starts: list[int]
-    shut_out: list[ShutOut]
+    ask: Ask
+    terms: Terms
+    scene: Scene
+
+
+class Rank(msgspec.Struct, eq=False):
+    """Targets of one group at one position of the order, which are all of one place. `targets` are as they came.
+
+    A decision seldom looks past the best of them, so the others are put in order only when somebody does. `known` is
+    who is on, with `sums` of their strategies' figures, `best` the first and `ordered` all of them, once asked for.
+    """
+
+    group: int
+    position: int
+    targets: Sequence[Target]
+    measure: Measure
+    known: Sequence[Target] | None = None
+    sums: Sequence[float] = ()
+    best: Target | None = None
+    ordered: Sequence[Target] | None = None
+
+    def __contains__(self, target: Target) -> bool:
+        return target is self.best or target in self.targets
+
+    def __iter__(self) -> Iterator[Target]:
+        """The best first."""
+        return iter(self.targets) if len(self.targets) == 1 else self._one_by_one()
+
+    def _one_by_one(self) -> Iterator[Target]:
+        if self.ordered is None and (best := self._find_best()) is not None:
+            yield best
+            yield from islice(self.order, 1, None)
+        else:
+            yield from self.order
+
+    @property
+    def order(self) -> Sequence[Target]:
+        """All of them, the best first; who is off is behind all who are on, as they came."""
+        if self.ordered is None:
+            on = self._measured()
+            order = _timely_first(self._by_figures(on), self.measure) if len(on) > 1 else on
+            self.ordered = order if len(on) == len(self.targets) else [*order, *self.off]
+        return self.ordered
+
+    @property
+    def off(self) -> list[Target]:
+        return [target for target in self.targets if target.off is not None]
+
+    def _find_best(self) -> Target | None:
+        """The first in order where that can be told without the others: it keeps the promise. None where it cannot."""
+        on = self._measured()
+        if len(on) <= 1:
+            return on[0] if on else None
+        sums = self.sums
+        if sums:
+            least = min(sums)
+            alike = [on[sums.index(least)]]
+            if sums.count(least) > 1:
+                alike = [target for target, each in zip(on, sums, strict=True) if each == least]
+            best = min(alike, key=_work)
+        else:
+            works = _works(on)
+            best = on[works.index(min(works))]
+        if _are_late([best], self.measure)[0]:
+            return None
+        self.best = best
+        return best
+
+    def _measured(self) -> Sequence[Target]:
+        """Who is on. One alone needs no figures."""
+        if self.known is None:
+            on = self.known = [target for target in self.targets if target.off is None]
+            weights = self.measure.terms.weights
+            if weights and len(on) > 1:
+                self.sums = score(weights, self.measure.ask, on, self.measure.scene)
+        return self.known
+
+    def _by_figures(self, on: Sequence[Target]) -> list[Target]:
+        """By the sum of the strategies' figures, and among equals by work."""
+        works = _works(on)
+        figures = list(zip(self.sums, works, strict=True)) if self.sums else works
+        return [on[at] for at in sorted(range(len(on)), key=figures.__getitem__)]
+
+
+def _work(target: Target) -> float:
+    """The tokens in flight there for what it can do. One token more than there are, so that of two that are idle the
+    one that is slowed down comes last."""
+    return (target.in_flight.promised_tokens + 1) / target.weight
+
+
+def _works(targets: Sequence[Target]) -> list[float]:
+    """As `_work` says, without a call for each."""
+    return [(target.in_flight.promised_tokens + 1) / target.weight for target in targets]
+
+
+class Ranked(msgspec.Struct, eq=False):
+    """Targets that may serve, the best first, rank by rank; each is ranked when it is looked at. `width` is that of the
+    order. `dropped` are by their group and position, `outside` by their group."""
+
+    width: int
+    ranks: list[Rank] = []
+    dropped: list[ShutOut] = []
+    outside: list[tuple[int, Sequence[Target]]] = []
+    all: list[Target] | None = None
+
+    def __iter__(self) -> Iterator[Target]:
+        return chain.from_iterable(self.ranks)
+
+    @property
+    def targets(self) -> list[Target]:
+        if self.all is None:
+            self.all = [target for rank in self.ranks for target in rank.order]
+        return self.all
+
+    @property
+    def shut_out(self) -> list[ShutOut]:
+        """Those that a filter drops or the order names nowhere, group by group."""
+        found = self.dropped + [
+            ShutOut(group, self.width, None, target) for group, targets in self.outside for target in targets
+        ]
+        return sorted(found, key=lambda each: each.group)
+
+    def rank_of(self, target: Target) -> Rank:
+        """Raises ValueError where it is in none."""
+        if len(self.ranks) == 1:
+            return self.ranks[0]
+        for rank in self.ranks:
+            if target in rank:
+                return rank
+        raise ValueError(f"{target.name} is not ranked")
 
     def group_of(self, target: Target) -> int:
-        return bisect_right(self.starts, self.targets.index(target)) - 1 if len(self.starts) > 1 else 0
+        return self.rank_of(target).group
 
 
 def turn_of(ask: Ask, terms: Terms) -> tuple[str, str] | None:
@@ -59,62 +189,62 @@ def turn_of(ask: Ask, terms: Terms) -> tuple[str, str] | None:
     return (terms.tier, ask.model or "") if terms.weights else None
 
 
-def ranked(ask: Ask, groups: Sequence[Sequence[Target]], terms: Terms, past: Past, plain_tokens: int = 0) -> Ranked:
+def ranked(ask: Ask, groups: Sequence[Group], terms: Terms, past: Past, plain_tokens: int = 0) -> Ranked:
     """Only what no filter drops and the order names, group by group. `plain_tokens` as the Fleet says."""
-    result = Ranked([], [], [])
-    width, local_at, cloud_at, named_at = len(terms.order), terms.local_at, terms.cloud_at, terms.named_at
+    result, measure = Ranked(len(terms.order)), Measure(ask, terms, scene_of(ask, terms, past))
+    is_plain = fits_all(ask, plain_tokens)
     for number, group in enumerate(groups):
-        result.starts.append(len(result.targets))
-        fit, dropped = sieve(ask, group, plain_tokens)
-        alike: list[list[Target]] = [[] for _ in range(width + 1)]
-        for target in fit:
-            # As `Terms.position` says, without a call for each.
-            at = local_at if target.place is LOCAL else cloud_at
-            alike[terms.position(target) if named_at else at].append(target)
-        if dropped:
-            result.shut_out += [ShutOut(number, terms.position(target), rule, target) for rule, target in dropped]
-        if outside := alike.pop():
-            result.shut_out += [ShutOut(number, width, None, target) for target in outside]
-        for targets in alike:
-            result.targets += _best_first(ask, targets, terms, past) if len(targets) > 1 else targets
+        engines, clouds = group
+        if not is_plain:
+            engines, no_engines = sieve(ask, engines)
+            clouds, no_clouds = sieve(ask, clouds)
+            result.dropped += [
+                ShutOut(number, terms.position(target), rule, target) for rule, target in (*no_engines, *no_clouds)
+            ]
+        for position, targets in _by_position(engines, clouds, terms):
+            if position < result.width:
+                result.ranks.append(Rank(number, position, targets, measure))
+            else:
+                result.outside.append((number, targets))
     return result
 
 
+def _by_position(
+    engines: Sequence[Target], clouds: Sequence[Target], terms: Terms
+) -> Sequence[tuple[int, Sequence[Target]]]:
+    """Where there are any, in the order of the tier; those that it names nowhere are last."""
+    if terms.named_at:
+        alike: dict[int, list[Target]] = {}
+        for target in (*engines, *clouds):
+            alike.setdefault(terms.position(target), []).append(target)
+        return sorted(alike.items(), key=itemgetter(0))
+    here, away = (terms.local_at, engines), (terms.cloud_at, clouds)
+    if not (engines and clouds):
+        return (here,) if engines else (away,) if clouds else ()
+    return (here, away) if terms.local_at < terms.cloud_at else (away, here)
+
+
 def scene_of(ask: Ask, terms: Terms, past: Past) -> Scene:
-    """What the scorers would see of the past, were the Ask decided now."""
+    """What the scorers see of the past. It stays as it is now."""
     turn = turn_of(ask, terms)
-    return Scene(past.turns.get(turn, 0) if turn else 0, past.affinity)
+    if turn is None:
+        return NO_SCENE
+    reads = ask.prefixes and terms.weights.get(Strategy.AFFINITY)
+    return Scene(past.turns.get(turn, 0), past.affinity.about(ask.prefixes) if reads else NOTHING_READ)
 
 
-def _best_first(ask: Ask, targets: list[Target], terms: Terms, past: Past) -> list[Target]:
-    """Targets of the same rank."""
-    on = [target for target in targets if target.off is None]
-    off = [target for target in targets if target.off is not None] if len(on) < len(targets) else []
-    if len(on) > 1:
-        on = _timely_first(ask, _scored(ask, on, terms, past) if terms.weights else _least_busy(on), terms)
-    return on + off
+NOTHING_READ = Affinity()
+NO_SCENE = Scene(0, NOTHING_READ)
 
 
-def _scored(ask: Ask, targets: Sequence[Target], terms: Terms, past: Past) -> list[Target]:
-    """By the sum of the strategies' figures; among equals the least busy goes first."""
-    sums = score(terms.weights, ask, targets, scene_of(ask, terms, past))
-    figures = list(zip(sums, _works(targets), strict=True))
-    return [targets[at] for at in sorted(range(len(targets)), key=figures.__getitem__)]
-
-
-def _least_busy(targets: Sequence[Target]) -> list[Target]:
-    """By the work of each for what it can do."""
-    return [targets[at] for at in sorted(range(len(targets)), key=_works(targets).__getitem__)]
-
-
-def _timely_first(ask: Ask, order: list[Target], terms: Terms) -> list[Target]:
+def _timely_first(order: list[Target], measure: Measure) -> list[Target]:
     """Those that keep the promise go before the others, whatever else counts.
 
     Who keeps it is asked only until one does, which is mostly the first: behind that one the order stays as it is.
     """
     at, at_once = 0, 1
     while at < len(order):
-        found = late(ask, order[at : at + at_once], terms.ttft_target_s, terms.now_s)
+        found = _are_late(order[at : at + at_once], measure)
         if False in found:
             first = at + found.index(False)
             return order[first:] + order[:first] if first else order
@@ -122,7 +252,5 @@ def _timely_first(ask: Ask, order: list[Target], terms: Terms) -> list[Target]:
     return order
 
 
-def _works(targets: Sequence[Target]) -> list[float]:
-    """The tokens in flight at each, for what it can do. One more than there are, so that of two that are idle the one
-    that is slowed down comes last."""
-    return [(target.in_flight.promised_tokens + 1) / target.weight for target in targets]
+def _are_late(targets: Sequence[Target], measure: Measure) -> list[bool]:
+    return late(measure.ask, targets, measure.terms.ttft_target_s, measure.terms.now_s)

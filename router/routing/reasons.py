@@ -8,7 +8,7 @@ from router.ask import Ask
 from router.routing.filters import FITS_CONTEXT
 from router.routing.fleet import Place, Target
 from router.routing.passing import BUDGET, ESCALATED, Money, why_passed
-from router.routing.ranking import Past, Ranked
+from router.routing.ranking import Past, Rank, Ranked
 from router.routing.terms import Terms
 from router.tables.strategy import Strategy
 
@@ -25,29 +25,30 @@ def why_there(ask: Ask, ranked: Ranked, first: Target, terms: Terms, money: Mone
     """The Ask's own reason, unless it must stay at home or a target that goes before could not be used."""
     if ask.local_only:
         return PRIVACY
-    group = ranked.group_of(first)
-    for at, skipped in enumerate(ranked.targets):
-        if skipped is first:
+    mine = ranked.rank_of(first)
+    for rank in ranked.ranks:
+        if rank is mine:
             break
-        # Targets of the same rank are each as good as the other.
-        if skipped.place is first.place and at >= ranked.starts[group]:
+        skipped = next(iter(rank))
+        # Targets of the same group and place are each as good as the other.
+        if rank.group == mine.group and skipped.place is first.place:
             continue
         if skipped.starting:
             return started_without(terms)
         return OFF if skipped.off is not None else why_passed(ask, skipped, money)
-    return _why_not_before(ranked, first, group, terms) or (AFFINITY if _is_home(ask, first, terms, past) else ask.how)
+    return _why_not_before(ranked, mine) or (AFFINITY if _is_home(ask, first, terms, past) else ask.how)
 
 
-def _why_not_before(ranked: Ranked, first: Target, group: int, terms: Terms) -> str | None:
-    """Who would have gone before the first, were it not for a filter. None if nobody would."""
-    if not group and not ranked.shut_out:
+def _why_not_before(ranked: Ranked, mine: Rank) -> str | None:
+    """Who would have gone before this rank, were it not for a filter. None if nobody would."""
+    if not mine.group and not ranked.dropped:
         return None
-    here = (group, terms.position(first))
+    here = (mine.group, mine.position)
     before = [each.rule for each in ranked.shut_out if (each.group, each.position) < here]
     if FITS_CONTEXT in before:
         return ESCALATED
     # It is no news that the cloud which a tier prefers cannot do what is asked; it is of a model that was asked for.
-    return None if not group else CANNOT if before else OFF
+    return None if not mine.group else CANNOT if before else OFF
 
 
 def _is_home(ask: Ask, first: Target, terms: Terms, past: Past) -> bool:

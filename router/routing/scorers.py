@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from zlib import crc32
 
@@ -52,10 +53,13 @@ def score(weights: Weights, ask: Ask, targets: Sequence[Target], scene: Scene) -
 
     Whether a target keeps the promise is no figure: who does not qualifies for nothing (`router.routing.ranking`).
     """
-    sums: Sequence[float] = [0.0] * len(targets)
+    sums: Sequence[float] = ()
     for strategy, weight in (weights or LEAST_BUSY_ALONE).items():
         figures = SCORERS[strategy](ask, targets, scene)
-        sums = [total + weight * figure for total, figure in zip(sums, figures, strict=True)]
+        if sums:
+            sums = [total + weight * figure for total, figure in zip(sums, figures, strict=True)]
+        else:
+            sums = figures if weight == 1 else [weight * figure for figure in figures]
     return sums
 
 
@@ -70,12 +74,7 @@ def least_latency(ask: Ask, targets: Sequence[Target], scene: Scene) -> Sequence
     Who has not been measured counts as twice as fast as the best while it is being tried, and as the worst from then
     on. So does, now and then, whoever has the fewest answers.
     """
-    known = _latencies_s(targets, _answer_tokens(ask, targets))
-    tried_s = min([latency_s for latency_s in known if latency_s is not None], default=0.0) / 2
-    waits = [
-        latency_s if latency_s is not None else tried_s if target.in_flight.requests < TRIALS else math.inf
-        for target, latency_s in zip(targets, known, strict=True)
-    ]
+    waits, tried_s = _waits_s(targets, _answer_tokens(ask, targets))
     if scene.turn % TURNS_A_TRIAL == TURNS_A_TRIAL - 1:
         waits[_least_measured(targets)] = tried_s
     return _above_least(waits)
@@ -120,10 +119,14 @@ def affinity(ask: Ask, targets: Sequence[Target], scene: Scene) -> Sequence[floa
     conversation = ask.prefixes[0]
     if conversation not in scene.affinity:
         # Another worker, or this one before it was started again, may have sent it where its name points to.
-        likely = max(targets, key=lambda target: _drawn(conversation, target)).name
+        likely = _drawn(conversation, targets).name
         held[likely] = max(held.get(likely, 0), whole // 2)
     worth_while = max(whole, LEAST_BYTES)
-    return [1.0 - held.get(target.name, 0) / worth_while for target in targets]
+    figures = [1.0] * len(targets)
+    # Most have read nothing of it.
+    for at in [at for at, target in enumerate(targets) if target.name in held]:
+        figures[at] -= held[targets[at].name] / worth_while
+    return figures
 
 
 SCORERS: Mapping[Strategy, Scorer] = MappingProxyType(
@@ -143,7 +146,11 @@ LEAST_BUSY_ALONE: Weights = {Strategy.LEAST_BUSY: 1.0}
 def _above_least(values: Sequence[float], half: float = 0.0) -> Sequence[float]:
     """How far each lies above the least of them: 0 for that, 0.5 for twice as much and `half`, 1 for infinity."""
     least = min(values)
-    return [0.0 if value == least else 1.0 - (least + half) / (value + half) for value in values]
+    best = least + half
+    if 0 < best < math.inf:
+        # The same, without asking each: none is 0, and the least of them gives 0.
+        return [1.0 - best / (value + half) for value in values]
+    return [0.0 if value == least else 1.0 - best / (value + half) for value in values]
 
 
 def _answer_tokens(ask: Ask, targets: Sequence[Target]) -> float:
@@ -152,25 +159,41 @@ def _answer_tokens(ask: Ask, targets: Sequence[Target]) -> float:
     return min(usual, ask.max_tokens) if ask.max_tokens else usual
 
 
-def _latencies_s(targets: Sequence[Target], answer_tokens: float) -> list[float | None]:
-    """None where nobody has measured it. Of answers that all came whole only the time between tokens is known."""
-    found = []
-    for target in targets:
-        pace = target.pace
-        ttft_s, tpot_s = pace.ttft_p50_s, pace.tpot_p50_s
-        found.append(ttft_s if tpot_s is None else (ttft_s or 0.0) + tpot_s * answer_tokens)
-    return found
+def _waits_s(targets: Sequence[Target], answer_tokens: float) -> tuple[list[float], float]:
+    """For a whole answer of each, and what is taken for one that is being tried.
+
+    Of answers that all came whole only the time between tokens is known.
+    """
+    found = [
+        pace.ttft_p50_s if pace.tpot_p50_s is None else (pace.ttft_p50_s or 0.0) + pace.tpot_p50_s * answer_tokens
+        for pace in [target.pace for target in targets]
+    ]
+    known = [latency_s for latency_s in found if latency_s is not None]
+    tried_s = min(known, default=0.0) / 2
+    if len(known) == len(found):
+        return known, tried_s
+    waits = [
+        latency_s if latency_s is not None else tried_s if target.in_flight.requests < TRIALS else math.inf
+        for target, latency_s in zip(targets, found, strict=True)
+    ]
+    return waits, tried_s
 
 
 def _least_measured(targets: Sequence[Target]) -> int:
     return min(range(len(targets)), key=lambda place: targets[place].pace.answers)
 
 
-def _drawn(conversation: int, target: Target) -> int:
+def _drawn(conversation: int, targets: Sequence[Target]) -> Target:
     """Highest random weight (Thaler and Ravishankar 1998): all processes draw alike, and when a target comes or goes
     only its own conversations move. Squared, because a checksum alone would keep the names in one order."""
-    drawn = conversation + crc32(target.name.encode())
-    return drawn * drawn % PRIME
+    draws = [(conversation + _checksum(target.name)) ** 2 % PRIME for target in targets]
+    return targets[draws.index(max(draws))]
+
+
+@lru_cache(maxsize=4096)
+def _checksum(name: str) -> int:
+    """Kept, because it is the same for each conversation."""
+    return crc32(name.encode())
 
 
 def _usd(target: Target, prompt_tokens: float, answer_tokens: float) -> float:

@@ -107,6 +107,14 @@ def _kv_wait_s(ask: Ask, target: Target) -> float:
     return 0.0 if target.load is None else _kv_room_s(target, target.load, prompt_tokens, answer_tokens)
 
 
+def keeps(ask: Ask, target: Target, ttft_target_s: float, now_s: float, spilling: bool) -> bool:
+    """Whether `judge` would find nothing. Mostly it does not, so it makes no values. False where only `judge` can tell:
+    for who has a deadline."""
+    if ask.deadline_s is not None or _kv_is_full(target, spilling):
+        return False
+    return not late(ask, (target,), ttft_target_s * (LEAVE_SHARE if spilling else 1.0), now_s)[0]
+
+
 def judge(target: Target, need: Need, expected: Forecast, spilling: bool) -> str | None:
     """The reason to spill instead of using this local target, or None, by its forecast and the state so far."""
     if need.deadline_s is not None and expected.ttft_s + _answer_s(target, need) > need.deadline_s:
