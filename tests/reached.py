@@ -81,7 +81,7 @@ def all_of(router: Router, workers: int = WORKERS) -> Iterator[list[Worker]]:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer of four hundred tokens that has begun; it ends by itself after forty seconds, or with its connection."""
+    """An answer of four hundred tokens that has begun; it ends by itself after about forty seconds."""
 
     connection: HTTPConnection
     lines: Iterator[bytes]
