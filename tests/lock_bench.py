@@ -11,6 +11,7 @@ from engines.models.lock import Lock, LockedModel, read_lock
 from engines.tables import TableError
 from engines.terminal.locking import relock, words
 from tests.stacks import SPILLWAY
+from tests.warm import ran
 
 # What could lead the verb to a real hub, registry, cache or account.
 FOREIGN = ("HF_", "HUGGING_FACE_", "SPILLWAY_")
@@ -44,8 +45,7 @@ class Workbench:
         return subprocess.CompletedProcess(arguments, 0 if found.is_fine(check) else 1, "\n".join(lines), "")
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        command, env = self._command(arguments), self._environment(variables)
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        return ran(self._command(arguments), self._environment(variables))
 
     def started(self) -> subprocess.Popen[str]:
         command, env = self._command(()), self._environment({})

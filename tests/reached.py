@@ -74,14 +74,14 @@ def reached(router: Router, number: int, not_pid: int | None = None) -> Iterator
 
 
 @contextmanager
-def all_of(router: Router) -> Iterator[list[Worker]]:
+def all_of(router: Router, workers: int = WORKERS) -> Iterator[list[Worker]]:
     with ExitStack() as opened:
-        yield [opened.enter_context(reached(router, number)) for number in range(WORKERS)]
+        yield [opened.enter_context(reached(router, number)) for number in range(workers)]
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer of a hundred tokens that has begun; it ends by itself after about ten seconds."""
+    """An answer of four hundred tokens that has begun; it ends by itself after about forty seconds."""
 
     connection: HTTPConnection
     lines: Iterator[bytes]
@@ -93,7 +93,7 @@ class Stream:
 @contextmanager
 def streaming(router: Router, number: int) -> Iterator[Stream]:
     with reached(router, number) as worker:
-        worker.connection.request("POST", CHAT, asked("slow", stream=True, max_tokens=100))
+        worker.connection.request("POST", CHAT, asked("slow", stream=True, max_tokens=400))
         stream = Stream(worker.connection, iter(worker.connection.getresponse()))
         assert b"chat.completion.chunk" in stream.next_chunk()
         yield stream

@@ -22,6 +22,7 @@ from engines.processes.record import read_records
 from engines.snapshot import EngineView
 from tests.ports import unused_port
 from tests.routers import KEY, cloud_table
+from tests.warm import ran
 
 SPILLWAY = str(Path(sys.executable).with_name("spillway"))
 
@@ -36,8 +37,7 @@ class Place:
     variables: dict[str, str] = field(default_factory=dict)
 
     def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        command, env = [SPILLWAY, *words], {**self.environment(), **variables}
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        return ran([SPILLWAY, *words], {**self.environment(), **variables})
 
     def environment(self) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}

@@ -18,6 +18,7 @@ from tests.measured import hybrid_document, load_document, sweep_document
 
 VOID = {"meta", "br", "path", "use"}
 PNG = b"\x89PNG\r\n"
+TWO_MOMENTS = [Moment(at_s=0.0, in_flight=1), Moment(at_s=1.0, in_flight=1)]
 
 
 class Reader(HTMLParser):
@@ -55,27 +56,38 @@ def read(text: str) -> Reader:
     return reader
 
 
-# Pictures take seconds, so each document is drawn once.
+# Pictures take seconds, so those of each document are drawn once.
 
 
 @pytest.fixture(scope="module")
-def sweep_page() -> str:
-    return page(*sweep_document())
+def sweep_pictures() -> list[Picture]:
+    return pictures_of(*sweep_document())
 
 
 @pytest.fixture(scope="module")
-def load_page() -> str:
-    return page(*load_document())
-
-
-@pytest.fixture(scope="module")
-def hybrid_page() -> str:
-    return page(*hybrid_document())
+def load_pictures() -> list[Picture]:
+    return pictures_of(*load_document())
 
 
 @pytest.fixture(scope="module")
 def hybrid_pictures() -> list[Picture]:
     return pictures_of(*hybrid_document())
+
+
+@pytest.fixture(scope="module")
+def sweep_page(sweep_pictures: list[Picture]) -> str:
+    return page(*sweep_document(), sweep_pictures)
+
+
+@pytest.fixture(scope="module")
+def load_page() -> str:
+    """Draws its pictures itself."""
+    return page(*load_document())
+
+
+@pytest.fixture(scope="module")
+def hybrid_page(hybrid_pictures: list[Picture]) -> str:
+    return page(*hybrid_document(), hybrid_pictures)
 
 
 def test_the_verdict_stands_before_figures_and_pictures(sweep_page: str) -> None:
@@ -118,13 +130,14 @@ def test_pictures_take_their_colours_from_the_page(sweep_page: str) -> None:
 
 
 def test_what_others_wrote_is_shown_and_not_run() -> None:
-    document, samples = load_document()
+    document, _ = load_document()
     hostile = "<script>alert(1)</script>"
     origin = msgspec.structs.replace(document.origin, command=f"python {hostile}", engine={"model": hostile})
-    document = msgspec.structs.replace(document, title=hostile, origin=origin, verdict=[hostile])
-    text = page(document, samples)
+    run = msgspec.structs.replace(document.runs[0], name=hostile, events=[(1.0, hostile)], timeline=TWO_MOMENTS)
+    document = msgspec.structs.replace(document, title=hostile, origin=origin, verdict=[hostile], runs=[run])
+    text = page(document)
     assert "<script" not in text
-    assert read(text).text.count(hostile) >= 4
+    assert read(text).text.count(hostile) >= 5
 
 
 def test_it_says_by_what_on_what_and_how(load_page: str) -> None:
@@ -145,11 +158,8 @@ def test_the_parts_of_a_run_are_shown(hybrid_page: str) -> None:
     assert "Note: the engine counts 12 more" in text
 
 
-def test_the_same_document_gives_the_same_page() -> None:
-    document, samples = load_document()
-    run = msgspec.structs.replace(document.runs[0], timeline=[])
-    document = msgspec.structs.replace(document, runs=[run])
-    assert page(document, samples) == page(document, samples)
+def test_the_same_document_gives_the_same_page(load_page: str, load_pictures: list[Picture]) -> None:
+    assert page(*load_document(), load_pictures) == load_page
 
 
 def test_a_document_without_runs_is_still_a_page() -> None:
@@ -163,8 +173,8 @@ def names(pictures: list[Picture]) -> list[str]:
     return [picture.name for picture in pictures]
 
 
-def test_a_sweep_has_its_curve_and_the_timeline_of_the_knee() -> None:
-    assert names(pictures_of(*sweep_document())) == ["curve", "cdf", "timeline-rate-4"]
+def test_a_sweep_has_its_curve_and_the_timeline_of_the_knee(sweep_pictures: list[Picture]) -> None:
+    assert names(sweep_pictures) == ["curve", "cdf", "timeline-rate-4"]
 
 
 def test_settings_have_a_timeline_each_and_no_curve(hybrid_pictures: list[Picture]) -> None:
@@ -179,20 +189,22 @@ def test_without_requests_and_telemetry_there_is_nothing_to_draw() -> None:
 
 def test_whole_answers_are_drawn_by_their_end() -> None:
     document, samples = load_document()
+    document = msgspec.structs.replace(document, runs=[msgspec.structs.replace(document.runs[0], timeline=[])])
     whole = {
         name: [replace(sample, first_s=None, last_s=None, gaps_s=(), events=0) for sample in each]
         for name, each in samples.items()
     }
-    cdf = pictures_of(document, whole)[0]
+    (cdf,) = pictures_of(document, whole)
     assert "Time to the whole answer" in cdf.wide_svg
     assert "Gap between tokens" not in cdf.wide_svg
 
 
 def test_a_search_may_repeat_a_load() -> None:
-    document, samples = sweep_document()
-    again = msgspec.structs.replace(document.runs[2], name="rate 4 again")
-    twice = msgspec.structs.replace(document, runs=[*document.runs, again])
-    assert names(pictures_of(twice, samples))[0] == "curve"
+    document, _ = sweep_document()
+    runs = [msgspec.structs.replace(run, timeline=[]) for run in document.runs]
+    again = msgspec.structs.replace(runs[2], name="rate 4 again")
+    twice = msgspec.structs.replace(document, runs=[*runs, again])
+    assert names(pictures_of(twice)) == ["curve"]
 
 
 def test_one_moment_and_one_request_are_enough() -> None:
@@ -207,11 +219,11 @@ def test_names_of_files_are_plain() -> None:
 
 
 def test_many_events_are_numbered_and_explained_below() -> None:
-    document, samples = hybrid_document()
+    document, _ = hybrid_document()
     events = [(20.0 + place / 5, f"cloud/stand-in: resting for the time number {place}") for place in range(9)]
     run = msgspec.structs.replace(document.runs[2], events=events)
     one = msgspec.structs.replace(document, runs=[run])
-    timeline = pictures_of(one, samples)[-1].wide_svg
+    timeline = pictures_of(one)[-1].wide_svg
     assert "1: 20.0 s, cloud/stand-in: resting for the time number 0" in timeline
     assert ">1-9<" in timeline
 

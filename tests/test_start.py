@@ -72,22 +72,13 @@ def waiting(double: Double, gib: int, uuid: str = "GPU-a") -> tuple[str, ...]:
     return ("--hold", str(double.home), f"{uuid}={gib * GIB}")
 
 
-def test_engines_on_one_gpu_start_one_after_the_other(start: Start, tmp_path: Path) -> None:
-    gate = fifo(tmp_path)
-    stack = start(on("one", "GPU-a", words=("--wait-for", str(gate))), on("two", "GPU-a"))
-    held = stack.until(lambda seen: seen.engines[0].state is EngineState.LOADING)
-    assert (held.engines[1].state, held.engines[1].pid) == (EngineState.LAUNCHING, None)
-    gate.write_text("go")
-    stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
-
-
 def test_a_group_waits_for_all_of_its_gpus_and_other_gpus_for_nobody(start: Start, tmp_path: Path) -> None:
     gate = fifo(tmp_path)
     slow = on("one", "GPU-b", words=("--wait-for", str(gate)))
     stack = start(slow, on("pair", "GPU-b", "GPU-a"), on("three", "GPU-b"))
     stack.engine("one", lambda view: view.state is EngineState.LOADING)
-    held = stack.engine("pair", lambda view: view.progress == "waiting for its turn")
-    assert (held.state, held.pid) == (EngineState.LAUNCHING, None)
+    held = stack.until(lambda seen: [view.progress for view in seen.engines[1:]] == ["waiting for its turn"] * 2)
+    assert [(view.state, view.pid) for view in held.engines[1:]] == [(EngineState.LAUNCHING, None)] * 2
     gate.write_text("go")
     seen = stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
     assert [view.restarts for view in seen.engines] == [0, 0, 0]
@@ -155,9 +146,17 @@ def test_a_context_that_does_not_fit_is_lowered_and_said(start: Start, home: Pat
     assert list(measured.read(measured_path(home))) == [key]
 
 
-def test_what_no_start_can_mend_is_said_once_and_not_tried_again(start: Start, home: Path, tmp_path: Path) -> None:
+def test_what_no_start_can_mend_is_said_once_and_neither_tried_again_nor_waited_for(
+    start: Start, home: Path, tmp_path: Path
+) -> None:
     failing = engine_plan("one", "--fail", text(tmp_path, UNKNOWN_MODEL))
-    stack = start(failing, engine_plan("two"))
+    ending = engine_plan("three", "--end-with", "3", device="other")
+    stack = start(failing, engine_plan("two"), ending)
+    stack.until(lambda _: True)
+    plan = last_plan(home)
+    assert plan
+    with Show(Console(quiet=True)) as show, pytest.raises(UpError, match="engine one failed: this vLLM does not know"):
+        wait_until_served(plan, home, show)
     failed = stack.engine("one", lambda view: view.is_final)
     assert failed.state is EngineState.QUARANTINED
     assert failed.last_error == (
@@ -165,25 +164,13 @@ def test_what_no_start_can_mend_is_said_once_and_not_tried_again(start: Start, h
         "serves it. It is not tried again: mend it, then `spillway up`."
     )
     stack.engine("two", is_ready)
+    again = stack.engine("three", lambda view: view.is_final)
+    assert (again.restarts, again.failed_starts) == (2, 3)
+    assert "RuntimeError: told to end. It failed 3 times in a row." in str(again.last_error)
     assert stack.engine("one", lambda view: view.in_state_s > 3).restarts == 0
     assert (logs_folder(home) / "supervisor.log").read_text().count("engine one is quarantined") == 1
     two = engine_plan("two")
     assert list(measured.read(measured_path(home))) == [measured.key_of("stand-in 1", two.revision, two.shape, "")]
-
-
-def test_up_does_not_wait_for_an_engine_that_cannot_start(start: Start, home: Path, tmp_path: Path) -> None:
-    start(engine_plan("one", "--fail", text(tmp_path, UNKNOWN_MODEL))).until(lambda _: True)
-    plan = last_plan(home)
-    assert plan
-    with Show(Console(quiet=True)) as show, pytest.raises(UpError, match="engine one failed: this vLLM does not know"):
-        wait_until_served(plan, home, show)
-
-
-def test_what_fails_alike_again_and_again_is_given_up(start: Start) -> None:
-    failed = start(engine_plan("one", "--end-with", "3")).engine("one", lambda view: view.is_final)
-    assert (failed.restarts, failed.failed_starts) == (2, 3)
-    assert failed.last_error is not None
-    assert "RuntimeError: told to end. It failed 3 times in a row." in failed.last_error
 
 
 def test_a_start_in_which_nothing_happens_is_ended_and_named(start: Start) -> None:

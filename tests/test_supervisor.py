@@ -15,7 +15,7 @@ from engines.following import follow
 from engines.home import end_all, running_supervisor
 from engines.processes.orphans import start_ticks
 from engines.processes.record import ProcessId, read_records
-from engines.snapshot import FEED_NAME, EngineState, feed_address
+from engines.snapshot import FEED_NAME, EngineState, EngineView, Snapshot, feed_address
 from tests.supervised import LIMIT_S, Start, Supervised, engine_plan, is_ready, kill, run_supervisor
 
 MOST_RSS_BYTES = 70 * 2**20
@@ -25,9 +25,19 @@ def pids_in(path: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()]
 
 
+def fifo(folder: Path) -> Path:
+    path = folder / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+def is_loading(view: EngineView) -> bool:
+    return view.state is EngineState.LOADING and view.pid is not None
+
+
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
-    """One that is only looked at."""
+    """One whose engine is left alone."""
     running = Supervised.start(tmp_path_factory.mktemp("calm") / "home", engine_plan("one"))
     running.engine("one", is_ready)
     yield running
@@ -49,42 +59,42 @@ def test_snapshots_are_numbered_without_gaps(calm: Supervised) -> None:
     assert numbers == list(range(numbers[0], numbers[0] + 4))
 
 
-@pytest.mark.parametrize("code", [0, 3])
-def test_an_end_nobody_asked_for_is_a_failure_and_is_tried_again(start: Start, code: int) -> None:
-    stack = start(engine_plan("one", "--end-with", str(code)))
-    failed = stack.engine("one", lambda view: view.state is EngineState.FAILED)
-    assert failed.last_error == f"it ended with exit code {code}: RuntimeError: told to end"
-    assert stack.engine("one", lambda view: view.restarts >= 2).restarts >= 2
+def test_an_end_nobody_asked_for_is_a_failure_and_is_tried_again(start: Start) -> None:
+    codes = {"good": 0, "bad": 3}
+    stack = start(*(engine_plan(name, "--end-with", str(code), device=name) for name, code in codes.items()))
+    said: dict[str, str | None] = {}
+
+    def have_failed(seen: Snapshot) -> bool:
+        said.update({view.name: view.last_error for view in seen.engines if view.state is EngineState.FAILED})
+        return len(said) == len(codes)
+
+    stack.until(have_failed)
+    assert said == {name: f"it ended with exit code {code}: RuntimeError: told to end" for name, code in codes.items()}
+    stack.until(lambda seen: all(view.restarts >= 2 for view in seen.engines))
 
 
-def test_a_killed_engine_takes_its_worker_along_and_comes_back(start: Start, tmp_path: Path) -> None:
-    workers = tmp_path / "workers"
-    stack = start(engine_plan("one", "--worker", str(workers)))
-    first = stack.engine("one", is_ready)
-    assert first.pid
-    os.kill(first.pid, signal.SIGKILL)
-    second = stack.engine("one", lambda view: is_ready(view) and view.restarts == 1)
-    assert second.pid != first.pid
-    assert second.last_error is not None
-    assert "SIGKILL" in second.last_error
-    assert [start_ticks(pid) is None for pid in pids_in(workers)] == [True, False]
-
-
-def test_a_killed_keeper_leaves_nothing_and_the_engine_comes_back(start: Start, tmp_path: Path) -> None:
-    workers = tmp_path / "workers"
-    stack = start(engine_plan("one", "--worker", str(workers)))
-    first = stack.engine("one", is_ready)
-    assert first.pid
-    record = stack.record("one")
+def test_whoever_kills_engine_or_keeper_the_engines_worker_goes_too_and_the_engine_comes_back(
+    start: Start, tmp_path: Path
+) -> None:
+    workers = {name: tmp_path / name for name in ("one", "two")}
+    stack = start(*(engine_plan(name, "--worker", str(path), device=name) for name, path in workers.items()))
+    first = {name: stack.engine(name, is_ready).pid for name in workers}
+    engine, record = stack.record("one").child, stack.record("two")
+    assert engine
+    kill(engine)
     kill(record.keeper)
-    stack.engine("one", lambda view: is_ready(view) and view.restarts == 1)
+    second = {name: stack.engine(name, lambda view: is_ready(view) and view.restarts == 1) for name in workers}
+    assert "SIGKILL" in str(second["one"].last_error)
+    for name, path in workers.items():
+        pid = first[name]
+        assert pid
+        assert (start_ticks(pid), second[name].pid == pid) == (None, False)
+        assert [start_ticks(each) is None for each in pids_in(path)] == [True, False]
     assert record.scratch
     assert not Path(record.scratch).exists()
-    assert start_ticks(first.pid) is None
-    assert [start_ticks(pid) is None for pid in pids_in(workers)] == [True, False]
 
 
-def test_what_a_killed_supervisor_and_killed_keepers_leave_is_found_by_its_records(
+def test_what_a_killed_supervisor_and_killed_keepers_leave_is_found_by_its_records_and_the_next_one_takes_over(
     start: Start, home: Path, tmp_path: Path
 ) -> None:
     workers = tmp_path / "workers"
@@ -92,19 +102,12 @@ def test_what_a_killed_supervisor_and_killed_keepers_leave_is_found_by_its_recor
     stack.engine("one", is_ready)
     keepers = [record.keeper for record in read_records(home) if record.name != "supervisor"]
     stack.process.kill()
+    stack.process.wait()
     for keeper in keepers:
         kill(keeper)
     end_all(home)
     assert [start_ticks(pid) for pid in pids_in(workers)] == [None]
     assert read_records(home) == ()
-
-
-def test_the_next_supervisor_takes_over_a_killed_ones_home(start: Start, home: Path) -> None:
-    first = start(engine_plan("one"))
-    first.engine("one", is_ready)
-    first.process.kill()
-    first.process.wait()
-    end_all(home)
     assert start(engine_plan("one")).engine("one", is_ready).restarts == 0
 
 
@@ -113,9 +116,9 @@ def test_a_second_supervisor_is_refused(calm: Supervised, capfd: pytest.CaptureF
     assert "another supervisor runs in" in capfd.readouterr().err
 
 
-def test_term_stops_everything(start: Start, home: Path) -> None:
-    stack = start(engine_plan("one"), engine_plan("two"))
-    stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
+def test_term_stops_everything_what_still_starts_included(start: Start, home: Path, tmp_path: Path) -> None:
+    stack = start(engine_plan("one"), engine_plan("two", "--wait-for", str(fifo(tmp_path)), device="other"))
+    stack.until(lambda seen: is_ready(seen.engines[0]) and is_loading(seen.engines[1]))
     processes = [record.child for record in read_records(home)]
     assert end_all(home) == 1
     assert stack.process.wait() == 0
@@ -125,44 +128,25 @@ def test_term_stops_everything(start: Start, home: Path) -> None:
     assert running_supervisor(home) is None
 
 
-def test_stopping_while_an_engine_starts_ends_it_too(start: Start, tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    stack = start(engine_plan("one", "--wait-for", str(fifo)))
-    child = stack.engine("one", lambda view: view.state is EngineState.LOADING and view.pid is not None).pid
-    assert child
-    stack.end()
-    assert start_ticks(child) is None
-
-
-def test_engines_of_one_device_start_one_after_the_other(start: Start, tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    stack = start(engine_plan("one", "--wait-for", str(fifo)), engine_plan("two"))
-    held = stack.until(lambda seen: seen.engines[0].state is EngineState.LOADING and bool(seen.engines[1].progress))
+def test_engines_of_one_device_start_one_after_the_other_and_those_of_two_together(
+    start: Start, tmp_path: Path
+) -> None:
+    gate = fifo(tmp_path)
+    stack = start(engine_plan("one", "--wait-for", str(gate)), engine_plan("two"), engine_plan("three", device="other"))
+    held = stack.until(lambda seen: is_loading(seen.engines[0]) and is_ready(seen.engines[2]))
     assert (held.engines[1].progress, held.engines[1].pid) == ("waiting for its turn", None)
-    fifo.write_text("go")
+    gate.write_text("go")
     stack.until(lambda seen: all(is_ready(view) for view in seen.engines))
 
 
-def test_engines_of_two_devices_start_together(start: Start, tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    stack = start(engine_plan("one", "--wait-for", str(fifo)), engine_plan("two", device="other"))
-    seen = stack.until(lambda seen: is_ready(seen.engines[1]))
-    assert not is_ready(seen.engines[0])
-    fifo.write_text("go")
-    stack.engine("one", is_ready)
-
-
-def test_a_killed_router_comes_back(start: Start, home: Path) -> None:
-    stack = start(engine_plan("one"))
-    stack.engine("one", is_ready)
-    first = stack.record("router").child
+def test_a_killed_router_comes_back(calm: Supervised) -> None:
+    first = calm.record("router").child
     assert first
     kill(first)
-    stack.until(
-        lambda _: any(record.name == "router" and record.child not in (None, first) for record in read_records(home))
+    calm.until(
+        lambda _: any(
+            record.name == "router" and record.child not in (None, first) for record in read_records(calm.home)
+        )
     )
 
 

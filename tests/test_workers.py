@@ -21,6 +21,7 @@ from tests.routers import CHAT, HELLO, TIERS, Router, asked, cloud_table, runnin
 from tests.stand_ins import StandIn, standing_in
 
 CONFIG = f"[endpoint]\nworkers = {WORKERS}\n" + TIERS
+PAIR = "[endpoint]\nworkers = 2\n" + TIERS
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +36,28 @@ def engines(tiny_engine: StandIn, slow_engine: StandIn) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def router(engines: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
-    """One router for all tests after which it is as it was before."""
-    with running_router(tmp_path_factory.mktemp("workers"), CONFIG, engines) as running:
+def errors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the shared router writes to stderr."""
+    return tmp_path_factory.mktemp("errors") / "stderr"
+
+
+@pytest.fixture(scope="module")
+def router(engines: dict[str, str], errors: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
+    """One router for all tests. Each test that kills a worker kills another one: whose has died before waits longer.
+
+    The last test ends it.
+    """
+    folder = tmp_path_factory.mktemp("workers")
+    with errors.open("w") as opened, running_router(folder, CONFIG, engines, errors=opened) as running:
+        # Whoever is started from now on lives by the rules that the router started with.
+        (folder / "stack.toml").write_text("broken")
         yield running
 
 
 @pytest.fixture
-def ending(engines: dict[str, str], tmp_path: Path) -> Iterator[Router]:
-    """A router for one test, which ends it."""
-    with running_router(tmp_path, CONFIG, engines) as running:
+def pair(tiny_engine: StandIn, tmp_path: Path) -> Iterator[Router]:
+    """A router of two workers for one test, which ends it."""
+    with running_router(tmp_path, PAIR, {"tiny": tiny_engine.url}) as running:
         yield running
 
 
@@ -59,11 +72,8 @@ def test_every_worker_takes_requests_and_knows_what_all_have_in_flight(router: R
         until(lambda: [worker.in_flight() for worker in workers] == [0] * WORKERS)
 
 
-def test_a_killed_worker_is_replaced_and_what_it_had_in_flight_no_longer_counts(
-    engines: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_killed_worker_is_replaced_and_what_it_had_in_flight_no_longer_counts(router: Router, errors: Path) -> None:
     with (
-        running_router(tmp_path, CONFIG, engines) as router,
         all_of(router) as (first, second, third),
         streaming(router, 0) as kept,
         streaming(router, 1),
@@ -77,22 +87,22 @@ def test_a_killed_worker_is_replaced_and_what_it_had_in_flight_no_longer_counts(
         with reached(router, 1, not_pid=second.pid) as successor:
             assert successor.in_flight() == 2
             assert successor.ask()[:2] == (200, "local/tiny")
-    assert "worker 1 ended with signal SIGKILL; it is started again at once" in capfd.readouterr().err
+    assert "worker 1 ended with signal SIGKILL; it is started again at once" in errors.read_text()
 
 
 def test_what_a_killed_worker_had_counted_and_decided_stays(router: Router) -> None:
     with all_of(router) as (first, second, third):
         before = first.counted()
-        for worker in (first, second, second, third):
+        for worker in (first, second, third, third):
             assert worker.ask()[0] == 200
         # Each shows what is new within a second, or when it is asked itself.
         until(lambda: first.counted() == before + 4)
         assert second.counted() == before + 4
-        os.kill(second.pid, signal.SIGKILL)
-        with reached(router, 1, not_pid=second.pid) as successor:
-            assert [worker.counted() for worker in (first, successor, third)] == [before + 4] * WORKERS
+        os.kill(third.pid, signal.SIGKILL)
+        with reached(router, 2, not_pid=third.pid) as successor:
+            assert [worker.counted() for worker in (first, second, successor)] == [before + 4] * WORKERS
             assert successor.ask()[0] == 200
-            until(lambda: third.counted() == before + 5)
+            until(lambda: second.counted() == before + 5)
 
 
 def test_whoever_is_asked_tells_the_decisions_of_all_the_latest_first(router: Router) -> None:
@@ -122,44 +132,37 @@ def test_one_requests_money_is_spent_once_whichever_workers_are_asked(tiny_engin
     each_usd = (len(HELLO[0]["role"] + str(HELLO[0]["content"])) / 1.5 * 0.15 + 4 * 0.60) / 1e6
     # A cloud that takes its time, so that nobody has paid yet when the others ask.
     with standing_in("cloud", "--ttft-s", "0.5", "--tokens-per-s", "2000") as cloud:
-        config = CONFIG + cloud_table(cloud.url) + f"[limits]\ncloud_usd_per_day = {each_usd * 1.5:.9f}\n"
+        config = PAIR + cloud_table(cloud.url) + f"[limits]\ncloud_usd_per_day = {each_usd * 1.5:.9f}\n"
         with (
             running_router(tmp_path, config, {"tiny": tiny_engine.url}) as router,
-            all_of(router) as workers,
-            ThreadPoolExecutor(WORKERS) as users,
+            all_of(router, 2) as workers,
+            ThreadPoolExecutor(2) as users,
         ):
             until(lambda: all(worker.target("cloud/stand-in")["state"] == "ready" for worker in workers))
             answers = list(users.map(lambda worker: worker.ask("tier/premium")[:2], workers))
-            assert sorted(answers) == [(200, "cloud/stand-in"), (200, "local/tiny"), (200, "local/tiny")]
+            assert sorted(answers) == [(200, "cloud/stand-in"), (200, "local/tiny")]
             assert cloud.stats()["requests"] == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
-def test_told_to_stop_all_workers_finish_what_runs_and_go(ending: Router, number: signal.Signals) -> None:
-    with all_of(ending) as workers:
+def test_an_interrupted_router_ends_all_workers(pair: Router) -> None:
+    with all_of(pair, 2) as workers:
         pids = [worker.pid for worker in workers]
-    with reached(ending, 1) as worker:
-        worker.connection.request("POST", CHAT, asked("slow", stream=True, max_tokens=10))
-        response = worker.connection.getresponse()
-        assert b"data: " in response.readline()
-        ending.process.send_signal(number)
-        assert b"data: [DONE]" in response.read()
-    assert ending.process.wait(timeout=30) == 0
-    assert [is_gone(pid) for pid in pids] == [True] * WORKERS
+    pair.process.send_signal(signal.SIGINT)
+    assert pair.process.wait(timeout=30) == 0
+    assert [is_gone(pid) for pid in pids] == [True] * 2
 
 
-def test_workers_whose_parent_is_killed_go_too(ending: Router) -> None:
-    with all_of(ending) as workers:
+def test_workers_whose_parent_is_killed_go_too(pair: Router) -> None:
+    with all_of(pair, 2) as workers:
         pids = [worker.pid for worker in workers]
-    ending.process.kill()
+    pair.process.kill()
     until(lambda: all(is_gone(pid) for pid in pids))
 
 
-def test_a_worker_lives_by_the_rules_that_the_router_started_with(ending: Router, tmp_path: Path) -> None:
-    (tmp_path / "stack.toml").write_text("broken")
-    with reached(ending, 2) as before:
+def test_a_worker_lives_by_the_rules_that_the_router_started_with(router: Router) -> None:
+    with reached(router, 0) as before:
         os.kill(before.pid, signal.SIGKILL)
-        with reached(ending, 2, not_pid=before.pid) as successor:
+        with reached(router, 0, not_pid=before.pid) as successor:
             assert successor.ask()[:2] == (200, "local/tiny")
 
 
@@ -209,3 +212,17 @@ def test_a_worker_that_dies_again_waits_longer(deaths: int, wait_s: float) -> No
 )
 def test_an_end_is_told_in_words(code: int, words: str) -> None:
     assert how_ended(code) == words
+
+
+def test_told_to_stop_all_workers_finish_what_runs_and_go(router: Router) -> None:
+    # The last to ask the shared router.
+    with all_of(router) as workers:
+        pids = [worker.pid for worker in workers]
+    with reached(router, 1) as worker:
+        worker.connection.request("POST", CHAT, asked("slow", stream=True, max_tokens=10))
+        response = worker.connection.getresponse()
+        assert b"data: " in response.readline()
+        router.process.send_signal(signal.SIGTERM)
+        assert b"data: [DONE]" in response.read()
+    assert router.process.wait(timeout=30) == 0
+    assert [is_gone(pid) for pid in pids] == [True] * WORKERS

@@ -40,6 +40,19 @@ XID_EVENT = 8
 EVENT_KINDS = 0xEC08
 MOST_EVENTS = 48
 
+# It has the driver's own name: who has it loaded finds it by that name alone.
+FLAGS = (
+    "-shared",
+    "-fPIC",
+    "-O1",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-stringop-truncation",
+    "-Wno-format-truncation",
+    "-Wl,-soname,libnvidia-ml.so.1",
+)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -259,28 +272,18 @@ def without_library(folder: Path) -> dict[str, str]:
 
 @functools.cache
 def library() -> Path:
-    """The library, compiled once a machine and version of its source. Several processes may ask at once."""
+    """The library, compiled once a machine and version of its source and flags. Several processes may ask at once."""
     source = Path(__file__).with_name("nvml_double.c")
     compiler = shutil.which("cc")
     if compiler is None:
         raise RuntimeError("no C compiler: the README names it among what is needed")
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"spillway-nvml-double-{os.getuid()}-{digest}"
     folder.mkdir(mode=0o700, exist_ok=True)
     made = folder / "libnvidia-ml.so.1"
     if not made.exists():
         new = folder / f"{os.getpid()}.so"
-        flags = [
-            "-shared",
-            "-fPIC",
-            "-O1",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-Wno-stringop-truncation",
-            "-Wno-format-truncation",
-        ]
-        subprocess.run([compiler, *flags, "-o", new, source], check=True)
+        subprocess.run([compiler, *FLAGS, "-o", new, source], check=True)
         new.replace(made)
     return made
 
