@@ -26,7 +26,8 @@ WHOLE_S = 120.0
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
-    limits = f"[limits]\nwhole_answer_s = {WHOLE_S}\n"
+    # The engine runs in this process, which is at work itself: it has its time to say that it is there.
+    limits = f"[limits]\nwhole_answer_s = {WHOLE_S}\nconnect_s = {WHOLE_S}\n"
     with wired(tmp_path_factory.mktemp("slow"), limits) as running:
         yield running
 
