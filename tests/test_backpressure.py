@@ -20,7 +20,7 @@ from tests.wired import Wired, quiet, wired
 # A burst of small events as one piece, and enough of them to fill every buffer on the way many times.
 EVENTS = [chunk(content=f"word {number} ") for number in range(700)]
 BURST = framed(*EVENTS)
-BURSTS = 200 * 2**20 // len(BURST)
+BURSTS = 80 * 2**20 // len(BURST)
 WHOLE_S = 120.0
 
 

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -17,10 +18,16 @@ import pytest
 
 from benchmarks import hybrid, outage, replay
 from benchmarks.cases.engine import FakeEngine, SupervisedEngine
+from benchmarks.cases.fault import faults_in
+from benchmarks.cases.options import end_of, load_in
+from benchmarks.cases.phase import phases_of
+from benchmarks.cases.session import Session, run_session
 from benchmarks.cases.stack import Stack, Wish, own_stack, with_budget
+from benchmarks.cases.taking import Load
 from benchmarks.drive.sample import Sample
 from benchmarks.report.document import Document
 from benchmarks.report.files import load
+from benchmarks.workload.workload import arrivals_of
 from tests.routers import until
 from tests.stand_ins import standing_in
 
@@ -114,11 +121,27 @@ def test_faults_of_the_cloud_are_judged_phase_by_phase_and_mended_at_the_end(sta
         assert b'"mode": "ok"' in stats.read()
 
 
-def test_a_killed_engine_of_our_own_stack_comes_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def struck(stack: Stack, *options: str) -> int:
+    """`outage` as it is where it has started the stack itself, whose engine it may kill."""
+    parser = argparse.ArgumentParser()
+    outage.add_arguments(parser)
+    given = parser.parse_args(options)
+    faults, spec = faults_in(given.fault), load_in(given)
+    phases = phases_of(faults, end_of(spec))
+
+    async def case(session: Session) -> outage.Course:
+        return await outage.judged(session, Load("outage", arrivals_of(session.spec)), faults, phases)
+
+    session, course = run_session(given, spec, nullcontext(stack), case)
+    return outage.presented("outage", outage.TITLE, session, course, given, faults)
+
+
+def test_a_killed_engine_of_our_own_stack_comes_back(
+    stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "outage.json"
-    own = ("--engine", "fake", "--cloud-options", " ".join(CLOUD), "--engine-options", "--step-ms 10")
     load_of = ("--rate", "20", "--duration", "10", "--fault", "2:kill-engine", "--fault", "4:engine-ok")
-    status = ran(outage, *own, "--input-tokens", "8", "--output-tokens", "20", *load_of, "--json", str(out))
+    status = struck(stack, "--input-tokens", "8", "--output-tokens", "20", *load_of, "--json", str(out))
     document, samples = written(out)
     run = document.runs[0]
     before, killed, back = run.parts

@@ -188,8 +188,9 @@ def test_a_failed_installation_leaves_nothing(tiny: Runtime) -> None:
 
 
 def test_ctrl_c_leaves_nothing(tiny: Runtime) -> None:
-    def interrupt(progress: Progress) -> None:
-        if progress.phase == "collecting" and progress.package:
+    def interrupt(_: Progress) -> None:
+        """As soon as something is there that could stay."""
+        if tiny.root.exists():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
