@@ -138,3 +138,5 @@ def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

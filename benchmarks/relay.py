@@ -105,7 +105,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="tiny", help="(%(default)s)")
     parser.add_argument("--scenarios", default="abcd", help="letters of a b c d e (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies every measuring time (%(default)s)")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="multiplies every measuring time; below 1 the times before them too (%(default)s)",
+    )
     parser.add_argument("--quiet-s", type=float, default=180.0, help="longest wait for a quiet machine (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every block there as well")
 

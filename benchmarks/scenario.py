@@ -42,8 +42,8 @@ class Scenario:
         )
 
     def scaled(self, factor: float) -> Scenario:
-        """With another window."""
-        return replace(self, seconds=self.seconds * factor)
+        """With another window, and where it is shorter, less time before it."""
+        return replace(self, warm_s=self.warm_s * min(1.0, factor), seconds=self.seconds * factor)
 
 
 SCENARIOS = MappingProxyType(

@@ -201,9 +201,10 @@ async def _try(doors: Doors, ask: Ask, turn: Turn, arrived_s: float) -> Served:
         if permit is None:
             reply = await doors.upstream.open(ask, target, patience)
         else:
-            await in_task(_set_aside(doors, ask, target, flight))
+            await in_task(_set_aside(doors, ask, target, flight, patience))
             asked = True
-            reply, permit = await answered(doors, ask, target, patience, permit)
+            # What the disk took is the cloud's loss and not that of whoever comes after it.
+            reply, permit = await answered(doors, ask, target, patience.after(time.monotonic() - sent_s), permit)
     except BaseException as error:
         _give_up(doors, flight, error, asked)
         if permit is not None and not asked:
@@ -239,11 +240,15 @@ def _shared(ask: Ask, turn: Turn, patience: Patience) -> Patience:
     return patience.at_most(patience.first_s / 2)
 
 
-async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight) -> None:
+async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight, patience: Patience) -> None:
     """The ledger looks once more: others may have set money aside since the decision."""
     usd, limit_usd = reserved_usd(ask, target), doors.watch.rules.limits.cloud_usd_per_day
     try:
-        await doors.ledger.reserve(flight.id, target.name, usd, limit_usd)
+        async with asyncio.timeout(patience.first_s):
+            await doors.ledger.reserve(flight.id, target.name, usd, limit_usd)
+    except TimeoutError as error:
+        message = f"no money could be set aside within {patience.first_s:.3g} s"
+        raise TargetUnavailable(target.name, patience.cause, message, was_reached=False) from error
     except BudgetSpent as error:
         message = "the day's budget is set aside for others"
         raise TargetUnavailable(target.name, BUDGET, message, saturated=True, was_reached=False) from error

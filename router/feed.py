@@ -26,7 +26,7 @@ from engines.snapshot import (
 from router.errors import TargetUnavailable
 from router.lobby import Lobby
 from router.routing.fleet import EXTERNAL
-from router.upstream import ServedModel, Upstream
+from router.upstream import SILENT, ServedModel, Upstream
 from router.watch import Watch
 
 RETRY_S = 0.25
@@ -104,27 +104,40 @@ async def poll_engines(
 
     `models` are locked facts, for the twins of what the engines serve.
     """
-    served: dict[str, tuple[ServedModel, ...]] = {name: (ServedModel(name, None),) for name in engines}
+    polled = [_Polled(name, url) for name, url in engines.items()]
     for sequence in count(1):
-        errors = await asyncio.gather(*(_ask_engine(name, url, upstream, served) for name, url in engines.items()))
-        views = [
-            _external(name, url, model, error, len(served[name]) > 1)
-            for (name, url), error in zip(engines.items(), errors, strict=True)
-            for model in served[name]
-        ]
+        await asyncio.gather(*(each.ask(upstream) for each in polled))
+        views = [view for each in polled for view in each.views()]
         watch.heard(Snapshot(sequence, 0, tuple(views), models, (), NO_HOST), time.monotonic())
         await asyncio.sleep(POLL_S)
 
 
-async def _ask_engine(
-    name: str, url: str, upstream: Upstream, served: dict[str, tuple[ServedModel, ...]]
-) -> str | None:
-    """Why the engine does not answer, or None. What it served last is kept, so that its models stay known."""
-    try:
-        served[name] = await upstream.models(url)
-    except TargetUnavailable as error:
-        return f"{error.cause}: {error.message}"
-    return None
+class _Polled:
+    """An engine, what it served when it answered last, and why it cannot serve now."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self._name, self._url = name, url
+        self._served: tuple[ServedModel, ...] = (ServedModel(name, None),)
+        self._error: str | None = "it has not answered yet"
+        self._was_silent = False
+
+    async def ask(self, upstream: Upstream) -> None:
+        """One that takes the question and says nothing may have much to do: it is gone if it does so twice in a row.
+
+        What it served is kept all the while, so that its models stay known.
+        """
+        try:
+            self._served, self._error = await upstream.models(self._url), None
+            self._was_silent = False
+        except TargetUnavailable as error:
+            is_silent = error.cause == SILENT
+            if self._was_silent or not is_silent:
+                self._error = f"{error.cause}: {error.message}"
+            self._was_silent = is_silent
+
+    def views(self) -> list[EngineView]:
+        of_many = len(self._served) > 1
+        return [_external(self._name, self._url, model, self._error, of_many) for model in self._served]
 
 
 def _external(name: str, url: str, model: ServedModel, error: str | None, one_of_many: bool) -> EngineView:

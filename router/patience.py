@@ -37,6 +37,10 @@ class Patience(msgspec.Struct, frozen=True):
         """With no more than so long until the first token, or the whole."""
         return structs.replace(self, first_s=first_s) if first_s < self.first_s else self
 
+    def after(self, passed_s: float) -> Patience:
+        """What is left of it when so long has passed."""
+        return self.at_most(max(0.0, self.first_s - passed_s))
+
 
 def patience_for(ask: Ask, limits: Limits, arrived_s: float, now_s: float) -> Patience:
     """What is left at `now_s` for one try. `first_s` is 0 or less when there is no time left at all."""

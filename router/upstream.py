@@ -32,6 +32,7 @@ from router.whole import OK
 
 # vLLM closes idle connections after 5 s; we must be first, or a request meets a closed one.
 IDLE_S = 2.0
+SILENT = "silence"
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -83,7 +84,8 @@ class Upstream:
             return reply
 
     async def models(self, url: str) -> tuple[ServedModel, ...]:
-        """What the server at `url` serves. Raises TargetUnavailable."""
+        """What the server at `url` serves. Raises TargetUnavailable, with the cause SILENT where it took the question
+        and said nothing."""
         origin = origin_of(url)
         request = f"GET {origin.path}/v1/models HTTP/1.1\r\nhost: {origin.authority}\r\n\r\n".encode()
         while True:
@@ -98,7 +100,7 @@ class Upstream:
                 continue
             except TimeoutError as error:
                 connection.hang_up()
-                raise TargetUnavailable(url, "connect", "GET /v1/models was not answered in time") from error
+                raise TargetUnavailable(url, SILENT, "GET /v1/models was not answered in time") from error
         if status != OK:
             raise TargetUnavailable(url, str(status), "GET /v1/models did not answer 200")
         return _served(url, body)

@@ -49,6 +49,8 @@ class Router:
 
 
 LONGEST_WAIT_S = 60.0
+# Between two looks: who looks without a pause takes the processor from whom it waits for.
+PAUSE_S = 0.01
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Where does the water go?"}]
 CHAT = "/v1/chat/completions"
 
@@ -69,10 +71,11 @@ def post(router: Router, body: bytes, path: str = CHAT, **headers: str) -> tuple
 
 
 def until(holds: Callable[[], bool], limit_s: float = LONGEST_WAIT_S) -> None:
-    """Ask until it holds. Every question is a request to a process, so this waits for that process, not for a clock."""
+    """Look until it holds. It is the condition that ends this, never the clock, unless it does not come true at all."""
     deadline_s = time.monotonic() + limit_s
     while not holds():
         assert time.monotonic() < deadline_s, "it never came true"
+        time.sleep(PAUSE_S)
 
 
 def cloud_table(url: str, serves: str = "tiny", name: str = "stand-in") -> str:
@@ -117,13 +120,13 @@ def running_router(
 
 
 def _wait_until_settled(router: Router) -> None:
-    """Until every target is known and none is starting. Each answer is a round of the router's own loop."""
-    while True:
-        states = _states(router)
-        if any(name.startswith("local/") for name in states) and not any(
-            "starting" in each for each in states.values()
-        ):
-            return
+    """Until every target is known and none is starting."""
+    while not _is_settled(_states(router)):
+        time.sleep(PAUSE_S)
+
+
+def _is_settled(states: Mapping[str, str]) -> bool:
+    return any(name.startswith("local/") for name in states) and not any("starting" in each for each in states.values())
 
 
 def _states(router: Router) -> dict[str, str]:

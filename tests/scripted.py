@@ -153,6 +153,8 @@ class ScriptedEngine:
         # Hangs up, instead of answering, on who asks for the models on a connection that was used before.
         self.hides_models = False
         self.hidden = 0
+        # So many questions for its models it takes and leaves unanswered, until the router hangs up.
+        self.unheeded = 0
         self._is_deaf = False
         self._polled = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", port))
@@ -238,6 +240,10 @@ class ScriptedEngine:
         try:
             while (question := line.question()) is not None:
                 if question.line.startswith("GET /v1/models "):
+                    if self.unheeded:
+                        line.until_closed()
+                        self.unheeded -= 1
+                        continue
                     if self.hides_models and line.polls:
                         self.hidden += 1
                         line.close()

@@ -14,6 +14,7 @@ import pytest
 from router.books import LedgerError, read_arms, read_compared
 from router.comparing.arms import arms_of
 from router.outcome import Outcome
+from router.verbs.__main__ import main
 from tests.ledgers import opened
 from tests.specimens import outcome
 
@@ -96,7 +97,9 @@ def verb(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
 
-def test_the_verb_shows_both_arms_side_by_side(tmp_path: Path) -> None:
+def test_the_verb_shows_both_arms_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     written(tmp_path, control(usd=0.25, target="cloud/a"), trial(ttft_s=0.05, target="local/qwen"), trial(status=500))
     shown = verb(tmp_path, "qwen")
     assert shown.returncode == 0, shown.stderr
@@ -107,7 +110,9 @@ def test_the_verb_shows_both_arms_side_by_side(tmp_path: Path) -> None:
     assert lines["errors"] == ["0", "1"]
     assert lines["cost"] == ["$0.2500", "$0.0000"]
     assert lines["served by"] == ["cloud/a", "local/qwen"]
-    told = json.loads(verb(tmp_path, "--json").stdout)
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
+    assert main(["arms", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
     assert (told["qwen"]["control"]["usd"], told["qwen"]["trial"]["errors"]) == (0.25, 1)
 
 
@@ -119,8 +124,16 @@ def test_the_verb_shows_both_arms_side_by_side(tmp_path: Path) -> None:
         pytest.param(["--hours", "-1"], "must be a number above 0", id="no time"),
     ],
 )
-def test_the_verb_says_what_it_did_not_find(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_the_verb_says_what_it_did_not_find(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
     written(tmp_path, trial())
-    shown = verb(tmp_path, *arguments)
-    assert shown.returncode != 0
-    assert words in shown.stderr
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main(["arms", *arguments]))
+    assert ended.value.code != 0
+    assert words in capsys.readouterr().err

@@ -20,13 +20,14 @@ from tests.wired import Wired, quiet, wired
 # A burst of small events as one piece, and enough of them to fill every buffer on the way many times.
 EVENTS = [chunk(content=f"word {number} ") for number in range(700)]
 BURST = framed(*EVENTS)
-BURSTS = 200 * 2**20 // len(BURST)
+BURSTS = 80 * 2**20 // len(BURST)
 WHOLE_S = 120.0
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
-    limits = f"[limits]\nwhole_answer_s = {WHOLE_S}\n"
+    # The engine runs in this process, which is at work itself: it has its time to say that it is there.
+    limits = f"[limits]\nwhole_answer_s = {WHOLE_S}\nconnect_s = {WHOLE_S}\n"
     with wired(tmp_path_factory.mktemp("slow"), limits) as running:
         yield running
 

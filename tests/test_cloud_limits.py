@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,8 @@ from tests.scripted import (
 from tests.test_sse import ROLE, USAGE, chunk
 from tests.wired import Wired, wired
 
-FIRST_TOKEN_S, SILENCE_S, WHOLE_S = 0.6, 0.8, 2.0
+# Two of them fit into a deadline, and either is long enough for a machine with other work.
+FIRST_TOKEN_S, SILENCE_S, WHOLE_S = 1.2, 2.4, 4.0
 LIMITS = (
     f"[limits]\nfirst_token_s = {FIRST_TOKEN_S}\nsilence_s = {SILENCE_S}\nwhole_answer_s = {WHOLE_S}\nreceive_s = 1.0\n"
 )
@@ -111,11 +114,24 @@ def test_a_deadline_leaves_time_for_the_engine_behind_the_cloud_and_is_not_the_c
     both: Both, stream: bool, cause: str
 ) -> None:
     both.cloud.script = silent_after()
-    answer = heard(both.wire.url, question("x-spillway-deadline-ms: 1000", stream=stream))
+    answer = heard(both.wire.url, question("x-spillway-deadline-ms: 3500", stream=stream))
     assert (answer.status, answer.one("x-spillway-target")) == (200, "local/tiny")
     assert answer.one("x-spillway-reason") == f"fallback:{cause}"
     assert both.resting is None
     until(both.is_let_go)
+
+
+def test_the_time_that_setting_money_aside_takes_is_not_the_engine_s(both: Both) -> None:
+    """A deadline of 2.4 s leaves the cloud 1.2 s, all of which another program has the ledger's file locked."""
+    both.cloud.script = silent_after()
+    with closing(sqlite3.connect(both.wire.folder / "home" / "ledger.sqlite3", timeout=20)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = heard(both.wire.url, question("x-spillway-deadline-ms: 2400", stream=False))
+        other.rollback()
+    assert (answer.status, answer.one("x-spillway-target")) == (200, "local/tiny")
+    assert answer.one("x-spillway-reason") == "fallback:deadline"
+    assert both.resting is None
+    until(lambda: both.in_flight == 0)
 
 
 def test_a_cloud_without_a_whole_answer_in_half_of_the_time_is_followed_by_the_engine(both: Both) -> None:
@@ -131,11 +147,11 @@ def test_a_cloud_without_a_whole_answer_in_half_of_the_time_is_followed_by_the_e
 def test_a_deadline_ends_with_the_first_token(both: Both) -> None:
     def slow_end(line: Line) -> None:
         line.send(STREAM_HEAD + framed(ROLE, HI))
-        line.listen(0.5)
+        line.listen(1.9)
         line.send(framed(STOP, USAGE, DONE) + LAST)
 
     both.cloud.script = slow_end
-    answer = heard(both.wire.url, question("x-spillway-deadline-ms: 300"))
+    answer = heard(both.wire.url, question("x-spillway-deadline-ms: 1800"))
     assert (answer.one("x-spillway-target"), answer.body[-len(DONE) :]) == ("cloud/stand-in", DONE)
 
 

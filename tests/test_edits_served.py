@@ -21,7 +21,7 @@ from tests.wired import Wired, wired
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
-    with wired(tmp_path_factory.mktemp("edits")) as running:
+    with wired(tmp_path_factory.mktemp("edits"), tiers=with_preset("frugal")) as running:
         yield running
 
 
@@ -78,14 +78,11 @@ def test_a_cloud_that_is_new_serves(wire: Wired, fast_cloud: StandIn) -> None:
     assert (answer.status, answer.one("x-spillway-target")) == (200, "cloud/stand-in")
 
 
-def test_the_cost_of_a_job_is_told_at_the_start_and_after_every_switch(tiny_engine: StandIn, tmp_path: Path) -> None:
+def test_the_cost_of_a_job_is_told_at_the_start_and_after_every_switch(wire: Wired) -> None:
     cloud = cloud_table("http://127.0.0.1:9", serves="big")
-    text = with_preset("frugal").replace("[models.big]\n", "") + cloud
-    with (tmp_path / "log").open("w+") as errors:
-        with running_router(tmp_path, text, {"tiny": tiny_engine.url}, errors=errors):
-            (tmp_path / "stack.toml").write_text(text.replace('"frugal"', '"lavish"'))
-            until(lambda: "preset=lavish" in (tmp_path / "log").read_text())
-        said = [line for line in (tmp_path / "log").read_text().splitlines() if "what a job costs" in line]
+    (wire.folder / "stack.toml").write_text(with_preset("lavish").replace("[models.big]\n", "") + cloud)
+    until(lambda: "preset=lavish" in wire.log)
+    said = [line for line in wire.log.splitlines() if "what a job costs" in line]
     assert [line.split("job=")[1] for line in said] == [
         "page preset=frugal usd=0.0",
         "page preset=lavish usd=0.15",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionToolParam
 
-from tests.routers import HELLO, KEY, TIERS, Router, asked, cloud_table, post, running_router
+from tests.routers import HELLO, KEY, TIERS, Router, asked, cloud_table, post, running_router, until
 from tests.stand_ins import StandIn
 
 
@@ -195,28 +196,45 @@ def test_status_decisions_and_metrics_tell_of_a_request(router: Router) -> None:
     assert "spillway_ttft_seconds_bucket" in text
 
 
-def test_a_budget_that_is_used_up_keeps_requests_here(
-    tiny_engine: StandIn, fast_cloud: StandIn, tmp_path: Path
-) -> None:
-    config = TIERS + cloud_table(fast_cloud.url) + "[limits]\ncloud_usd_per_day = 0.0\n"
-    with running_router(tmp_path, config, {"tiny": tiny_engine.url}) as router:
-        _, headers, _ = post(router, asked("tier/premium"))
-        assert (headers["x-spillway-target"], headers["x-spillway-reason"]) == ("local/tiny", "budget")
-
-
-def test_a_deadline_that_passes_is_answered_in_time(tiny_engine: StandIn, tmp_path: Path) -> None:
-    with running_router(tmp_path, TIERS, {"tiny": tiny_engine.url}) as router:
-        tiny_engine.switch("slow_first_token", seconds=2.0)
-        status, _, answer = post(router, asked(stream=True), x_spillway_deadline_ms="300")
+def test_a_deadline_that_passes_is_answered_in_time(router: Router, tiny_engine: StandIn) -> None:
+    tiny_engine.switch("slow_first_token", seconds=2.0)
+    hints = {"x_spillway_deadline_ms": "300", "x_spillway_privacy": "local-only"}
+    status, _, answer = post(router, asked(stream=True), **hints)
     assert (status, answer["error"]["code"]) == (504, "deadline_exceeded")
 
 
-def test_a_budget_holds_however_many_ask_at_once(tiny_engine: StandIn, fast_cloud: StandIn, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def apart(tiny_engine: StandIn, fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
+    """A router whose budget these tests change, and whose cloud knows tools."""
+    config = TIERS + cloud_table(fast_cloud.url) + 'capabilities = ["chat", "completion", "tools"]\n'
+    with running_router(tmp_path_factory.mktemp("apart"), config, {"tiny": tiny_engine.url}) as running:
+        yield running
+
+
+def spend(router: Router) -> dict[str, float]:
+    return dict(router.get("/spillway/status")["spend"])
+
+
+def allow(router: Router, usd_per_day: float) -> None:
+    """An edit of its stack.toml, obeyed."""
+    path, budget = Path(router.get("/spillway/status")["config"]["path"]), f"{usd_per_day:.9f}"
+    path.write_text(path.read_text().partition("[limits]")[0] + f"[limits]\ncloud_usd_per_day = {budget}\n")
+    until(lambda: spend(router)["cloud_usd_per_day"] == float(budget))
+
+
+def test_a_budget_that_is_used_up_keeps_requests_here(apart: Router) -> None:
+    allow(apart, 0.0)
+    _, headers, _ = post(apart, asked("tier/premium"))
+    assert (headers["x-spillway-target"], headers["x-spillway-reason"]) == ("local/tiny", "budget")
+
+
+def test_a_budget_holds_however_many_ask_at_once(apart: Router) -> None:
     each_usd = (len(HELLO[0]["role"] + str(HELLO[0]["content"])) / 1.5 * 0.15 + 4 * 0.60) / 1e6
-    config = TIERS + cloud_table(fast_cloud.url) + f"[limits]\ncloud_usd_per_day = {each_usd * 3.5:.9f}\n"
-    with running_router(tmp_path, config, {"tiny": tiny_engine.url}) as router, ThreadPoolExecutor(16) as users:
-        answers = list(users.map(lambda _: post(router, asked("tier/premium")), range(16)))
-        spent_usd = router.get("/spillway/status")["spend"]["today_usd"]
+    before_usd = spend(apart)["today_usd"]
+    allow(apart, before_usd + each_usd * 3.5)
+    with ThreadPoolExecutor(16) as users:
+        answers = list(users.map(lambda _: post(apart, asked("tier/premium")), range(16)))
+    spent_usd = spend(apart)["today_usd"] - before_usd
     reasons = Counter(headers["x-spillway-reason"] for status, headers, _ in answers if status == 200)
     assert reasons["tier"] >= 1
     assert reasons["tier"] + reasons["budget"] == 16
@@ -224,18 +242,13 @@ def test_a_budget_holds_however_many_ask_at_once(tiny_engine: StandIn, fast_clou
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streaming", "not streaming"])
-def test_a_call_with_tools_goes_where_tools_are_known(
-    tiny_engine: StandIn, fast_cloud: StandIn, tmp_path: Path, stream: bool
-) -> None:
-    config = TIERS + cloud_table(fast_cloud.url) + 'capabilities = ["chat", "completion", "tools"]\n'
+def test_a_call_with_tools_goes_where_tools_are_known(apart: Router, stream: bool) -> None:
+    allow(apart, 10.0)
     tool: ChatCompletionToolParam = {
         "type": "function",
         "function": {"name": "look", "parameters": {"type": "object", "properties": {}}},
     }
-    with (
-        running_router(tmp_path, config, {"tiny": tiny_engine.url}) as router,
-        openai.OpenAI(base_url=f"{router.url}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with openai.OpenAI(base_url=f"{apart.url}/v1", api_key="none", max_retries=0) as client:
         raw = client.chat.completions.with_raw_response.create(
             model="tiny",
             messages=HELLO,

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import main
 from benchmarks.demo_stack import free_port
 from benchmarks.report import rows
+from tests.routers import until
 from tests.stand_ins import StandIn, standing_in
 
 FIRST_S, GAP_S, TOKENS = 0.05, 0.01, 16
@@ -32,9 +34,12 @@ def stub() -> Iterator[StandIn]:
         yield running
 
 
+def words(url: str, *options: str) -> list[str]:
+    return ["load", "--url", url, "--input-tokens", "20", "--output-tokens", f"{TOKENS}", *options]
+
+
 def load(url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    sizes = ("--input-tokens", "20", "--output-tokens", f"{TOKENS}")
-    command = [sys.executable, "-m", "benchmarks", "load", "--url", url, *sizes, *options]
+    command = [sys.executable, "-m", "benchmarks", *words(url, *options)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -43,9 +48,18 @@ def document(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("loop", [("--rate", "40"), ("--users", "4")], ids=["open", "closed"])
-def test_a_load_is_measured_and_reported(stub: StandIn, tmp_path: Path, loop: tuple[str, str]) -> None:
-    files = ("--json", f"{tmp_path}/load.json", "--html", f"{tmp_path}/load.html", "--png", f"{tmp_path}/png")
+DRAWN = ("load.html", "png/*.png")
+
+
+@pytest.mark.parametrize(
+    ("loop", "drawn"), [(("--rate", "40"), DRAWN), (("--users", "4"), ())], ids=["open, with pictures", "closed"]
+)
+def test_a_load_is_measured_and_reported(
+    stub: StandIn, tmp_path: Path, loop: tuple[str, str], drawn: tuple[str, ...]
+) -> None:
+    files: tuple[str, ...] = ("--json", f"{tmp_path}/load.json")
+    if drawn:
+        files += ("--html", f"{tmp_path}/load.html", "--png", f"{tmp_path}/png")
     done = load(stub.url, *loop, "--requests", "40", "--promise", ROOMY, *files)
     assert "40 requests" in done.stdout, done.stderr
     summary = document(tmp_path)["summary"]
@@ -58,8 +72,8 @@ def test_a_load_is_measured_and_reported(stub: StandIn, tmp_path: Path, loop: tu
     assert summary["output_tokens_per_s"] > 0
     requests = rows.read(tmp_path / document(tmp_path)["runs"][0]["rows"])
     assert [sample.completion_tokens for sample in requests] == [TOKENS] * 40
-    assert "<html" in (tmp_path / "load.html").read_text()
-    assert list((tmp_path / "png").glob("*.png"))
+    assert all(list(tmp_path.glob(each)) for each in drawn)
+    assert all("<html" in page.read_text() for page in tmp_path.glob("*.html"))
 
 
 def test_a_promise_that_a_load_breaks_is_status_1(tmp_path: Path) -> None:
@@ -84,27 +98,30 @@ def test_a_promise_that_a_load_breaks_is_status_1(tmp_path: Path) -> None:
         (("--header", "no colon"), "no colon"),
     ],
 )
-def test_bad_input_is_a_sentence_and_status_2(stub: StandIn, options: tuple[str, ...], sentence: str) -> None:
-    done = load(stub.url, *options)
-    assert done.returncode == 2
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not done.stdout
+def test_bad_input_is_a_sentence_and_status_2(
+    stub: StandIn, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], sentence: str
+) -> None:
+    assert main(words(stub.url, *options)) == 2
+    said = capsys.readouterr()
+    assert sentence in said.err
+    assert not said.out
 
 
 def test_where_nothing_listens_is_a_sentence_and_status_2() -> None:
     done = load(f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 2
     assert "Nothing answers at" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
 
 
 def test_ctrl_c_keeps_what_was_measured(stub: StandIn, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "load", "--url", stub.url, "--users", "4", "--duration", "1h"]
-    command += ["--input-tokens", "20", "--output-tokens", f"{TOKENS}", "--json", f"{tmp_path}/load.json"]
+    options = words(stub.url, "--users", "4", "--duration", "1h", "--json", f"{tmp_path}/load.json")
     before = answered(stub)
+    command = [sys.executable, "-m", "benchmarks", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
-        while answered(stub) < before + 20:
-            assert running.poll() is None
+        until(lambda: answered(stub) >= before + 20 or running.poll() is not None)
+        assert running.poll() is None
         running.send_signal(signal.SIGINT)
         said, _ = running.communicate(timeout=60)
     found = document(tmp_path)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import main
 from benchmarks.block import Block
 from benchmarks.completeness import Exam, Fault, fault_of_stream, fault_of_whole
 from benchmarks.job import Job, address_of
@@ -22,6 +26,9 @@ from benchmarks.pump import Load
 from benchmarks.quantiles import Spread
 from benchmarks.relay_table import COLUMNS, undisturbed
 from benchmarks.stub_answer import Wanted, script
+from benchmarks.stub_connection import StubConnection
+from benchmarks.stub_engine import Fault as Wrong
+from benchmarks.stub_engine import StubEngine
 from benchmarks.tally import Summary
 from benchmarks.tamper import Tamper
 from benchmarks.wire import Kind
@@ -56,6 +63,31 @@ async def load(url: str, requests: int, path: str = "/v1/chat/completions", **wa
     return await Load(replace(job, **wanted)).run(lambda: None, lambda: None)
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[StandIn]:
+    with standing_in("stub") as running:
+        yield running
+
+
+@pytest.fixture
+def stub(shared: StandIn) -> StandIn:
+    """The stub engine as a process, as fast as it can be, with nobody's answers under way."""
+    control(shared, "delay/0")
+    until(lambda: control(shared, "stats")["running"] == 0)
+    return shared
+
+
+@asynccontextmanager
+async def dishonest(tamper: str) -> AsyncIterator[str]:
+    """The address of a stub engine on this loop that does this wrong to every third answer."""
+    connections: set[StubConnection] = set()
+    engine = StubEngine("tiny", Wrong(Tamper(tamper), 3))
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: StubConnection(engine, connections), "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 def control(stub: StandIn, order: str) -> dict[str, int]:
     with urllib.request.urlopen(f"{stub.url}/_stub/{order}", timeout=10) as response:
         return dict(json.load(response))
@@ -63,10 +95,10 @@ def control(stub: StandIn, order: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 @pytest.mark.parametrize("stream", [True, False], ids=["streams", "whole answers"])
-async def test_every_answer_of_an_honest_engine_is_complete(path: str, stream: bool) -> None:
-    with standing_in("stub") as stub:
-        summary = await load(stub.url, 30, path, stream=stream)
-        assert control(stub, "stats")["done"] == 30
+async def test_every_answer_of_an_honest_engine_is_complete(stub: StandIn, path: str, stream: bool) -> None:
+    before = control(stub, "stats")["done"]
+    summary = await load(stub.url, 30, path, stream=stream)
+    assert control(stub, "stats")["done"] == before + 30
     assert (summary.complete, summary.faults, summary.unfinished) == (30, {}, 0)
     assert summary.latency_s is not None
     assert summary.latency_s.count == 30
@@ -74,8 +106,8 @@ async def test_every_answer_of_an_honest_engine_is_complete(path: str, stream: b
 
 @pytest.mark.parametrize(("tamper", "fault"), STREAM_FAULTS.items())
 async def test_a_stream_that_is_not_whole_is_found(tamper: str, fault: Fault) -> None:
-    with standing_in("stub", "--tamper", tamper, "--tamper-every", "3") as stub:
-        summary = await load(stub.url, 12, stream=True)
+    async with dishonest(tamper) as url:
+        summary = await load(url, 12, stream=True)
     assert summary.faults == {fault.value: 4}
     assert summary.complete == 8
     assert summary.sample.startswith(fault.value)
@@ -83,8 +115,8 @@ async def test_a_stream_that_is_not_whole_is_found(tamper: str, fault: Fault) ->
 
 @pytest.mark.parametrize(("tamper", "fault"), WHOLE_FAULTS.items())
 async def test_a_whole_answer_that_is_not_whole_is_found(tamper: str, fault: Fault) -> None:
-    with standing_in("stub", "--tamper", tamper, "--tamper-every", "3") as stub:
-        summary = await load(stub.url, 12, stream=False)
+    async with dishonest(tamper) as url:
+        summary = await load(url, 12, stream=False)
     assert summary.faults == {fault.value: 4}
     assert summary.complete == 8
 
@@ -99,10 +131,9 @@ async def test_nobody_listening_is_a_fault_and_no_answer() -> None:
     assert not summary.is_complete
 
 
-async def test_a_paced_stream_has_its_first_token_at_once_and_then_one_a_delay() -> None:
-    with standing_in("stub") as stub:
-        control(stub, "delay/20000")
-        summary = await load(stub.url, 3, stream=True, tokens=8)
+async def test_a_paced_stream_has_its_first_token_at_once_and_then_one_a_delay(stub: StandIn) -> None:
+    control(stub, "delay/20000")
+    summary = await load(stub.url, 3, stream=True, tokens=8)
     assert summary.complete == 3
     assert summary.latency_s is not None
     assert summary.ttft_s is not None
@@ -111,16 +142,16 @@ async def test_a_paced_stream_has_its_first_token_at_once_and_then_one_a_delay()
     assert summary.events_per_read < 2
 
 
-async def test_an_engine_whose_client_has_gone_counts_it_as_aborted() -> None:
-    with standing_in("stub") as stub:
-        control(stub, "delay/50000")
-        summary = await load(stub.url, 0, stream=True, seconds=0.1, warm_s=0.0, drain_s=0.0)
-        until(lambda: control(stub, "stats")["running"] == 0)
-        assert control(stub, "stats")["aborted"] == summary.unfinished == 3
+async def test_an_engine_whose_client_has_gone_counts_it_as_aborted(stub: StandIn) -> None:
+    before = control(stub, "stats")["aborted"]
+    control(stub, "delay/50000")
+    summary = await load(stub.url, 0, stream=True, seconds=0.1, warm_s=0.0, drain_s=0.0)
+    until(lambda: control(stub, "stats")["running"] == 0)
+    assert control(stub, "stats")["aborted"] - before == summary.unfinished == 3
 
 
-async def test_idle_connections_of_the_engine_can_be_closed() -> None:
-    with standing_in("stub") as stub, socket.create_connection(("127.0.0.1", int(stub.url.rsplit(":", 1)[1]))) as idle:
+async def test_idle_connections_of_the_engine_can_be_closed(stub: StandIn) -> None:
+    with socket.create_connection(("127.0.0.1", int(stub.url.rsplit(":", 1)[1]))) as idle:
         until(lambda: control(stub, "stats")["connections"] == 2)
         control(stub, "close-idle")
         idle.settimeout(10)
@@ -174,10 +205,12 @@ def test_an_exam_does_not_forget_what_is_wrong() -> None:
     assert [exam.fault(body) for body in (STREAM, lost, STREAM, lost)] == [None, Fault.LOST, None, Fault.LOST]
 
 
+RELAY = ["relay", "--scale", "0.05", "--rounds", "1", "--quiet-s", "0"]
+
+
 def relay(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks", "relay", "--scale", "0.05", "--rounds", "1", "--quiet-s", "0"]
-    wide = os.environ | {"COLUMNS": "200"}
-    return subprocess.run([*command, *options], capture_output=True, text=True, check=False, env=wide)
+    command, wide = [sys.executable, "-m", "benchmarks", *RELAY, *options], os.environ | {"COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=wide)
 
 
 def started(port: int, *options: str) -> list[str]:
@@ -233,10 +266,9 @@ def test_a_router_that_runs_is_measured_with_whatever_engine_it_has(tiny_engine:
         ),
     ],
 )
-def test_bad_input_gets_a_sentence(options: list[str], sentence: str) -> None:
-    ended = relay(*options)
-    assert ended.returncode == 2
-    assert sentence in ended.stderr.replace("\n", " ")
+def test_bad_input_gets_a_sentence(capsys: pytest.CaptureFixture[str], options: list[str], sentence: str) -> None:
+    assert main([*RELAY, *options]) == 2
+    assert sentence in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_what_is_added_is_the_difference_to_the_direct_block_of_the_same_round() -> None:

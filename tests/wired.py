@@ -63,11 +63,13 @@ def rested(wire: Wired) -> Wired:
 
 
 @contextmanager
-def wired(folder: Path, config: str = "", environment: Mapping[str, str] | None = None) -> Iterator[Wired]:
+def wired(
+    folder: Path, config: str = "", environment: Mapping[str, str] | None = None, tiers: str = TIERS
+) -> Iterator[Wired]:
     """Until the block is left. No request may make the router write a traceback."""
     with scripted_engine() as engine, (folder / "router.log").open("w") as log:
         engines = {"tiny": engine.url}
-        with running_router(folder, TIERS + config, engines, environment, errors=log) as router:
+        with running_router(folder, tiers + config, engines, environment, errors=log) as router:
             made = Wired(engine, router, folder)
             yield made
         assert "Traceback" not in made.log, made.log

@@ -135,15 +135,20 @@ def compared(
 ) -> list[Outcome]:
     """Each case beside vLLM's answer to it, or to another one that it is `answered` with. Raises ValueError if vLLM did
     not answer every case."""
-    found = answers(asked if answered is None else answered, python, card)
-    return [_outcome(case, answer, card) for case, answer in zip(asked, found, strict=True)]
+    questions = [case.question() for case in (asked if answered is None else answered)]
+    return outcomes(asked, answers(questions, python, card), card)
 
 
-def answers(asked: Sequence[Case], python: str, card: str = CARD) -> list[dict[str, Any]]:
-    """What vLLM says to each of the cases, in their order."""
+def outcomes(asked: Sequence[Case], answered: Sequence[Mapping[str, Any]], card: str = CARD) -> list[Outcome]:
+    """Each case beside the answer in the same place."""
+    return [_outcome(case, answer, card) for case, answer in zip(asked, answered, strict=True)]
+
+
+def answers(asked: Sequence[str], python: str, card: str = CARD) -> list[dict[str, Any]]:
+    """What vLLM says to each of the questions, of `Case` or of `weights`, in their order. Raises ValueError if it does
+    not answer them all."""
     command = [python, str(ASKED), *([] if card == "cpu" else ["--card", card])]
-    lines = "\n".join(case.question() for case in asked)
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input="\n".join(asked), capture_output=True, text=True, check=False)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode or len(found) != len(asked):
         last = "\n".join(done.stderr.splitlines()[-12:])

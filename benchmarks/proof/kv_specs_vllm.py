@@ -5,7 +5,8 @@ configuration, the model (on the meta device, so without memory), the choice of 
 specs of the layers, their groups and the pool. Only the machine is made up: with `--card 9.0` vLLM believes in GPUs of
 that compute capability, and is not asked to compute. Without it, vLLM is on the CPU.
 
-`benchmarks.proof.kv_specs` and its tests start it.
+What it makes of a model's weights is answered by `weights_vllm`, which lies beside this file. The proofs start it
+(`benchmarks.proof.kv_specs` and `.weights`); it takes long to begin, so a process may be asked about both.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def main() -> int:
         for line in sys.stdin:
             case = json.loads(line)
             try:
-                answer = _answered(case)
+                answer = _about_weights(case) if "moe_backend" in case else _answered(case)
             # vLLM refuses in many ways, and whatever it refuses with is its answer.
             except Exception as error:
                 answer = {"error": f"{type(error).__name__}: {error}"[:SHOWN_CHARACTERS]}
@@ -75,6 +76,11 @@ def main() -> int:
 
 def _module(name: str) -> Any:
     return importlib.import_module(name)
+
+
+def _about_weights(case: dict[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = _module("weights_vllm").answered(configured, case)
+    return answer
 
 
 def believe_in(capability: tuple[int, ...]) -> None:

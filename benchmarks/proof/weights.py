@@ -10,15 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Any
 
-from benchmarks.proof.kv_specs import runtime_python
+from benchmarks.proof.kv_specs import answers, runtime_python
 from benchmarks.proof.weights_configs import ALL
 from benchmarks.proof.weights_stored import stored
 from engines.memory.parallel import refusal
@@ -30,7 +28,6 @@ from engines.models.lock import LockedFile, LockedModel
 from engines.models.tensor_names import is_absorbed
 from engines.models.weights import Tensor, Weights, absorbed_bytes, is_quantized, weights_of
 
-ASKED = Path(__file__).with_name("weights_vllm.py")
 TENSOR_PARALLEL = (1, 2, 4, 8)
 DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32", "int64": "I64", "int32": "I32"}
 # A card on which vLLM takes Marlin for MXFP4 of itself.
@@ -84,15 +81,19 @@ def main() -> int:
 
 def compared(models: Iterable[str], parallels: Sequence[int], python: str) -> list[Compared]:
     """Raises ValueError if vLLM did not answer for every model."""
-    asked = [_question(model, parallels) for model in models]
-    lines = "\n".join(json.dumps(case) for case in asked)
-    done = subprocess.run([python, str(ASKED)], input=lines, capture_output=True, text=True, check=False)
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    silent = [answer for answer in answers if "error" in answer]
-    if done.returncode or silent or len(answers) != len(asked):
-        last = "\n".join(done.stderr.splitlines()[-12:])
-        raise ValueError(f"vLLM answered {len(answers)} of {len(asked)} models: {silent}\n{last}")
-    return [each for answer in answers for each in _compared(answer, parallels)]
+    return outcomes(answers(questions(models, parallels), python), parallels)
+
+
+def questions(models: Iterable[str], parallels: Sequence[int]) -> list[str]:
+    """A line for `kv_specs_vllm` of each model."""
+    return [json.dumps(_question(model, parallels)) for model in models]
+
+
+def outcomes(answered: Sequence[Mapping[str, Any]], parallels: Sequence[int]) -> list[Compared]:
+    """Raises ValueError if vLLM did not answer for every model."""
+    if silent := [answer for answer in answered if "error" in answer]:
+        raise ValueError(f"vLLM did not answer for {len(silent)} of {len(answered)} models: {silent}")
+    return [each for answer in answered for each in _compared(answer, parallels)]
 
 
 def _question(model: str, parallels: Sequence[int]) -> dict[str, Any]:

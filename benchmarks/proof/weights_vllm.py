@@ -1,41 +1,27 @@
 """What vLLM itself makes of a model's weights: runs in an engine runtime's python, not in ours.
 
-Reads one JSON case a line, writes one JSON answer a line: the tensors of the checkpoint, as the model's class in
-Transformers names them, and the bytes of all parameters and tables that vLLM's class makes for each tensor-parallel
-size. Both models are on the meta device: they have shapes and no memory. The machine is made up as for
-`kv_specs_vllm`, which lies beside this file.
-
-The proof starts it (`benchmarks.proof.weights`).
+A case's answer: the tensors of the checkpoint, as the model's class in Transformers names them, and the bytes of all
+parameters and tables that vLLM's class makes for each tensor-parallel size. Both models are on the meta device: they
+have shapes and no memory. The machine is made up, and lines are read and written, by `kv_specs_vllm`, which lies beside
+this file.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CARD = (9, 0)
 SHOWN_CHARACTERS = 300
 BOUNDS = {"kv_cache_dtype": "auto", "context_tokens": 1024, "max_num_batched_tokens": 2048, "max_num_seqs": 16}
+# vLLM's configuration of the model in a folder, in the shape of a case.
+Configured = Callable[[str, dict[str, Any]], Any]
 
 
-def main() -> int:
-    """Answer all cases."""
-    specs = importlib.import_module("kv_specs_vllm")
-    answers = specs.answers_alone()
-    specs.believe_in(CARD)
-    with tempfile.TemporaryDirectory() as folder:
-        specs.start_distributed(folder)
-        for line in sys.stdin:
-            case = json.loads(line)
-            print(json.dumps({"name": case["name"]} | _answered(specs, case)), file=answers)
-    return 0
-
-
-def _answered(specs: Any, case: dict[str, Any]) -> dict[str, Any]:
+def answered(configured: Configured, case: dict[str, Any]) -> dict[str, Any]:
     # vLLM and Transformers refuse in many ways, and whatever they refuse with is the answer.
     try:
         answer: dict[str, Any] = {"tensors": _tensors(case["config"]), "bytes": {}, "refused": {}}
@@ -43,7 +29,7 @@ def _answered(specs: Any, case: dict[str, Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"[:SHOWN_CHARACTERS]}
     for size in case["tensor_parallel"]:
         try:
-            answer["bytes"][size] = _bytes(specs, case, size)
+            answer["bytes"][size] = _bytes(configured, case, size)
         except Exception as error:
             answer["refused"][size] = f"{type(error).__name__}: {error}"[:SHOWN_CHARACTERS]
     return answer
@@ -67,12 +53,12 @@ def _tensors(config: dict[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {name: (str(each.dtype).removeprefix("torch."), tuple(each.shape)) for name, each in own if name in stored}
 
 
-def _bytes(specs: Any, case: dict[str, Any], size: int) -> int:
+def _bytes(configured: Configured, case: dict[str, Any], size: int) -> int:
     torch = importlib.import_module("torch")
     group = importlib.import_module("vllm.distributed.parallel_state").get_tp_group()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(case["config"]))
-        whole = specs.configured(folder, BOUNDS | {"tensor_parallel": size})
+        whole = configured(folder, BOUNDS | {"tensor_parallel": size})
         whole.kernel_config.moe_backend = case["moe_backend"]
         whole.device_config.device = torch.device("meta")
         # The group has one process; the layers ask it how many share them.
@@ -88,7 +74,3 @@ def _bytes(specs: Any, case: dict[str, Any], size: int) -> int:
 
 def _dtype(dtype: Any) -> Any:
     return importlib.import_module("vllm.utils.torch_utils").set_default_torch_dtype(dtype)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

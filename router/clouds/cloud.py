@@ -16,6 +16,7 @@ from router.clouds.call import CALLS, arguments
 from router.clouds.cloud_reply import CloudReply
 from router.clouds.ending import Ending
 from router.clouds.errors import broken_off, in_our_words
+from router.clouds.kinds import KINDS
 from router.clouds.sdk import load
 from router.errors import StreamBroken, TargetUnavailable
 from router.patience import Patience
@@ -69,7 +70,9 @@ class Clouds:
             await self._sdk.close_litellm_async_clients()
 
     def _load(self) -> None:
-        sdk = load()
+        # One of each known kind: what others ask of who calls them, as of cloud accounts, might take long to fail.
+        models = {each.kind: each.model for each in self._deployed.values() if each.kind in KINDS}
+        sdk = load(models.values())
         self._errors = sdk.openai.OpenAIError
         self._sdk = sdk
 
