@@ -147,6 +147,14 @@ def check_router(asked: Asked) -> RouterPlan:
     try:
         answer = json.loads(said.stdout)
         endpoint, drain_s = answer["endpoint"], answer["limits"]["drain_s"]
-        return RouterPlan(command, answer["host"], answer["port"], endpoint["keys_env"], drain_s)
+        return RouterPlan(
+            command,
+            answer["host"],
+            answer["port"],
+            endpoint["keys_env"],
+            drain_s,
+            json.dumps(endpoint, sort_keys=True),
+            tuple(sorted(set(named_variables(read_toml(config))))),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise StackError(f"the router's check of {config} gives no host and port: {said.stdout[:200]!r}.") from error
