@@ -137,7 +137,8 @@ class HostView:
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """The cloud deployment that may serve a model instead, with the price locked for it."""
+    """The cloud deployment that may serve a model instead, with the price locked for it. `model` is the one that the
+    deployment named when that was locked; "" where whoever wrote this did not know."""
 
     deployment: str
     context_tokens: int
@@ -145,6 +146,7 @@ class Twin:
     input_usd_per_mtok: float
     output_usd_per_mtok: float
     priced_from: str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
