@@ -37,6 +37,7 @@ LEFT = LATE | {"gone"}
 OURS = frozenset({"whole_answer", "deadline"})
 # Full, as its own limits say: its provider's keys are told, and its breaker never hears of it.
 LIMITED = "429"
+LEDGER = "ledger"
 NEEDS_SCHEMA = "json_schema"
 # Members of an enumeration are slow to look up in it.
 LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
@@ -231,7 +232,7 @@ async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight) -> 
         message = "the day's budget is set aside for others"
         raise TargetUnavailable(target.name, BUDGET, message, saturated=True) from error
     except LedgerError as error:
-        raise TargetUnavailable(target.name, "ledger", f"no money can be set aside: {error}", saturated=True) from error
+        raise TargetUnavailable(target.name, LEDGER, f"no money can be set aside: {error}", saturated=True) from error
 
 
 def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) -> None:
@@ -286,6 +287,7 @@ def none_left(ask: Ask, targets: Sequence[Target], failures: Sequence[Failure]) 
     if causes <= LATE:
         code = CODES[unavailable[-1].cause]
         return ApiError(504, code, f"no target answered in time: {tried}", retry_after_s=retry_after_s)
-    if all(failure.saturated for failure in unavailable):
+    # A ledger that cannot be written is our own fault, and no limit that a client should obey.
+    if LEDGER not in causes and all(failure.saturated for failure in unavailable):
         return ApiError(429, "saturated", f"every target is full: {tried}", retry_after_s=retry_after_s)
     return ApiError(503, "no_target", f"no target answered: {tried}", retry_after_s=retry_after_s)
