@@ -16,7 +16,7 @@ from rich.console import Console
 from router.verbs.__main__ import main
 from router.verbs.given import VerbError
 from router.verbs.line import with_preset, write_whole
-from router.verbs.shown import Column, Fitted
+from router.verbs.shown import Column, Fitted, dollars
 from tests.routers import HELLO, TIERS
 from tests.stacks import SPILLWAY
 
@@ -176,6 +176,18 @@ def test_where_no_router_runs_a_route_is_reckoned_from_the_file(path: Path, caps
         assert words in said
 
 
+def test_a_route_reckoned_from_a_file_that_no_router_would_obey_says_so(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["route", "--config", str(path), "--task", "write"]) == 0
+    assert capsys.readouterr().err == ""
+    path.write_text(path.read_text().replace('["far", "tiny"]', '["fur", "tiny"]'))
+    assert main(["route", "--config", str(path), "--task", "write", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["target"] == "local/tiny"
+    assert 'a router would refuse this file: [presets.away]: default: the model "fur" runs nowhere' in said.err
+
+
 def test_a_request_in_a_file_is_read_as_a_request_is(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body = {"model": "far", "messages": HELLO, "tools": [{"type": "function", "function": {"name": "f"}}]}
     path.with_name("request.json").write_text(json.dumps(body))
@@ -192,6 +204,14 @@ def test_the_console_script_knows_the_stack_and_the_lock(tmp_path: Path) -> None
     shown = subprocess.run([SPILLWAY, "route", "--json"], capture_output=True, text=True, cwd=tmp_path, check=False)
     found = json.loads(shown.stdout)
     assert (shown.returncode, found["target"], found["tier"]) == (0, "local/smoke", "standard"), shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("usd", "words"),
+    [(0.0, "$0.0000"), (0.00000335, "<$0.0001"), (0.00006, "$0.0001"), (1.5, "$1.5000"), (None, "unknown")],
+)
+def test_a_few_dollars_are_never_shown_as_none(usd: float | None, words: str) -> None:
+    assert dollars(usd) == words
 
 
 def test_a_narrow_terminal_shows_fewer_columns_and_every_figure_whole() -> None:
