@@ -84,6 +84,27 @@ def test_only_a_changed_endpoint_asks_for_another_router_and_no_file_that_breaks
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_a_router_that_starts_while_its_file_is_refused_obeys_what_was_planned(place: Place) -> None:
+    assert replan(place).stdout == "planned anew\n"
+    plan = last_plan(place.home)
+    assert plan
+    rules = place.home / "rules.json"
+    command = [*plan.router.command, "--planned", str(rules), "--check"]
+
+    def checked() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=place.environment(), capture_output=True, text=True, check=False)
+
+    rules.write_text(plan.router.rules)
+    well = checked()
+    place.config.write_text(place.config.read_text() + 'half = "')
+    refused = checked()
+    assert (refused.returncode, refused.stdout) == (0, well.stdout)
+    assert "not valid TOML" in refused.stderr
+    assert "not valid TOML" not in well.stderr
+    rules.write_text(plan.router.rules[:-9])
+    assert checked().returncode == 2
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

@@ -95,11 +95,20 @@ class RouterLife:
         await sweep_orphans(self._keepers)
         return code, was_asked
 
+    def _planned(self, rules: str) -> list[str]:
+        """What it obeys if by now stack.toml is refused. On a full disk it starts without."""
+        path = self._home / "rules.json"
+        try:
+            path.write_text(rules, encoding="utf-8")
+        except OSError:
+            return []
+        return ["--planned", str(path)] if rules else []
+
     def _orders(self) -> Orders:
         assert self._plan
         return Orders(
             name=NAME,
-            command=list(self._plan.router.command),
+            command=[*self._plan.router.command, *self._planned(self._plan.router.rules)],
             log=str(logs_folder(self._home) / f"{NAME}.log"),
             record=str(records_folder(self._home) / f"{NAME}.json"),
             scratch=None,
@@ -119,7 +128,8 @@ def digest_of(plan: Plan, code: str) -> str:
     """Changes with all that a router reads only once, but for the keys in its environment: its command and code, and
     where it listens."""
     router = plan.router
-    text = json.dumps([router.command, router.host, router.port, router.keys_env, router.endpoint, code])
+    endpoint = json.loads(router.rules)["endpoint"] if router.rules else None
+    text = json.dumps([router.command, router.host, router.port, router.keys_env, endpoint, code])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
