@@ -20,7 +20,6 @@ from engines.plan import Plan, Source
 from engines.reign.errand import Ended, run_errand
 from engines.reign.replanning import BUSY, REFUSED, PlannerBusyError, decline, only_planner, write_plan
 from engines.reign.replans import FIRST_WAIT_S, LOOK_EVERY_S, Replans, digest_of
-from engines.reign.routerlife import digest_of as router_digest
 from engines.runtime import MARKER, runtime
 from tests.stacks import Place, place_in
 from tests.supervised import engine_plan, plan_of
@@ -62,47 +61,6 @@ def test_a_plan_is_written_once_and_again_only_when_something_changed(place: Pla
     assert replan(place).stdout == "nothing to change\n"
     assert replan(place, "--without", "GPU-1").stdout == "planned anew\n"
     assert [path.name for path in place.home.glob("plan.json*")] == ["plan.json"]
-
-
-def test_only_a_changed_endpoint_asks_for_another_router_and_no_file_that_breaks_later(place: Place) -> None:
-    """A second edit may be half saved by the time that the plan of the first is carried out."""
-    digests = []
-    for old, new in (
-        (" ", " "),
-        ("ttft_target_s = 2.0", "ttft_target_s = 3.0"),
-        ("[endpoint]", "[endpoint]\nworkers = 2"),
-    ):
-        place.config.write_text(place.config.read_text().replace(old, new))
-        assert replan(place).stdout == "planned anew\n"
-        plan = last_plan(place.home)
-        assert plan
-        digests.append(router_digest(plan, "code"))
-        whole = place.config.read_text()
-        place.config.write_text(whole[: len(whole) // 2] + "[")
-        assert router_digest(plan, "code") == digests[-1]
-        place.config.write_text(whole)
-    assert digests[0] == digests[1] != digests[2]
-
-
-def test_a_router_that_starts_while_its_file_is_refused_obeys_what_was_planned(place: Place) -> None:
-    assert replan(place).stdout == "planned anew\n"
-    plan = last_plan(place.home)
-    assert plan
-    rules = place.home / "rules.json"
-    command = [*plan.router.command, "--planned", str(rules), "--check"]
-
-    def checked() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, env=place.environment(), capture_output=True, text=True, check=False)
-
-    rules.write_text(plan.router.rules)
-    well = checked()
-    place.config.write_text(place.config.read_text() + 'half = "')
-    refused = checked()
-    assert (refused.returncode, refused.stdout) == (0, well.stdout)
-    assert "not valid TOML" in refused.stderr
-    assert "not valid TOML" not in well.stderr
-    rules.write_text(plan.router.rules[:-9])
-    assert checked().returncode == 2
 
 
 @pytest.mark.parametrize(
