@@ -5,6 +5,7 @@ Decides nothing itself. What is slow to import is imported by the verb that need
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -40,6 +41,8 @@ from engines.terminal.progress import Show, SteadyConsole
 from engines.terminal.table import render_stack
 
 WIDE = 160
+# A full disk, one that takes no writing, a folder of somebody else.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 OURS = (
     TableError,
@@ -275,6 +278,12 @@ def _our_errors(console: Console) -> Iterator[None]:
         console.print(str(error), highlight=False, markup=False, soft_wrap=True)
     except UpError as error:
         console.print(error.words(), highlight=False, markup=False, soft_wrap=True)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        where = error.filename or state_home()
+        remedy = "Make room or give the right to write there, or set SPILLWAY_HOME to another folder."
+        console.print(f"{where} cannot be written: {error.strerror}. {remedy}", highlight=False, markup=False)
     except KeyboardInterrupt:
         console.print("interrupted.")
         raise typer.Exit(130) from None
