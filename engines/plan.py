@@ -101,7 +101,9 @@ class EnginePlan:
 class RouterPlan:
     """How the router process is started, where it will answer, and which variable holds the keys it wants, if any.
 
-    `drain_s` is the time that it takes to finish what runs after TERM.
+    `drain_s` is the time that it takes to finish what runs after TERM. `rules` are all its tables as JSON, and
+    `variables` those of the environment that its stack.toml names: what the file said when it was planned from, for by
+    now it may be half saved.
     """
 
     command: tuple[str, ...]
@@ -109,6 +111,8 @@ class RouterPlan:
     port: int
     keys_env: str | None = None
     drain_s: float = 10.0
+    rules: str = ""
+    variables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,8 @@ class HostView:
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """The cloud deployment that may serve a model instead, with the price locked for it."""
+    """The cloud deployment that may serve a model instead, with the price locked for it. `model` is the one that the
+    deployment named when that was locked; "" where whoever wrote this did not know."""
 
     deployment: str
     context_tokens: int
@@ -144,6 +145,7 @@ class Twin:
     input_usd_per_mtok: float
     output_usd_per_mtok: float
     priced_from: str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,15 @@ def check_router(asked: Asked) -> RouterPlan:
         raise StackError(said.stderr.strip() or f"the router's check of {config} ends with {said.returncode}.")
     try:
         answer = json.loads(said.stdout)
-        endpoint, drain_s = answer["endpoint"], answer["limits"]["drain_s"]
-        return RouterPlan(command, answer["host"], answer["port"], endpoint["keys_env"], drain_s)
+        host, port = answer.pop("host"), answer.pop("port")
+        return RouterPlan(
+            command,
+            host,
+            port,
+            answer["endpoint"]["keys_env"],
+            answer["limits"]["drain_s"],
+            json.dumps(answer),
+            tuple(sorted(set(named_variables(read_toml(config))))),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise StackError(f"the router's check of {config} gives no host and port: {said.stdout[:200]!r}.") from error

@@ -36,10 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engines = _engines(options.engine)
         models = models_from_json(options.models)
         place = Place(**json.loads(options.seat)) if options.seat else None
-        rules = _rules(options) if place is None else kept_rules(place.rules_fd)
+        rules = _usable_rules(options, models, bool(engines)) if place is None else kept_rules(place.rules_fd)
         keys = read_keys(rules.endpoint)
-        if place is None:
-            _refuse_gaps(rules, models, _path(options), bool(engines))
     except (ConfigError, SnapshotError) as error:
         print(error, file=sys.stderr)
         return USAGE_ERROR
@@ -76,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--home", type=Path, default=Path(home).absolute(), help="where the state lives (SPILLWAY_HOME)"
     )
+    parser.add_argument("--planned", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seat", help=argparse.SUPPRESS)
     return parser
 
@@ -112,9 +111,32 @@ def _path(options: argparse.Namespace) -> Path | None:
     return path.absolute()
 
 
-def _rules(options: argparse.Namespace) -> Rules:
+def _usable_rules(options: argparse.Namespace, models: Sequence[ModelView], is_open: bool) -> Rules:
+    """Those of stack.toml; where it is refused those that were `--planned` from when it last was not. A router that
+    dies while its file is half saved shall come back. Raises ConfigError where neither can be used."""
     path = _path(options)
-    rules = Rules(tiers=ALONE_TIERS) if path is None else load_rules(options.config or path)
+    try:
+        rules = Rules(tiers=ALONE_TIERS) if path is None else load_rules(options.config or path)
+        rules = _overridden(rules, options)
+        _refuse_gaps(rules, models, path, is_open)
+    except ConfigError as error:
+        planned = _planned(options.planned)
+        if planned is None:
+            raise
+        print(f"{error}\nThe rules that were planned from are obeyed until it is mended.", file=sys.stderr)
+        return _overridden(planned, options)
+    return rules
+
+
+def _planned(path: Path | None) -> Rules | None:
+    """The JSON of rules that were usable. A file that is not whole is no help."""
+    try:
+        return None if path is None else Rules.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _overridden(rules: Rules, options: argparse.Namespace) -> Rules:
     given = {key: vars(options)[key] for key in ("host", "port", "workers") if vars(options)[key] is not None}
     endpoint = rules.endpoint.model_dump() | given
     return parse_rules(rules.model_dump() | {"endpoint": endpoint}, "--host, --port and --workers")

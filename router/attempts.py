@@ -14,35 +14,27 @@ from itertools import islice
 import msgspec
 
 from router.abroad import answered, leave, wait_s
-from router.ask import PROMPT_FIELDS, Ask
+from router.ask import Ask
 from router.errand import in_task
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
+from router.failure import LEDGER, LEFT, Failure, cause_of, is_full, none_left, reason_after
 from router.health.breaker import DEATHS
 from router.health.ejection import SILENT_TIMES
-from router.health.triggers import CONTEXT, FILTERED, REFUSED, SPENT, UNFIT, next_at, trigger_of
+from router.health.triggers import FILTERED, SPENT, UNFIT, next_at, trigger_of
 from router.ledger import BudgetSpent, LedgerError
-from router.patience import CODES, LEAST_PROBE_S, Patience, patience_for
+from router.patience import LEAST_PROBE_S, Patience, patience_for
 from router.reply import Reply
 from router.routing.fleet import Place, Target
-from router.routing.passing import ESCALATED
 from router.routing.policy import BUDGET, Decision, reserved_usd
 from router.served import Doors, Served, discard
 from router.watch import Flight
 from router.whole import misfit
 
-# A target that took too long.
-LATE = CODES.keys()
-# We stopped waiting for a cloud that had the request: it may bill the prompt.
-LEFT = LATE | {"gone"}
 # The end of the time that the whole of an answer may take.
 OURS = frozenset({"whole_answer", "deadline"})
-# Full, as its own limits say: its provider's keys are told, and its breaker never hears of it.
-LIMITED = "429"
 NEEDS_SCHEMA = "json_schema"
 # Members of an enumeration are slow to look up in it.
 LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
-
-Failure = TargetUnavailable | ContextExceeded | RequestRefused
 
 
 async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, failures: list[Failure]) -> Served:
@@ -97,7 +89,7 @@ async def _turn(
     """One target's turn. Raises what `_try` does."""
     target, reason = decision.targets[at], decision.reason
     if failures:
-        reason = _reason(failures[0])
+        reason = reason_after(failures[0])
         await _afford(doors, ask, target, failures[-1], arrived_s)
         _still_there(doors, target)
     return await _try(doors, ask, Turn(decision.targets, at, reason, len(failures) + 1), arrived_s)
@@ -148,22 +140,10 @@ def _spends(failure: Failure) -> bool:
     return trigger_of(cause_of(failure)).spends
 
 
-def is_full(failure: TargetUnavailable) -> bool:
-    """Whether it is well and has no room: an engine says so by itself, a cloud only by its limits."""
-    return failure.saturated and (failure.target.startswith(LOCAL) or failure.cause == LIMITED)
-
-
 def _still_there(doors: Doors, target: Target) -> None:
     """The Decision is as old as the attempts before this one: an engine that drains by now must get nothing new."""
     if target.place is LOCAL and doors.watch.has_left(target):
         raise TargetUnavailable(target.name, "off", "it takes no more requests", was_reached=False)
-
-
-def _reason(failure: Failure) -> str:
-    cause = cause_of(failure)
-    if cause == CONTEXT:
-        return ESCALATED
-    return cause if cause == BUDGET else f"fallback:{cause}"
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -254,7 +234,7 @@ async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight, pat
         raise TargetUnavailable(target.name, BUDGET, message, saturated=True, was_reached=False) from error
     except LedgerError as error:
         message = f"no money can be set aside: {error}"
-        raise TargetUnavailable(target.name, "ledger", message, saturated=True, was_reached=False) from error
+        raise TargetUnavailable(target.name, LEDGER, message, saturated=True, was_reached=False) from error
 
 
 def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) -> None:
@@ -268,47 +248,7 @@ def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) ->
         doors.ledger.settle(flight.id, usd if cause_of(error) in LEFT else 0.0)
 
 
-def cause_of(error: BaseException) -> str:
-    """In one word, of an attempt that ended so."""
-    if isinstance(error, TargetUnavailable):
-        return error.cause
-    names = {ContextExceeded: CONTEXT, RequestRefused: REFUSED, ApiError: REFUSED}
-    return names.get(type(error), "gone")
-
-
-def _message(failure: Failure) -> str:
-    return failure.error.message if isinstance(failure, RequestRefused) else failure.message
-
-
 def notice(doors: Doors, served: Served, error: StreamBroken) -> None:
     """Its breaker hears that a stream has broken off; not where we took the time away, which may be the reader's."""
     if error.cause not in OURS and trigger_of(error.cause).hurts:
         doors.watch.failed(served.flight, error.cause, None, time.monotonic())
-
-
-def broken(error: StreamBroken) -> ApiError:
-    """What the client hears when a stream breaks after its first token."""
-    message = f"{error.target} failed in the middle of the answer ({error.cause}): {error.message}; ask again"
-    return ApiError(504 if error.cause in CODES else 502, CODES.get(error.cause, "stream_broken"), message)
-
-
-def none_left(ask: Ask, targets: Sequence[Target], failures: Sequence[Failure]) -> ApiError:
-    """What the client hears when nobody served it."""
-    if failures and isinstance(failures[-1], RequestRefused):
-        return failures[-1].error
-    tried = "; ".join(f"{failure.target}: {cause_of(failure)}: {_message(failure)}" for failure in failures)
-    unavailable = [failure for failure in failures if isinstance(failure, TargetUnavailable)]
-    if not unavailable:
-        sizes = ", ".join(f"{target.name} {target.context_tokens}" for target in targets)
-        message = f"{tried} (context in tokens: {sizes})"
-        return ApiError(400, "context_length_exceeded", message, PROMPT_FIELDS[ask.endpoint])
-    retry_after_s = min((each.retry_after_s for each in unavailable if each.retry_after_s is not None), default=1.0)
-    causes = {failure.cause for failure in unavailable}
-    if causes == {FILTERED}:
-        return ApiError(400, FILTERED, f"withheld by the content filter: {tried}")
-    if causes <= LATE:
-        code = CODES[unavailable[-1].cause]
-        return ApiError(504, code, f"no target answered in time: {tried}", retry_after_s=retry_after_s)
-    if all(failure.saturated for failure in unavailable):
-        return ApiError(429, "saturated", f"every target is full: {tried}", retry_after_s=retry_after_s)
-    return ApiError(503, "no_target", f"no target answered: {tried}", retry_after_s=retry_after_s)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from router.attempts import broken, notice
+from router.attempts import notice
 from router.errors import ApiError, StreamBroken
 from router.exchange import FAULT, STOPPING, Flow
+from router.failure import broken
 from router.reply import Sink
 from router.served import CLIENT_GONE, Doors, Served, settle
 from router.sse import error_event

@@ -70,7 +70,7 @@ def count_of(text: str) -> int:
     """A number of tokens as somebody writes it. Raises ValueError."""
     # Python refuses to read a number of some thousand digits.
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MOST_TOKENS)) and int(text) <= MOST_TOKENS):
-        raise ValueError(f"{text[:LONGEST_SHOWN]!r} must be a whole number up to {MOST_TOKENS:,}")
+        raise ValueError(f"{text[:LONGEST_SHOWN]!r} must be a whole number from 0 to {MOST_TOKENS:,}")
     return int(text)
 
 

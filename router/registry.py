@@ -76,7 +76,7 @@ class Deployment(msgspec.Struct, frozen=True):
 class Known(msgspec.Struct, frozen=True):
     """What others than its own table say of a cloud: models.lock (the first model whose twin it is) and the price list.
 
-    `serves` are all models whose place it is.
+    `serves` are all models whose place it is. What was locked for another `model` than its table names now is nothing.
     """
 
     serves: frozenset[str]
@@ -89,7 +89,8 @@ def known_of(name: str, cloud: Cloud, rules: Rules, models: Sequence[ModelView],
     named = (model for model, local in rules.models.items() if local.twin == name)
     # Of a server that only speaks OpenAI's format the list knows nothing, whatever its models are called.
     listed = None if is_somebody_elses(cloud.kind, base_url_of(cloud, rules)) else prices.get(cloud.model)
-    return Known(frozenset({*cloud.serves, *twins, *named}), next(iter(twins.values()), None), listed)
+    locked = (twin for twin in twins.values() if twin.model in {"", cloud.model})
+    return Known(frozenset({*cloud.serves, *twins, *named}), next(locked, None), listed)
 
 
 def price_of(cloud: Cloud, known: Known) -> Price | None:

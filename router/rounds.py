@@ -20,9 +20,10 @@ import msgspec
 from msgspec import structs
 
 from router.ask import Ask
-from router.attempts import LATE, LIMITED, Failure, open_first
+from router.attempts import open_first
 from router.errand import in_task
 from router.errors import ApiError, TargetUnavailable
+from router.failure import LATE, LIMITED, Failure
 from router.health.breaker import DEATHS
 from router.health.retries import pause_s
 from router.health.triggers import trigger_of

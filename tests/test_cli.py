@@ -119,6 +119,20 @@ def test_a_mistake_in_stack_toml_stops_up_before_anything_starts(place: Place, o
     assert running_supervisor(place.home) is None
 
 
+def test_a_home_that_cannot_be_written_is_named_with_the_remedy(place: Place) -> None:
+    said = subprocess.run(
+        [SPILLWAY, "up", "--config", str(place.config), "--profile", "cpu"],
+        env=place.environment() | {"SPILLWAY_HOME": "/sys/spillway"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 1
+    assert "/sys/spillway cannot be written: " in said.stdout
+    assert "SPILLWAY_HOME" in said.stdout
+    assert "Traceback" not in said.stdout + said.stderr
+
+
 def test_an_interrupted_up_puts_away_what_it_started(place: Place) -> None:
     env = {**os.environ, "SPILLWAY_HOME": str(place.home), "PYTHONUNBUFFERED": "1"}
     command = [SPILLWAY, "up", "--profile", "cpu", "--config", str(place.config)]

@@ -55,6 +55,15 @@ def test_a_price_is_that_of_the_first_who_knows_it(
     assert (found.off is None) == (price is not None)
 
 
+def test_what_was_locked_for_another_model_is_not_said_of_this_one() -> None:
+    """Whoever changes the model of a cloud must not pay by the price of the one before, until `make lock`."""
+    model = replace(MODEL, twin=replace(TWIN, model="openai/gpt-5-large"))
+    found = only(with_cloud(), (model,))
+    assert (found.price, found.context_tokens, found.serves) == (Price(1.0, 2.0), 64_000, frozenset({"smoke"}))
+    unlisted = only(with_cloud(), (model,), {})
+    assert (unlisted.price, unlisted.off is None) == (None, False)
+
+
 def test_context_and_capabilities_are_those_of_the_first_who_knows_them() -> None:
     own = only(with_cloud(context_tokens=8000, capabilities=["chat"]))
     locked, listed, unknown = only(with_cloud()), only(with_cloud(), ()), only(with_cloud(), (), {})

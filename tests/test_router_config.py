@@ -124,7 +124,9 @@ def test_an_unknown_name_is_refused_with_what_was_meant(tmp_path: Path, text: st
             "[tiers.standard]\n", ("[tiers.standard]", "ttft_target_s", "missing"), id="a tier with no promise"
         ),
         pytest.param("tiers = 5", ("tiers",), id="a number where a table belongs"),
-        pytest.param('[endpoint]\nport = "web"\n' + TIER, ("[endpoint]", "port", "integer"), id="a word as a port"),
+        pytest.param(
+            '[endpoint]\nport = "web"\n' + TIER, ("[endpoint]", "port", "whole number"), id="a word as a port"
+        ),
         pytest.param(
             "[endpoint]\nport = 70000\n" + TIER, ("[endpoint]", "port", "65535"), id="a port that is too large"
         ),
@@ -142,7 +144,9 @@ def test_an_unknown_name_is_refused_with_what_was_meant(tmp_path: Path, text: st
             TIER + 'order = ["lcal"]', ("[tiers.standard]", "order", "lcal"), id="a place that does not exist"
         ),
         pytest.param(TIER + "order = []", ("[tiers.standard]", "order", "is empty"), id="an empty order"),
-        pytest.param(TIER + "order = [1]", ("[tiers.standard", "order", "string"), id="a number as a place"),
+        pytest.param(TIER + "order = [1]", ("[tiers.standard", "order", "text in quotes"), id="a number as a place"),
+        pytest.param(TIER + 'order = "local"', ("[tiers.standard]", "order: must be a list"), id="one place, no list"),
+        pytest.param(TIER + 'strategy = "cheapest"', ("strategy: must be a table",), id="a name where a table belongs"),
         pytest.param(
             TIER + 'order = ["cloud/nono"]\n' + CLOUD, ("[tiers.standard]", "nono", "nano"), id="a cloud not there"
         ),

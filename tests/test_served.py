@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
-from router.errors import ApiError
+from router.errors import ApiError, TargetUnavailable
+from router.failure import none_left
 from router.metrics import Metrics
 from router.outcome import COLUMNS
 from router.reply import Reading, Reply
@@ -103,6 +104,19 @@ def test_a_served_request_is_a_row(
         "shadow_of": "req-6",
     }
     assert f'{{reason="spill:kv",status="502",target="{target.name}",tier="bulk"}} 1.0' in page
+
+
+def test_a_ledger_that_cannot_be_written_is_no_limit_of_the_client() -> None:
+    """429 would tell its SDK to slow down, and a disk does not empty itself."""
+    full = TargetUnavailable("cloud/nano", "429", "the line is full", saturated=True)
+    unwritten = TargetUnavailable("cloud/nano", "ledger", "no money can be set aside: disk full", saturated=True)
+    heard = [none_left(ASK, (CLOUD,), failures) for failures in ([full], [unwritten], [full, unwritten])]
+    assert [(error.status, error.code) for error in heard] == [
+        (429, "saturated"),
+        (503, "no_target"),
+        (503, "no_target"),
+    ]
+    assert "disk full" in heard[1].message
 
 
 def test_a_refused_request_is_a_row_too(tmp_path: Path) -> None:

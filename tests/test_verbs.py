@@ -19,6 +19,7 @@ from ground.table import Column, Fitted
 from router.verbs.__main__ import main
 from router.verbs.given import VerbError
 from router.verbs.line import with_preset, write_whole
+from router.verbs.shown import dollars
 from tests.routers import HELLO, TIERS
 from tests.stacks import SPILLWAY
 
@@ -178,6 +179,18 @@ def test_where_no_router_runs_a_route_is_reckoned_from_the_file(path: Path, caps
         assert words in said
 
 
+def test_a_route_reckoned_from_a_file_that_no_router_would_obey_says_so(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["route", "--config", str(path), "--task", "write"]) == 0
+    assert capsys.readouterr().err == ""
+    path.write_text(path.read_text().replace('["far", "tiny"]', '["fur", "tiny"]'))
+    assert main(["route", "--config", str(path), "--task", "write", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["target"] == "local/tiny"
+    assert 'a router would refuse this file: [presets.away]: default: the model "fur" runs nowhere' in said.err
+
+
 def test_a_request_in_a_file_is_read_as_a_request_is(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body = {"model": "far", "messages": HELLO, "tools": [{"type": "function", "function": {"name": "f"}}]}
     path.with_name("request.json").write_text(json.dumps(body))
@@ -243,6 +256,14 @@ def test_a_stranger_at_the_router_s_address_is_said_to_be_one(
     assert code == 1
     assert any(each in said for each in ([words] if isinstance(words, str) else words)), said
     assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("usd", "words"),
+    [(0.0, "$0.0000"), (0.00000335, "<$0.0001"), (0.00006, "$0.0001"), (1.5, "$1.5000"), (None, "unknown")],
+)
+def test_a_few_dollars_are_never_shown_as_none(usd: float | None, words: str) -> None:
+    assert dollars(usd) == words
 
 
 def test_a_narrow_terminal_shows_fewer_columns_and_every_figure_whole() -> None:

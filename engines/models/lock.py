@@ -132,4 +132,5 @@ def _twin_view(twin: LockedTwin) -> Twin:
         input_usd_per_mtok=twin.input_usd_per_mtok,
         output_usd_per_mtok=twin.output_usd_per_mtok,
         priced_from=twin.priced_from,
+        model=twin.model,
     )

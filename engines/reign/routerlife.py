@@ -10,10 +10,8 @@ import hashlib
 import json
 import os
 import time
-import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from engines.home import logs_folder
 from engines.life.lifecycle import failures_after, wait_s
@@ -22,7 +20,6 @@ from engines.plan import Plan
 from engines.processes.keeper import Orders
 from engines.processes.process import Kept, how_ended, sweep_orphans
 from engines.processes.record import ProcessId, Record, records_folder
-from engines.tables import named_variables
 
 NAME = "router"
 # Beyond its drain: a router ends what is left, and one with workers waits for the slowest of them.
@@ -70,7 +67,7 @@ class RouterLife:
 
     def _adopt(self, record: Record) -> Kept:
         """One that differs is ended in order, as soon as it is waited for."""
-        names = set(named_variables(_table(self._plan)))
+        names = self._plan.router.variables if self._plan else ()
         if record.note == self._digest and has_environment(record.child, names):
             self._say("router of the supervisor before is adopted")
         else:
@@ -98,11 +95,20 @@ class RouterLife:
         await sweep_orphans(self._keepers)
         return code, was_asked
 
+    def _planned(self, rules: str) -> list[str]:
+        """What it obeys if by now stack.toml is refused. On a full disk it starts without."""
+        path = self._home / "rules.json"
+        try:
+            path.write_text(rules, encoding="utf-8")
+        except OSError:
+            return []
+        return ["--planned", str(path)] if rules else []
+
     def _orders(self) -> Orders:
         assert self._plan
         return Orders(
             name=NAME,
-            command=list(self._plan.router.command),
+            command=[*self._plan.router.command, *self._planned(self._plan.router.rules)],
             log=str(logs_folder(self._home) / f"{NAME}.log"),
             record=str(records_folder(self._home) / f"{NAME}.json"),
             scratch=None,
@@ -121,8 +127,9 @@ def environment(user: Mapping[str, str], home: Path) -> dict[str, str]:
 def digest_of(plan: Plan, code: str) -> str:
     """Changes with all that a router reads only once, but for the keys in its environment: its command and code, and
     where it listens."""
-    parts = [plan.router.command, plan.router.host, plan.router.port, plan.router.keys_env, code]
-    text = json.dumps([*parts, _table(plan).get("endpoint")], default=str)
+    router = plan.router
+    endpoint = json.loads(router.rules)["endpoint"] if router.rules else None
+    text = json.dumps([router.command, router.host, router.port, router.keys_env, endpoint, code])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -140,15 +147,6 @@ def has_environment(process: ProcessId | None, names: Collection[str]) -> bool:
 
 def _value(name: str) -> bytes | None:
     return os.environb.get(os.fsencode(name))
-
-
-def _table(plan: Plan | None) -> Mapping[str, Any]:
-    """stack.toml, which was checked when it was planned from."""
-    try:
-        source = plan.source if plan else None
-        return tomllib.loads(Path(source.config).read_text(encoding="utf-8")) if source else {}
-    except (OSError, ValueError):
-        return {}
 
 
 def code_digest(*packages: str) -> str:

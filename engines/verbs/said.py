@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,12 @@ import typer
 from rich.console import Console
 
 from engines.errors import SpillwayError
+from engines.snapshot import state_home
 from engines.terminal.progress import SteadyConsole
 
 WIDE = 160
+# A full disk, one that takes no writing, a folder of somebody else.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def console_for(as_json: bool = False) -> Console:
@@ -29,6 +33,13 @@ def our_errors(console: Console) -> Iterator[None]:
         yield
     except SpillwayError as error:
         console.print(error.words(), highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        where = error.filename or state_home()
+        remedy = "Make room or give the right to write there, or set SPILLWAY_HOME to another folder."
+        console.print(f"{where} cannot be written: {error.strerror}. {remedy}", highlight=False, markup=False)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         console.print("interrupted.")

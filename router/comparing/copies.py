@@ -14,13 +14,14 @@ import structlog
 from msgspec.structs import replace
 
 from router.ask import Ask
-from router.attempts import Failure, open_first
+from router.attempts import open_first
 from router.comparing.shadow import in_the_way, shadows_of
 from router.decided import answered
 from router.delivery import deliver
 from router.errand import Errand
 from router.errors import ApiError, TargetUnavailable
 from router.exchange import STOPPING, Flow
+from router.failure import Failure
 from router.routing.policy import Decision
 from router.routing.terms import terms_of
 from router.served import Doors, refused

@@ -80,7 +80,7 @@ def _sentence(source: str, error: Any) -> str:
     if error["type"] == "value_error":
         return f"{source}: {_where(location)}{error['msg'].removeprefix('Value error, ')}"
     pattern = error.get("ctx", {}).get("pattern")
-    message = PATTERNS.get(pattern) or MESSAGES.get(error["type"], error["msg"])
+    message = PATTERNS.get(pattern) or MESSAGES.get(error["type"]) or error["msg"].replace("Input should", "must")
     return f"{source}: {_where(location[:-1])}{location[-1]}: {message}"
 
 
@@ -88,7 +88,22 @@ PATTERNS = {
     NAME: 'must begin with a letter or digit, and have only these and ".", "_" or "-"',
     MODEL_STRING: 'must be like "provider/model", as litellm calls it',
 }
-MESSAGES = {"missing": "is missing", "too_short": "is empty; name at least one"}
+# In the words of TOML, not of Python.
+MESSAGES = {
+    "missing": "is missing",
+    "too_short": "is empty; name at least one",
+    "string_type": "must be text in quotes",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "tuple_type": "must be a list, in [ ]",
+    "dict_type": "must be a table, like { name = value }",
+    "model_type": "must be a table, like { name = value }",
+}
 
 
 def _table(location: list[str]) -> type[Table]:

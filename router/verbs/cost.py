@@ -66,7 +66,8 @@ def _all(costs: Sequence[JobCost], known: Given, jobs: int | None) -> Renderable
     job, tokens = costs[0].job, costs[0].tokens
     columns = [Column(""), Column("preset"), Column("one job", is_number=True)]
     columns += [Column(f"{jobs:,} a month", is_number=True)] if jobs else []
-    columns += [Column("at most a month" if jobs else "at most", is_number=True), Column("", is_whole=False)]
+    columns += [Column("at most a month" if jobs else "at most", is_number=True)]
+    columns += [Column("", is_whole=False, rank=1)]
     rows = [_row(cost, known, jobs) for cost in costs]
     return Group(line(f"{job}: {tokens:,} tokens a job", "bold"), Fitted(columns, rows), *_notes(costs))
 

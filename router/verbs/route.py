@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +18,11 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from ground.prices import PRICES
 from router.because import Moment
 from router.costs import ENDLESS
 from router.explain import Explanation, explain
+from router.gaps import gaps
 from router.measuring import measured_for
 from router.question import Question, ask_of, count_of
 from router.verbs.explained import shown
@@ -32,6 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     question = Question(asked.task, asked.tier, asked.model, asked.privacy, asked.tokens, _body(asked.file))
     running = running_at(asked.router, known.rules.endpoint)
     found = _of_now(running, question, None if asked.router else known.path) or _assumed(known, question)
+    if found.assumed:
+        _warn_of_gaps(known)
     if asked.json:
         print(json.dumps(msgspec.to_builtins(found)))
     else:
@@ -88,6 +94,12 @@ def _assumed(known: Given, question: Question) -> Explanation:
     fleet = known.fleet()
     ask = asyncio.run(measured_for(fleet.targets, ask_of(question, known.rules, time.time()), {}, _uncounted))
     return replace(explain(ask, fleet, known.rules, Moment(ENDLESS)), assumed=True)
+
+
+def _warn_of_gaps(known: Given) -> None:
+    """Apart from the answer, which a program may read. A router that starts with this file may have engines by URL."""
+    for hole in gaps(known.rules, known.models, PRICES, os.environ):
+        print(f"a router would refuse this file: {hole}", file=sys.stderr)
 
 
 async def _uncounted(_path: str, _text: str) -> None:

@@ -8,6 +8,9 @@ UNKNOWN = "unknown"
 
 
 def dollars(usd: float | None, digits: int = 4) -> str:
+    """What is too little for so many digits is not nothing."""
+    if usd is not None and 0.0 < usd < 0.5 * 10**-digits:
+        return f"<${10**-digits:.{digits}f}"
     return UNKNOWN if usd is None else f"${usd:,.{digits}f}"
 
 
