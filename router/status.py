@@ -118,7 +118,7 @@ def _cloud(target: Target) -> dict[str, Any]:
     return {
         "name": target.name.removeprefix("cloud/"),
         "model": target.served_name,
-        "state": "on" if target.off is None else "off",
+        "state": "on" if target.off is None else "starting" if target.starting else "off",
         "why": target.off or "",
         "context_tokens": target.context_tokens,
         "input_usd_per_mtok": price.input_usd_per_mtok if price else None,

@@ -26,7 +26,7 @@ from router.health.breaker import DEATHS, Fault
 from router.health.ejection import Speed, outliers
 from router.health.retries import Budget
 from router.quotas.room import Room
-from router.registry import Deployment, deployments
+from router.registry import Away, Deployment, deployments
 from router.roster import Roster
 from router.routing.affinity import Affinity
 from router.routing.fleet import Fleet, Place, Target, standing, wanted_models
@@ -66,7 +66,7 @@ class Watch:
         self.decisions: deque[Decided] = deque(maxlen=DECISIONS_KEPT)
         # Read by anybody, changed by `obey`: the Fleet is built from them.
         self.rules = rules
-        self._cloud_off: Mapping[str, str] = {}
+        self._cloud_off: Mapping[str, Away] = {}
         # With them the clouds are found in the rules.
         self.prices = prices
         self.environment = environment
@@ -106,12 +106,12 @@ class Watch:
         self._stand()
 
     @property
-    def cloud_off(self) -> Mapping[str, str]:
+    def cloud_off(self) -> Mapping[str, Away]:
         """Why a cloud cannot be used now, by target name. Given whole, because the Fleet is built from it."""
         return self._cloud_off
 
     @cloud_off.setter
-    def cloud_off(self, cloud_off: Mapping[str, str]) -> None:
+    def cloud_off(self, cloud_off: Mapping[str, Away]) -> None:
         self._cloud_off = dict(cloud_off)
         self._stand()
 
