@@ -33,7 +33,7 @@ class Roster:
         self._standing: tuple[tuple[Target, Account], ...] = ()
         self._at: dict[Account, int] = {}
         self._changed: set[Account] = set()
-        # Who is not well or may soon be so, with the moment at which it must be looked at again, and the first of these.
+        # Who is not well or may soon be so, with the moment at which to look at it again, and the first of these.
         self._restless: dict[Account, float] = {}
         self._due_s = math.inf
         # How many engines are on.

@@ -40,8 +40,6 @@ from router.tables.rules import Rules
 __all__ = ["DECISIONS_KEPT", "Flight", "Usage", "Watch"]
 
 DECISIONS_KEPT = 200
-# How often targets are compared with their like.
-COMPARE_EACH_S = 5.0
 # Members of an enumeration are slow to look up in it.
 LOCAL = Place.LOCAL
 
@@ -75,7 +73,6 @@ class Watch:
         self._deployed_by: tuple[Rules, tuple[ModelView, ...]] | None = None
         self._siblings = siblings
         self.retries = Budget()
-        self._compare_from_s = -math.inf
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
         self._accounts = Accounts()
@@ -135,9 +132,6 @@ class Watch:
             if target.key in off and target.off is None:
                 account.revive(now_s, self._others(account))
                 self._changed(account)
-        if now_s >= self._compare_from_s:
-            self._compare_from_s = now_s + COMPARE_EACH_S
-            self._find_slow(now_s)
 
     def want(self, model: str) -> None:
         """A sleeping engine of this model could have served a request."""
@@ -249,8 +243,8 @@ class Watch:
         account = self._accounts.of(target)
         return account.shut_s(now_s, self._others(account))
 
-    def _find_slow(self, now_s: float) -> None:
-        """Who has become far slower than its like is passed over."""
+    def compare(self, now_s: float) -> None:
+        """Who has become far slower than its like is passed over from now on. Called every few seconds."""
         speeds = {
             target.key: Speed(
                 account.pace.answers, account.pace.ttft_p50_s, account.pace.tpot_p50_s, target.place, target.models

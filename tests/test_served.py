@@ -119,6 +119,19 @@ def test_a_ledger_that_cannot_be_written_is_no_limit_of_the_client() -> None:
     assert "disk full" in heard[1].message
 
 
+def test_clouds_that_are_overloaded_are_no_limit_of_the_client() -> None:
+    """But those of their limits are, and those of the day's budget; and an engine is full whatever status says so."""
+
+    def status(*failures: tuple[str, str]) -> int:
+        tried = [TargetUnavailable(target, cause, "no", saturated=True) for target, cause in failures]
+        return none_left(ASK, (CLOUD,), tried).status
+
+    assert status(("cloud/a", "503"), ("cloud/b", "529")) == 503
+    assert status(("cloud/a", "429"), ("cloud/b", "503")) == 503
+    assert status(("cloud/a", "429"), ("cloud/b", "quota"), ("cloud/c", "budget")) == 429
+    assert status(("local/a", "503"), ("cloud/b", "429")) == 429
+
+
 def test_a_refused_request_is_a_row_too(tmp_path: Path) -> None:
     with doors_at(tmp_path) as doors:
         refused(doors, ASK, Decision((), "task"), 1.0, ApiError(429, "saturated", "every target is full"), 4)

@@ -83,14 +83,13 @@ def _waiting(snapshot: Snapshot, plan: Plan) -> list[str]:
 
 
 def clouds_to_come(said: Mapping[str, Any]) -> str:
-    """Which clouds still start, by what the router says of itself; "" if none does. Engines take longer, mostly, so
-    that nobody waits here for a cloud."""
+    """Which clouds still start, by what the router says of itself; "" if none does."""
     names = [f"cloud/{each['name']}" for each in said.get("clouds", []) if each["state"] == "starting"]
     return f"{', '.join(names)}: the SDK is being loaded; requests wait for it or go elsewhere." if names else ""
 
 
 def _heard_of_all(plan: Plan, snapshot: Snapshot) -> Mapping[str, Any] | None:
-    """What the router says of itself, once it knows every engine that serves, so that the next request will be served."""
+    """What the router says of itself, if it answers and knows every engine that serves: the next request is served."""
     status = door.read_status(plan.router.host, plan.router.port, plan.router.keys_env)
     if status is None:
         return None

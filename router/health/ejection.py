@@ -66,7 +66,7 @@ def outliers(speeds: Mapping[str, Speed]) -> Mapping[str, float]:
 
 
 def spared(ill: Sequence[Verdict], engines: int) -> Sequence[Verdict]:
-    """The verdicts on those of so many engines that are passed over, where no more than half are at once, and never all.
+    """The verdicts on those of so many engines that are ill; no more than half are passed over at once, and never all.
 
     Who would be one too many has the share of one that comes back: a request that brings down each engine it meets must
     not take them all, and the share keeps the second tries few. Engines that are dead are not counted at all: nobody is

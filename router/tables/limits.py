@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from router.tables.table import Seconds, Table, Usd
+from router.tables.table import Count, Seconds, Table, Usd
 
 # Whoever stops the whole stack waits for the router and then for the engines, and not for ever.
 LONGEST_DRAIN_S = 30.0
@@ -27,7 +27,7 @@ class Limits(Table):
     """
 
     default_tier: str = "standard"
-    body_bytes: int = Field(20 * 1024 * 1024, gt=0)
+    body_bytes: Count = 20 * 1024 * 1024
     receive_s: Seconds = 30.0
     max_wait_s: Seconds = 60.0
     connect_s: Seconds = 2.0
