@@ -40,7 +40,7 @@ def is_full(failure: TargetUnavailable) -> bool:
 
 
 def is_limit(failure: TargetUnavailable) -> bool:
-    """Whether limits keep the request out: its own, the provider's, or those that we know of. A client may obey them."""
+    """Whether limits keep the request out: its own, or those that we know of. A client can obey them."""
     return is_full(failure) or (failure.saturated and failure.cause in LIMITS)
 
 
@@ -74,7 +74,7 @@ def none_left(ask: Ask, targets: Sequence[Target], failures: Sequence[Failure]) 
     if causes <= LATE:
         code = CODES[unavailable[-1].cause]
         return ApiError(504, code, f"no target answered in time: {tried}", retry_after_s=retry_after_s)
-    # A ledger that cannot be written is our own fault, and a cloud that says 503 is none that a client sends too much.
+    # A ledger that cannot be written is our own fault, and a cloud that says 503 has not been asked too often.
     if all(is_limit(failure) for failure in unavailable):
         return ApiError(429, "saturated", f"every target is full: {tried}", retry_after_s=retry_after_s)
     return ApiError(503, "no_target", f"no target answered: {tried}", retry_after_s=retry_after_s)
