@@ -244,7 +244,7 @@ async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight, pat
         message = "the day's budget is set aside for others"
         raise TargetUnavailable(target.name, BUDGET, message, saturated=True, was_reached=False) from error
     except LedgerError as error:
-        message = f"no money can be set aside: {error}"
+        message = f"no money can be set aside: {error.why}"
         raise TargetUnavailable(target.name, LEDGER, message, saturated=True, was_reached=False) from error
 
 

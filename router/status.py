@@ -71,6 +71,7 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
             "today_usd": round(doors.ledger.spent_today_usd, 8),
             "cloud_usd_per_day": rules.limits.cloud_usd_per_day,
             "lost_outcomes": together.lost_outcomes,
+            "ledger": together.ledger,
         },
     }
 
