@@ -17,7 +17,6 @@ RICH, POOR = Money(left_usd=10.0), Money(left_usd=0.0)
 FULL = busy(promised_tokens=20_000)
 JAMMED = busy(promised_tokens=200_000)
 STARTING = local(off="loading", starting=True)
-COMING = cloud(off="starting", starting=True)
 DEAD = local(off="failed: it exited with 1")
 OTHER = replace(LOCAL, name="local/other", models=frozenset({"other"}))
 FIXED = ("tier", "task", "pinned", "privacy", "budget", "spill:ttft", "spill:kv", "spill:queue", "spill:starting")
@@ -217,17 +216,6 @@ def test_a_refusal_of_what_may_not_spill_does_not_talk_of_spilling(asked: Ask, r
 
 def test_a_tier_that_may_not_spill_falls_back_when_its_engine_is_not_there() -> None:
     assert decide(ask(tier="homely"), STARTING, CLOUD).reason.startswith("fallback:")
-
-
-def test_a_cloud_that_starts_is_waited_for_where_nobody_else_can_serve() -> None:
-    assert decide(ask(tier="airy"), COMING).can_wait
-    assert not decide(ask(tier="airy"), KEYLESS).can_wait
-    assert decide(ask(), JAMMED, COMING).can_wait
-    assert not decide(ask(tier="bulk"), JAMMED, COMING).can_wait
-
-
-def test_who_runs_at_home_while_its_cloud_starts_has_not_spilled() -> None:
-    assert decide(ask(tier="premium"), COMING, LOCAL).reason == "fallback:starting"
 
 
 def test_a_promise_longer_than_the_longest_wait_is_kept() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.snapshot import EngineState
-from router import serve
 from router.ask import Ask
 from router.health.breaker import LONGEST_OPEN_S, LONGEST_PAUSE_S, MOST_FAILURES
-from router.health.ejection import LEAST_ANSWERS
 from router.registry import Away
 from router.routing.fleet import Fleet, InFlight, Pace, Target
 from router.routing.policy import Money
@@ -255,25 +252,6 @@ def test_only_a_full_engine_teaches_how_fast_it_frees() -> None:
     rate = engine_in(watch.view(10.0)).pace.freed_tokens_per_s
     assert rate is not None
     assert 1100 <= rate < 2000
-
-
-async def test_a_cloud_far_slower_than_its_like_is_passed_over_though_no_engine_tells_of_itself(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(serve, "COMPARE_EACH_S", 0.001)
-    clouds = {name: RULES.clouds["nano"].model_copy(update={"serves": ("smoke",)}) for name in ("fast", "slow")}
-    watch = Watch(RULES.model_copy(update={"clouds": clouds}), environment=ENVIRONMENT)
-    for target, ttft_s in zip(watch.now().targets, (0.2, 9.0), strict=True):
-        for _ in range(LEAST_ANSWERS):
-            flight = watch.start(ask(stream=True), target, 0.0)
-            watch.first_token(flight, ttft_s)
-            watch.finish(flight, Usage(1000, 50), ttft_s + 1.0)
-    comparing = asyncio.ensure_future(serve.keep_comparing(watch))
-    while all(target.health.cause is None for target in watch.now().targets):
-        assert not comparing.done()
-        await asyncio.sleep(0)
-    comparing.cancel()
-    assert [target.health.cause for target in watch.now().targets] == [None, "slow"]
 
 
 def test_an_engine_that_is_gone_leaves_no_trouble() -> None:

@@ -17,7 +17,8 @@ class Limits(Table):
     max_wait_s      longest wait for local room, before 429 with retry-after; and, counted by itself, for an engine that
                     starts, sleeps or is started again, before 503
     connect_s       until an engine has accepted a connection
-    first_token_s   from sending a stream's request to an engine to its first token
+    first_token_s   from sending a stream's request to its first token; where another target may serve, a cloud has as
+                    long for a whole answer, and the time for writing it
     silence_s       between two chunks of a stream after that
     whole_answer_s  a whole request from its arrival, streaming or not
     drain_s         what may run on after TERM, 30 at most
