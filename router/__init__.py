@@ -8,7 +8,7 @@ One request (a star around `answer.answer`)
     watch      newest snapshot, flights, what is learned -> Fleet (roster, accounts)            the one writer of that
     rounds     until somebody serves it: attempts, else a wait for an engine or for a limit     bounded by max_wait_s
     attempts   the first target that yields a token, within its patience; abroad: money, limits upstream or clouds;
-               failure: what a failed try was
+               failure: what a failed try was; course: how far a request has come
     reply      what was read of an answer: the gate before the first token, the tally after it  pure
     delivery   hands it over to its end
     served     counts, ledger, metrics, once; money was set aside before the call

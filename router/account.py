@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from engines.snapshot import EngineUse
 from router.health import breaker
 from router.health.breaker import UNPROVED, Fault, Proof, Trouble, together, verdict_of
-from router.health.ejection import SILENT, is_silent
+from router.health.ejection import SILENT, silent_from_s
 from router.health.verdict import WELL, Verdict
 from router.routing.fleet import InFlight, Pace
 from router.siblings import Row
@@ -138,16 +138,18 @@ class Account:
         if known is not None:
             self._trouble = breaker.revived(known, self._trouble, now_s)
 
-    def verdict(self, now_s: float, others: Sequence[Row], in_flight: InFlight) -> Verdict:
-        """Is it well, by all that this process and its siblings have seen?"""
+    def verdict(self, now_s: float, others: Sequence[Row], in_flight: InFlight) -> tuple[Verdict, float]:
+        """Is it well, by all that this process and its siblings have seen, and until when if nothing happens?"""
+        until_s = math.inf
         if self._trouble is not None or others:
-            verdict = verdict_of(self._known(now_s, others), now_s)
+            verdict, until_s = verdict_of(self._known(now_s, others), now_s)
             if verdict is not WELL:
-                return verdict
+                return verdict, until_s
         # What an engine does not say is seen by its supervisor, and its promise is kept by a forecast.
-        if self.url is None and in_flight.unstarted and self._is_silent(now_s, others, in_flight):
-            return SILENT
-        return WELL
+        if self.url is None and in_flight.unstarted:
+            silent_s = self._silent_from_s(others, in_flight)
+            return (SILENT, until_s) if now_s > silent_s else (WELL, min(until_s, silent_s))
+        return WELL, until_s
 
     def shut_s(self, now_s: float, others: Sequence[Row]) -> float:
         """How much longer nobody should try it."""
@@ -177,9 +179,9 @@ class Account:
             max(each.sent_s for each in proofs),
         )
 
-    def _is_silent(self, now_s: float, others: Sequence[Row], in_flight: InFlight) -> bool:
-        answered_ago_s = now_s - self._newest_proof(others).sent_s
-        return is_silent(in_flight.unstarted, now_s - in_flight.oldest_sent_at_s, answered_ago_s, self.pace.ttft_p50_s)
+    def _silent_from_s(self, others: Sequence[Row], in_flight: InFlight) -> float:
+        answered_s = self._newest_proof(others).sent_s
+        return silent_from_s(in_flight.unstarted, in_flight.oldest_sent_at_s, answered_s, self.pace.ttft_p50_s)
 
     def in_flight(self, others: Sequence[Row]) -> InFlight:
         """Answers that do not stream show no first token, so they count as promised work but never as a queue."""

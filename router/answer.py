@@ -14,12 +14,13 @@ from msgspec.structs import replace
 
 from router.ask import Ask, read_ask
 from router.comparing.copies import send_copies
+from router.course import Course
 from router.decided import answered
 from router.delivery import deliver, why_cancelled
 from router.errors import ApiError
 from router.exchange import Exchange
 from router.measuring import measured
-from router.rounds import Course, carried_out
+from router.rounds import carried_out
 from router.routing.directed import directed
 from router.served import Doors, refusal_lines, refused
 from router.tables.keys import Keys
@@ -48,12 +49,12 @@ async def answer(doors: Doors, exchange: Exchange) -> None:
         served = await carried_out(doors, ask, course, exchange.arrived_s)
     except ApiError as error:
         attempts = len(course.failures)
-        refused(doors, ask, course.decision, exchange.arrived_s, error, attempts)
+        refused(doors, ask, course, exchange.arrived_s, error, attempts)
         exchange.refuse(error, refusal_lines(ask, course.decision, attempts))
         return
     except asyncio.CancelledError:
         attempts = len(course.failures) + bool(course.decision.targets)
-        refused(doors, ask, course.decision, exchange.arrived_s, why_cancelled(exchange.disconnected), attempts)
+        refused(doors, ask, course, exchange.arrived_s, why_cancelled(exchange.disconnected), attempts)
         raise
     doors.watch.decisions.append(answered(ask, course.decision, served.target.name, served.reason, served.attempts))
     if doors.watch.rules.shadows:

@@ -45,8 +45,8 @@ def create_app(lifespan: Lifespan[Starlette]) -> Starlette:
     for path, respond in ROUTES:
         add("GET", path, respond)
     add("POST", REHEARSAL, _route)
-    for endpoint in Endpoint:
-        app.add_route(endpoint, _only_post, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    for path in (*Endpoint, REHEARSAL):
+        app.add_route(path, _only_post, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
     app.add_exception_handler(ApiError, _render)
     app.add_exception_handler(HTTPException, _render_http)
     app.add_exception_handler(Exception, _render_fault)

@@ -211,9 +211,9 @@ def _place(name: str, hints: _Hints, rules: Rules) -> tuple[str, str, str | None
     and a model's own name before what the preset says of the task."""
     kind, rest = name.split("/", 1) if "/" in name else ("", "")
     task = rest if kind == "task" else hints.task
-    work = None if task is None else _known("task", task, rules.tasks)
+    work = None if task is None else _known("task", task, rules.tasks, is_name=kind == "task")
     wanted = rest if kind == "tier" else hints.tier or (work.tier if work else rules.limits.default_tier)
-    _known("tier", wanted, rules.tiers)
+    _known("tier", wanted, rules.tiers, is_name=kind == "tier")
     if name not in AUTO and kind not in PREFIXES:
         return wanted, PINNED, task, (name,), None
     if work is None:
@@ -248,11 +248,12 @@ PREFIXES = frozenset({"tier", "task"})
 Named = TypeVar("Named")
 
 
-def _known(kind: str, name: str, known: Mapping[str, Named]) -> Named:
+def _known(kind: str, name: str, known: Mapping[str, Named], is_name: bool) -> Named:
+    """`is_name`: it stood in the model's name, and not in a hint."""
     if name in known:
         return known[name]
-    there = ", ".join(sorted(known)) or "none"
-    raise ApiError(404, "model_not_found", f"the {kind} {name!r} does not exist; there are: {there}", "model")
+    there, param = ", ".join(sorted(known)) or "none", "model" if is_name else HINTS[kind]
+    raise ApiError(404, "model_not_found", f"the {kind} {name!r} does not exist; there are: {there}", param)
 
 
 def _needs(body: Body, prompt: Prompt) -> frozenset[str]:

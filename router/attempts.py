@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from itertools import islice
 
 import msgspec
+from msgspec import structs
 
 from router.abroad import answered, leave, wait_s
 from router.ask import Ask
+from router.course import Course
 from router.errand import in_task
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
 from router.failure import LEDGER, LEFT, Failure, cause_of, is_full, none_left, reason_after
@@ -22,11 +24,12 @@ from router.health.breaker import DEATHS
 from router.health.ejection import SILENT_TIMES
 from router.health.triggers import FILTERED, SPENT, UNFIT, next_at, trigger_of
 from router.ledger import BudgetSpent, LedgerError
-from router.patience import LEAST_PROBE_S, Patience, patience_for
+from router.patience import LEAST_PROBE_S, Patience, patience_for, writing_s
 from router.reply import Reply
 from router.routing.fleet import Place, Target
-from router.routing.policy import BUDGET, Decision, reserved_usd
+from router.routing.policy import BUDGET, reserved_usd
 from router.served import Doors, Served, discard
+from router.tables.limits import Limits
 from router.watch import Flight
 from router.whole import misfit
 
@@ -37,62 +40,63 @@ NEEDS_SCHEMA = "json_schema"
 LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
 
 
-async def open_first(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, failures: list[Failure]) -> Served:
-    """The first target that yields a first token; failed tries go to `failures`. Raises ApiError when none does."""
-    targets = decision.targets
+async def open_first(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Served:
+    """The first target of the course's Decision that yields a first token; what failed, and what that cost, goes into
+    the course. Raises ApiError when none does."""
+    targets, failures = course.decision.targets, course.failures
     if not failures:
         doors.watch.retries.count()
-    # The first whole answer that another target might better: it is the client's if none does.
-    spare: Served | None = None
+    # The first whole answer that another target might better is the client's if none does.
+    kept: Served | None = None
     at: int | None = 0 if targets else None
     try:
         while at is not None:
-            served = await _tried(doors, ask, decision, at, arrived_s, failures)
+            served = await _tried(doors, ask, course, at, arrived_s)
             if served is not None:
                 lack = _lack(ask, served)
+                kept = _better(doors, course, kept, served, lack)
                 if lack is None:
-                    return served
+                    break
                 failures.append(lack)
-                spare = _better(doors, spare, served)
             at = next_at(targets, at, cause_of(failures[-1]))
-        if spare is None:
-            raise none_left(ask, targets, failures)
-        served, spare = spare, None
-        return served
-    finally:
-        if spare is not None:
-            discard(doors, spare)
+    except BaseException:
+        if kept is not None:
+            course.lost_usd += discard(doors, kept)
+        raise
+    if kept is None:
+        raise none_left(ask, targets, failures)
+    return structs.replace(kept, lost_usd=course.lost_usd) if course.lost_usd else kept
 
 
-def _better(doors: Doors, first: Served | None, second: Served) -> Served:
-    """Of two answers that both lack something, the one of whom the tier prefers."""
+def _better(
+    doors: Doors, course: Course, first: Served | None, second: Served, lack: TargetUnavailable | None
+) -> Served:
+    """Of two answers that one which lacks nothing, else that of whom the tier prefers."""
     if first is None:
         return second
-    discard(doors, second)
-    return first
+    kept, lost = (second, first) if lack is None else (first, second)
+    course.lost_usd += discard(doors, lost)
+    return kept
 
 
-async def _tried(
-    doors: Doors, ask: Ask, decision: Decision, at: int, arrived_s: float, failures: list[Failure]
-) -> Served | None:
-    """None where the target failed, which then stands in `failures`."""
+async def _tried(doors: Doors, ask: Ask, course: Course, at: int, arrived_s: float) -> Served | None:
+    """None where the target failed, which then stands in the course."""
     try:
-        return await _turn(doors, ask, decision, at, arrived_s, failures)
+        return await _turn(doors, ask, course, at, arrived_s)
     except (TargetUnavailable, ContextExceeded, RequestRefused) as failure:
-        failures.append(failure)
+        course.failures.append(failure)
         return None
 
 
-async def _turn(
-    doors: Doors, ask: Ask, decision: Decision, at: int, arrived_s: float, failures: Sequence[Failure]
-) -> Served:
+async def _turn(doors: Doors, ask: Ask, course: Course, at: int, arrived_s: float) -> Served:
     """One target's turn. Raises what `_try` does."""
+    decision, failures = course.decision, course.failures
     target, reason = decision.targets[at], decision.reason
     if failures:
         reason = reason_after(failures[0])
         await _afford(doors, ask, target, failures[-1], arrived_s)
         _still_there(doors, target)
-    return await _try(doors, ask, Turn(decision.targets, at, reason, len(failures) + 1), arrived_s)
+    return await _try(doors, ask, course, Turn(decision.targets, at, reason, len(failures) + 1), arrived_s)
 
 
 def _lack(ask: Ask, served: Served) -> TargetUnavailable | None:
@@ -163,7 +167,7 @@ class Turn(msgspec.Struct, frozen=True):
         return next(islice(self.targets, self.at + 1, None), None) is None
 
 
-async def _try(doors: Doors, ask: Ask, turn: Turn, arrived_s: float) -> Served:
+async def _try(doors: Doors, ask: Ask, course: Course, turn: Turn, arrived_s: float) -> Served:
     target, sent_s = turn.target, time.monotonic()
     patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
     if patience.first_s <= 0:
@@ -173,7 +177,7 @@ async def _try(doors: Doors, ask: Ask, turn: Turn, arrived_s: float) -> Served:
         permit = await leave(doors, ask, target, _turn_s(doors, ask, target, patience, sent_s - arrived_s))
         sent_s = time.monotonic()
         patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
-    patience = _shared(ask, turn, patience)
+    patience = _shared(ask, turn, doors.watch.rules.limits, patience)
     flight = doors.watch.start(ask, target, sent_s)
     asked = False
     reply: Reply
@@ -186,7 +190,7 @@ async def _try(doors: Doors, ask: Ask, turn: Turn, arrived_s: float) -> Served:
             # What the disk took is the cloud's loss and not that of whoever comes after it.
             reply, permit = await answered(doors, ask, target, patience.after(time.monotonic() - sent_s), permit)
     except BaseException as error:
-        _give_up(doors, flight, error, asked)
+        course.lost_usd += _give_up(doors, flight, error, asked)
         if permit is not None and not asked:
             doors.quotas.give_back(permit, was_reached=False)
         raise
@@ -206,18 +210,25 @@ def _turn_s(doors: Doors, ask: Ask, target: Target, patience: Patience, passed_s
     return wait_s(target, promise_s - passed_s, max(0.0, most_s))
 
 
-def _shared(ask: Ask, turn: Turn, patience: Patience) -> Patience:
-    """What of the time this target may take, where another may serve after it."""
+def _shared(ask: Ask, turn: Turn, limits: Limits, patience: Patience) -> Patience:
+    """What of the time this target may take, where another may serve after it.
+
+    A whole answer gives no sign of life before its end. At a cloud, which nobody supervises, it has as long as a stream
+    until its first token, and the time for writing it; and never all there is.
+    """
     target = turn.target
-    is_probe = target.health.cause is not None and ask.stream
+    is_probe = target.health.cause is not None and (ask.stream or target.place is CLOUD)
     takes_all = target.place is CLOUD and patience.cause != "first_token"
-    # All the time there is would leave none for the next one. Whether there is one is asked last: it must be ranked.
+    # Whether there is a next one is asked last: it must be ranked.
     if not (is_probe or takes_all) or turn.is_last:
         return patience
+    most_s = limits.first_token_s
     if is_probe:
         # It is a client's request, which must not wait for ever to learn that nothing has changed.
-        return patience.at_most(max(LEAST_PROBE_S, SILENT_TIMES * (target.pace.ttft_p50_s or 0.0)))
-    return patience.at_most(patience.first_s / 2)
+        most_s = min(most_s, max(LEAST_PROBE_S, SILENT_TIMES * (target.pace.ttft_p50_s or 0.0)))
+    if not ask.stream:
+        most_s += writing_s(ask, target.pace)
+    return patience.at_most(min(most_s, patience.first_s / 2) if takes_all else most_s)
 
 
 async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight, patience: Patience) -> None:
@@ -233,19 +244,23 @@ async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight, pat
         message = "the day's budget is set aside for others"
         raise TargetUnavailable(target.name, BUDGET, message, saturated=True, was_reached=False) from error
     except LedgerError as error:
-        message = f"no money can be set aside: {error}"
+        message = f"no money can be set aside: {error.why}"
         raise TargetUnavailable(target.name, LEDGER, message, saturated=True, was_reached=False) from error
 
 
-def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) -> None:
-    """Take a failed try out of all counts. A refusal costs nothing; a cloud that we left may bill the prompt."""
+def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) -> float:
+    """Take a failed try out of all counts. A refusal costs nothing; a cloud that we left may bill the prompt: the
+    dollars."""
     now_s = time.monotonic()
     doors.watch.finish(flight, None, now_s)
     if isinstance(error, TargetUnavailable) and not is_full(error) and trigger_of(error.cause).hurts:
         error.is_old = not doors.watch.failed(flight, error.cause, error.retry_after_s, now_s)
-    if flight.target.place is CLOUD and asked:
-        usd = flight.target.price.usd(flight.prompt_tokens, 0) if flight.target.price else 0.0
-        doors.ledger.settle(flight.id, usd if cause_of(error) in LEFT else 0.0)
+    if flight.target.place is not CLOUD or not asked:
+        return 0.0
+    price = flight.target.price if cause_of(error) in LEFT else None
+    usd = price.usd(flight.prompt_tokens, 0) if price else 0.0
+    doors.ledger.settle(flight.id, usd)
+    return usd
 
 
 def notice(doors: Doors, served: Served, error: StreamBroken) -> None:

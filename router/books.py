@@ -71,7 +71,12 @@ BAD_VALUE = (OverflowError, UnicodeError, sqlite3.ProgrammingError, sqlite3.Inte
 
 
 class LedgerError(Exception):
-    """The ledger cannot be written: no money can be set aside, so nothing may go to a cloud."""
+    """The ledger cannot be written: no money can be set aside, so nothing may go to a cloud. `why` is for clients, who
+    need not know where it lies; the whole text says that, and how to mend it."""
+
+    def __init__(self, why: str, path: Path | None = None, advice: str = "") -> None:
+        super().__init__((f"{path}: " if path else "") + why + (f"; {advice}" if advice else ""))
+        self.why = why
 
 
 class BudgetSpent(LedgerError):
@@ -114,6 +119,8 @@ class Books:
         self._path = path
         self._worker = worker
         self.lost_rows = 0
+        # Why nothing could be written when it was tried last; None where it could.
+        self.trouble: LedgerError | None = None
         with self._our_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             # Money that was set aside survives a power cut; rows survive only the end of the process, which spares
@@ -188,7 +195,7 @@ class Books:
                 return self._reserve(move)
             self._money.execute(SETTLE, (move.usd, move.id))
         except (*BAD_VALUE, sqlite3.IntegrityError) as cause:
-            return LedgerError(f"{self._path}: {cause}")
+            return LedgerError(str(cause), self._path)
         return None
 
     def _reserve(self, wish: Reserve) -> LedgerError | None:
@@ -213,15 +220,20 @@ class Books:
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
         """Nobody else writes from its beginning to its end."""
-        with self._our_errors():
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                yield
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        try:
+            with self._our_errors():
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    yield
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+        except LedgerError as error:
+            self.trouble = error
+            raise
+        self.trouble = None
 
     @contextmanager
     def _our_errors(self) -> Iterator[None]:
@@ -229,9 +241,10 @@ class Books:
             yield
         except (sqlite3.Error, OSError) as error:
             if _is_busy(error):
-                raise LedgerBusy(f"{self._path}: another program keeps it locked; end that program") from error
+                raise LedgerBusy("another program keeps it locked", self._path, "end that program") from error
+            why = str(error) if isinstance(error, sqlite3.Error) else error.strerror or type(error).__name__
             advice = "free space there or remove the file to start a new one"
-            raise LedgerError(f"{self._path}: {error}; {advice}") from error
+            raise LedgerError(why, self._path, advice) from error
 
 
 def read_compared(path: Path, arms: tuple[str, str], since_unix_s: float) -> list[Outcome]:
@@ -251,7 +264,7 @@ def _read(path: Path, query: str, values: tuple[object, ...]) -> list[tuple[Any,
             there = {name for (name,) in connection.execute(HAS_COLUMNS)}
             return connection.execute(query, values).fetchall() if there.issuperset(COLUMNS) else []
     except sqlite3.Error as error:
-        raise LedgerError(f"{path}: cannot be read ({error}); name the ledger.sqlite3 of a router's home") from error
+        raise LedgerError(f"cannot be read ({error})", path, "name the ledger.sqlite3 of a router's home") from error
 
 
 def _portions(rows: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:

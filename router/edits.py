@@ -82,10 +82,7 @@ class Edits:
         return True
 
     async def _warm(self) -> None:
-        try:
-            await self._clouds.warm()
-        except Exception:
-            log.exception("the SDK of the clouds cannot be loaded")
+        await self._clouds.warm()
         self._watch.cloud_off = self._clouds.off
 
     def look(self) -> bool:

@@ -8,6 +8,7 @@ from router.ask import PROMPT_FIELDS, Ask
 from router.errors import ApiError, ContextExceeded, RequestRefused, StreamBroken, TargetUnavailable
 from router.health.triggers import CONTEXT, FILTERED, REFUSED
 from router.patience import CODES
+from router.quotas.quotas import QUOTA
 from router.routing.fleet import Place, Target
 from router.routing.passing import BUDGET, ESCALATED
 
@@ -18,6 +19,7 @@ LEFT = LATE | {"gone"}
 # Full, as its own limits say: its provider's keys are told, and its breaker never hears of it.
 LIMITED = "429"
 LEDGER = "ledger"
+LIMITS = frozenset({QUOTA, BUDGET})
 # A member of an enumeration is slow to look up in it.
 LOCAL = Place.LOCAL
 
@@ -35,6 +37,11 @@ def cause_of(error: BaseException) -> str:
 def is_full(failure: TargetUnavailable) -> bool:
     """Whether it is well and has no room: an engine says so by itself, a cloud only by its limits."""
     return failure.saturated and (failure.target.startswith(LOCAL) or failure.cause == LIMITED)
+
+
+def is_limit(failure: TargetUnavailable) -> bool:
+    """Whether limits keep the request out: its own, or those that we know of. A client can obey them."""
+    return is_full(failure) or (failure.saturated and failure.cause in LIMITS)
 
 
 def reason_after(failure: Failure) -> str:
@@ -67,8 +74,8 @@ def none_left(ask: Ask, targets: Sequence[Target], failures: Sequence[Failure]) 
     if causes <= LATE:
         code = CODES[unavailable[-1].cause]
         return ApiError(504, code, f"no target answered in time: {tried}", retry_after_s=retry_after_s)
-    # A ledger that cannot be written is our own fault, and no limit that a client should obey.
-    if LEDGER not in causes and all(failure.saturated for failure in unavailable):
+    # A ledger that cannot be written is our own fault, and a cloud that says 503 has not been asked too often.
+    if all(is_limit(failure) for failure in unavailable):
         return ApiError(429, "saturated", f"every target is full: {tried}", retry_after_s=retry_after_s)
     return ApiError(503, "no_target", f"no target answered: {tried}", retry_after_s=retry_after_s)
 

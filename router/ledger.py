@@ -17,6 +17,7 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
+import structlog
 from msgspec import Struct
 
 from router.books import DAY_S, Books, BudgetSpent, LedgerBusy, LedgerError, Reserve, Settle
@@ -32,8 +33,13 @@ RETRY_S = 1.0
 # When somebody asks and the others' sum is older than this, it is looked up again for the next one who asks.
 FRESH_S = 0.5
 CLOSING_TRIES = 3
+# On a disk that is nearly full some writes go well: what fails so soon after a failure is no news.
+EPISODE_S = 10.0
 # So many rows wait at most when the disk does not answer; further ones are lost and counted.
 MOST_WAITING = 100_000
+
+
+log = structlog.get_logger()
 
 
 class _Sign(Enum):
@@ -68,6 +74,7 @@ class Ledger:
         self._late: list[Settle] = []
         now_unix_s = clock()
         self._books = Books(path, worker, now_unix_s)
+        self._was_failing, self._failed_s = False, -math.inf
         self._spent = self._books.spent(now_unix_s)
         self._looked_unix_s = self._fresh_until_unix_s = now_unix_s
         self._day, self._own_usd = self._spent.day, self._spent.own_usd
@@ -78,6 +85,12 @@ class Ledger:
     def lost_outcomes(self) -> int:
         """Outcomes that could not be written; the requests themselves were served."""
         return self._dropped + self._books.lost_rows
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing could be written when it was tried last; "" where it could."""
+        trouble = self._books.trouble
+        return "" if trouble is None else trouble.why
 
     @property
     def spent_today_usd(self) -> float:
@@ -161,12 +174,22 @@ class Ledger:
             calls = self._next_calls()
             self._do_money(calls)
             self._write_rows()
+            self._tell()
         for _ in range(CLOSING_TRIES):
             if self._late or self._rows:
                 self._do_money([])
                 self._write_rows()
         self._books.lost_rows += len(self._rows)
         self._books.close()
+
+    def _tell(self) -> None:
+        """One line for each time in which nothing can be written, however long it lasts."""
+        trouble, now_s = self._books.trouble, time.monotonic()
+        if trouble is not None:
+            if not self._was_failing and now_s - self._failed_s > EPISODE_S:
+                log.warning("the ledger cannot be written: no cloud is asked, and rows are lost", why=str(trouble))
+            self._failed_s = now_s
+        self._was_failing = trouble is not None
 
     def _next_calls(self) -> list[_Call]:
         """Sleep until something is asked, then wait for more, unless somebody waits for an answer."""

@@ -6,7 +6,8 @@ from msgspec import Struct
 
 
 class Outcome(Struct, frozen=True, gc=False):
-    """`usd` is what it cost, 0 for local targets. Times in seconds from arrival.
+    """`usd` is all that the request cost: its answer, 0 from local targets, and at clouds before that the tries that
+    failed and the answers that nobody heard. Tokens are those of the answer. Times in seconds from arrival.
 
     `route` is the rule of [[routes]] that it followed. `arm` is its part of a comparison: the name of a split or
     shadow, and "/control" or "/trial". `shadow_of` is the request whose copy it is, and nobody was shown its answer.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 from msgspec import structs
 
-from router.ask import Ask
+from router.ask import EMBEDDING, Ask
+from router.routing.fleet import Pace
+from router.routing.passing import OPEN_ANSWER_TOKENS
 from router.tables.limits import Limits
 
 # The causes of the limits of time, and what the client finds as the error's code. `deadline` is his own limit. A target
@@ -20,6 +22,11 @@ CODES = {
 
 # What a stream's request may take at least, if it is the first to try a target that failed of late.
 LEAST_PROBE_S = 2.0
+# What is known of a target's answers is a median or a mean: a whole answer may be so many times as slow, and, where its
+# length is left open, so many times as long, unless only few are known.
+SLOWER, LONGER = 2.0, 4.0
+LEAST_OPEN_TOKENS = 1024.0
+LEAST_ANSWERS = 10
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -51,3 +58,14 @@ def patience_for(ask: Ask, limits: Limits, arrived_s: float, now_s: float) -> Pa
     if ask.deadline_s is not None and arrived_s + ask.deadline_s - now_s < first_s:
         first_s, cause = arrived_s + ask.deadline_s - now_s, "deadline"
     return Patience(first_s, cause, limits.silence_s, whole_until_s)
+
+
+def writing_s(ask: Ask, pace: Pace) -> float:
+    """How long a target of this pace may take to write a whole answer, from its first token on."""
+    if ask.endpoint is EMBEDDING:
+        return 0.0
+    open_tokens = float(OPEN_ANSWER_TOKENS)
+    if pace.answers >= LEAST_ANSWERS:
+        open_tokens = min(open_tokens, max(LEAST_OPEN_TOKENS, LONGER * pace.answer_tokens))
+    token_s = 1 / pace.stream_tokens_per_s if pace.tpot_p50_s is None else pace.tpot_p50_s
+    return SLOWER * (ask.max_tokens or open_tokens) * token_s

@@ -73,6 +73,13 @@ class Deployment(msgspec.Struct, frozen=True):
     off: str | None = None
 
 
+class Away(msgspec.Struct, frozen=True):
+    """What keeps a deployment that is on by the rules from serving now. `is_coming`: it will serve by itself."""
+
+    why: str
+    is_coming: bool = False
+
+
 class Known(msgspec.Struct, frozen=True):
     """What others than its own table say of a cloud: models.lock (the first model whose twin it is) and the price list.
 

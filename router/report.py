@@ -26,13 +26,15 @@ PAUSE_S = 1.0
 
 
 class Report(Struct, frozen=True):
-    """`tally` is JSON as `Metrics.export` gives it; `decisions` are rows, the latest first. `preset` is obeyed."""
+    """`tally` is JSON as `Metrics.export` gives it; `decisions` are rows, the latest first. `preset` is obeyed.
+    `ledger` says why nothing can be written there, "" if it can."""
 
     tally: Raw
     decisions: list[dict[str, Any]]
     spilling: list[str]
     lost_outcomes: int
     preset: str = ""
+    ledger: str = ""
 
 
 NOTHING = Report(Raw(b"[]"), [], [], 0)
@@ -64,7 +66,8 @@ class Reports:
             return
         decisions = self._watch.decisions
         last = decisions[-1] if decisions else None
-        now = (last, self._metrics.export(), self._spilling(), self._ledger.lost_outcomes, self._preset())
+        ledger = (self._ledger.lost_outcomes, self._ledger.trouble)
+        now = (last, self._metrics.export(), self._spilling(), ledger, self._preset())
         if now != self._showed:
             self._shown.show(msgspec.json.encode(self._own()))
             self._showed = now
@@ -84,6 +87,7 @@ class Reports:
             decisions[::-1][:DECISIONS_KEPT],
             sorted({pair for each in everyone for pair in each.spilling}),
             sum(each.lost_outcomes for each in everyone),
+            ledger=next((each.ledger for each in everyone if each.ledger), ""),
         )
 
     def presets(self) -> dict[str, int]:
@@ -99,6 +103,7 @@ class Reports:
             self._spilling(),
             self._ledger.lost_outcomes + before.lost_outcomes,
             self._preset(),
+            self._ledger.trouble,
         )
 
     def _others(self) -> list[Report]:

@@ -16,11 +16,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-import msgspec
 from msgspec import structs
 
 from router.ask import Ask
 from router.attempts import open_first
+from router.course import Course
 from router.errand import in_task
 from router.errors import ApiError, TargetUnavailable
 from router.failure import LATE, LIMITED, Failure
@@ -46,16 +46,6 @@ MOST_LINES = 5
 # Members of an enumeration are slow to look up in it.
 LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
 HERE = f"{LOCAL}/"
-
-
-class Course(msgspec.Struct):
-    """How far one request has come: its newest Decision, all that failed, how long it has waited for somebody, and how
-    often it stood in line for clouds."""
-
-    decision: Decision
-    failures: list[Failure] = []
-    waited_s: float = 0.0
-    lines: int = 0
 
 
 async def carried_out(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Served:
@@ -85,7 +75,7 @@ async def _round(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Se
         doors.line.want(decision.asleep)
     if decision.refusal is not None:
         raise decision.refusal
-    return await open_first(doors, ask, decision, arrived_s, course.failures)
+    return await open_first(doors, ask, course, arrived_s)
 
 
 def _is_just_dead(decision: Decision) -> bool:

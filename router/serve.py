@@ -7,6 +7,7 @@ import gc
 import math
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ COLLECT_EACH = (50_000, 20, 100)
 # How long to wait for the first Snapshot before requests are taken, and how often to look.
 HEAR_S = 1.0
 HEAR_EACH_S = 0.01
+# How often targets are compared with their like.
+COMPARE_EACH_S = 5.0
 # Longer than the usual clients keep a connection (aiohttp 15 s, Go 90 s), so that it is they who close it.
 IDLE_S = 120
 
@@ -86,7 +89,13 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
-        loops = (_feed(alone, home, doors), _warm(doors), doors.edits.keep(), doors.reports.keep())
+        loops = (
+            _feed(alone, home, doors),
+            _warm(doors),
+            doors.edits.keep(),
+            doors.reports.keep(),
+            keep_comparing(doors.watch),
+        )
         tasks = [asyncio.create_task(each) for each in loops]
         await _hear(doors.watch)
         yield {"doors": doors}
@@ -201,6 +210,13 @@ async def _hear(watch: Watch) -> None:
         if watch.snapshot is not None:
             return
         await asyncio.sleep(HEAR_EACH_S)
+
+
+async def keep_comparing(watch: Watch) -> None:
+    """Targets with their like, for ever: also where nobody tells of engines, because there are only clouds."""
+    while True:
+        await asyncio.sleep(COMPARE_EACH_S)
+        watch.compare(time.monotonic())
 
 
 async def _warm(doors: Doors) -> None:

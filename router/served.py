@@ -12,6 +12,7 @@ from router.ask import Ask
 from router.clouds.cloud import Clouds
 from router.comparing.slots import Slots
 from router.counter import Counter
+from router.course import Course
 from router.decided import turned_away
 from router.edits import Edits
 from router.errors import ApiError
@@ -64,7 +65,8 @@ class Doors(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """An answer under way: the target that gave the first token, and why it runs there."""
+    """An answer under way: the target that gave the first token, and why it runs there. `lost_usd` is what its request
+    has paid elsewhere: for tries that failed, and for answers that nobody hears."""
 
     ask: Ask
     target: Target
@@ -74,6 +76,7 @@ class Served(msgspec.Struct, frozen=True):
     flight: Flight
     ttft_s: float | None
     permit: Permit | None = None
+    lost_usd: float = 0.0
 
     def lines(self) -> bytes:
         """The header lines of the response, each with its line end, but for its length and its framing."""
@@ -82,8 +85,9 @@ class Served(msgspec.Struct, frozen=True):
         why = _why(self.ask.tier, self.reason, self.attempts)
         usd = FREE
         # What a cloud's stream costs is known at its end.
-        if target.place is CLOUD:
-            usd = b"" if streams else b"x-spillway-usd: %b\r\n" % _decimal(_usd(target, *_tokens(self))).encode()
+        if target.place is CLOUD or self.lost_usd:
+            known_usd = _usd(target, *_tokens(self)) + self.lost_usd
+            usd = b"" if streams and target.place is CLOUD else b"x-spillway-usd: %b\r\n" % _decimal(known_usd).encode()
         return b"%b%b%bx-request-id: %b\r\n" % (where, why, usd, self.ask.request_id.encode())
 
 
@@ -144,7 +148,7 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
         error,
         prompt_tokens,
         completion_tokens,
-        usd,
+        usd + served.lost_usd,
         served.ttft_s,
         now_s - arrived_s,
         ask.route,
@@ -155,17 +159,20 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
     doors.metrics.observe(outcome)
 
 
-def discard(doors: Doors, served: Served) -> None:
-    """A whole answer that nobody hears, because another target's is better. It is paid all the same."""
+def discard(doors: Doors, served: Served) -> float:
+    """A whole answer that nobody hears, because another target's is better. It is paid all the same: the dollars."""
     usage = served.reply.reading.usage
     doors.watch.finish(served.flight, Usage(*usage) if usage else None, time.monotonic(), is_whole=True)
+    usd = _usd(served.target, *_tokens(served))
     if served.target.place is CLOUD:
-        doors.ledger.settle(served.flight.id, _usd(served.target, *_tokens(served)))
+        doors.ledger.settle(served.flight.id, usd)
         _end_leave(doors, served)
+    return usd
 
 
-def refused(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, error: ApiError, attempts: int) -> None:
+def refused(doors: Doors, ask: Ask, course: Course, arrived_s: float, error: ApiError, attempts: int) -> None:
     """The end of a request that no target served, after so many tries."""
+    decision = course.decision
     doors.watch.decisions.append(turned_away(ask, decision, error.message, attempts))
     prompt_tokens = completion_tokens = 0
     outcome = Outcome(
@@ -183,7 +190,7 @@ def refused(doors: Doors, ask: Ask, decision: Decision, arrived_s: float, error:
         error.message,
         prompt_tokens,
         completion_tokens,
-        0.0,
+        course.lost_usd,
         None,
         time.monotonic() - arrived_s,
         ask.route,

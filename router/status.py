@@ -71,6 +71,7 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
             "today_usd": round(doors.ledger.spent_today_usd, 8),
             "cloud_usd_per_day": rules.limits.cloud_usd_per_day,
             "lost_outcomes": together.lost_outcomes,
+            "ledger": together.ledger,
         },
     }
 
@@ -118,7 +119,7 @@ def _cloud(target: Target) -> dict[str, Any]:
     return {
         "name": target.name.removeprefix("cloud/"),
         "model": target.served_name,
-        "state": "on" if target.off is None else "off",
+        "state": "on" if target.off is None else "starting" if target.starting else "off",
         "why": target.off or "",
         "context_tokens": target.context_tokens,
         "input_usd_per_mtok": price.input_usd_per_mtok if price else None,

@@ -26,7 +26,7 @@ from router.health.breaker import DEATHS, Fault
 from router.health.ejection import Speed, outliers
 from router.health.retries import Budget
 from router.quotas.room import Room
-from router.registry import Deployment, deployments
+from router.registry import Away, Deployment, deployments
 from router.roster import Roster
 from router.routing.affinity import Affinity
 from router.routing.fleet import Fleet, Place, Target, standing, wanted_models
@@ -40,8 +40,6 @@ from router.tables.rules import Rules
 __all__ = ["DECISIONS_KEPT", "Flight", "Usage", "Watch"]
 
 DECISIONS_KEPT = 200
-# How often targets are compared with their like.
-COMPARE_EACH_S = 5.0
 # Members of an enumeration are slow to look up in it.
 LOCAL = Place.LOCAL
 
@@ -66,7 +64,7 @@ class Watch:
         self.decisions: deque[Decided] = deque(maxlen=DECISIONS_KEPT)
         # Read by anybody, changed by `obey`: the Fleet is built from them.
         self.rules = rules
-        self._cloud_off: Mapping[str, str] = {}
+        self._cloud_off: Mapping[str, Away] = {}
         # With them the clouds are found in the rules.
         self.prices = prices
         self.environment = environment
@@ -75,7 +73,6 @@ class Watch:
         self._deployed_by: tuple[Rules, tuple[ModelView, ...]] | None = None
         self._siblings = siblings
         self.retries = Budget()
-        self._compare_from_s = -math.inf
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
         self._accounts = Accounts()
@@ -106,12 +103,12 @@ class Watch:
         self._stand()
 
     @property
-    def cloud_off(self) -> Mapping[str, str]:
+    def cloud_off(self) -> Mapping[str, Away]:
         """Why a cloud cannot be used now, by target name. Given whole, because the Fleet is built from it."""
         return self._cloud_off
 
     @cloud_off.setter
-    def cloud_off(self, cloud_off: Mapping[str, str]) -> None:
+    def cloud_off(self, cloud_off: Mapping[str, Away]) -> None:
         self._cloud_off = dict(cloud_off)
         self._stand()
 
@@ -135,9 +132,6 @@ class Watch:
             if target.key in off and target.off is None:
                 account.revive(now_s, self._others(account))
                 self._changed(account)
-        if now_s >= self._compare_from_s:
-            self._compare_from_s = now_s + COMPARE_EACH_S
-            self._find_slow(now_s)
 
     def want(self, model: str) -> None:
         """A sleeping engine of this model could have served a request."""
@@ -249,8 +243,8 @@ class Watch:
         account = self._accounts.of(target)
         return account.shut_s(now_s, self._others(account))
 
-    def _find_slow(self, now_s: float) -> None:
-        """Who has become far slower than its like is passed over."""
+    def compare(self, now_s: float) -> None:
+        """Who has become far slower than its like is passed over from now on. Called every few seconds."""
         speeds = {
             target.key: Speed(
                 account.pace.answers, account.pace.ttft_p50_s, account.pace.tpot_p50_s, target.place, target.models

@@ -113,6 +113,7 @@ def test_an_unknown_tier_or_task_is_404_with_the_names_there_are(
 ) -> None:
     error = refusal(CHAT | {"model": model}, headers)
     assert (error.status, error.code) == (404, "model_not_found")
+    assert error.param == next(iter(headers), "model")
     assert names in error.message
 
 

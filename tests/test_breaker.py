@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.health.breaker import (
-    FIRST_SHARE,
     FORGET_S,
     LEAST_ANSWERS,
     LONGEST_OPEN_S,
@@ -29,6 +28,7 @@ from router.health.breaker import (
     together,
     verdict_of,
 )
+from router.health.opening import FIRST_SHARE
 from router.health.verdict import WELL, Verdict, lot_of, passed_over
 
 OPEN = Verdict("500", 0.0)
@@ -76,7 +76,7 @@ class Course:
         return self
 
     def at(self, now_s: float) -> Verdict:
-        return verdict_of(self.known(now_s), now_s)
+        return verdict_of(self.known(now_s), now_s)[0]
 
 
 def opened(now_s: float = 0.0) -> Course:

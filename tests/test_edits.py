@@ -201,7 +201,7 @@ class Unloadable(Clouds):
     def __init__(self) -> None:
         super().__init__((), KEYS)
 
-    async def warm(self) -> None:
+    def _load(self) -> None:
         raise ImportError("no such module")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from engines.snapshot import EngineState, Snapshot
 from router.health.verdict import WELL
-from router.registry import Price
+from router.registry import Away, Price
 from router.routing.fleet import Counts, Fleet, InFlight, Pace, Target, merge
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
@@ -102,7 +102,7 @@ def test_an_engine_that_never_reports_is_not_stale() -> None:
 
 def test_counts_of_our_own_are_added_by_name() -> None:
     flying, pace = InFlight(requests=3), Pace(answers=7)
-    health, off = {"local/smoke": ILL}, {"cloud/nano": "no SDK"}
+    health, off = {"local/smoke": ILL}, {"cloud/nano": Away("no SDK")}
     counts = Counts({"local/smoke": flying}, {"cloud/nano": pace}, health, off, ENVIRONMENT)
     fleet = merge(snapshot(), 0.0, RULES, counts)
     engine, cloud = only(fleet, "local/smoke"), only(fleet, "cloud/nano")

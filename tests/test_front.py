@@ -118,9 +118,9 @@ def test_who_expects_100_without_a_key_is_not_told_to_go_on(
         assert allowed.status == 200
 
 
-@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/spillway/route"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
-def test_the_completion_urls_take_a_post_and_say_so(wire: Wired, path: str, method: str) -> None:
+def test_what_takes_a_post_says_so(wire: Wired, path: str, method: str) -> None:
     with calling(wire.url) as caller:
         caller.send(head(method=method, path=path))
         refused = caller.heard(without_body=method == "HEAD")

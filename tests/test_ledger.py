@@ -37,9 +37,11 @@ asyncio.run(spend())
 """
 # After the first reservation no file of this process may grow any more: what a full disk does to a writer.
 FULL_DISK = """
-import asyncio, resource, sys
+import asyncio, resource, structlog, sys
 from pathlib import Path
 from router.ledger import Ledger, LedgerError
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 async def spend():
     path = Path(sys.argv[1])
@@ -56,6 +58,7 @@ async def spend():
             await ledger.reserve(f"more-{number}", "cloud/nano", 0.01)
     except LedgerError as error:
         print(error)
+        assert sys.argv[1] not in error.why
     print(before, ledger.spent_today_usd)
     ledger.close()
 

@@ -42,12 +42,13 @@ while True:
 """
 # No file of this process may grow any more, and later it may again: a full disk, and then room.
 FULL_DISK = """
-import resource, sys
+import resource, structlog, sys
 from pathlib import Path
 from router.ledger import Ledger
 from tests.routers import until
 from tests.specimens import outcome
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 ledger = Ledger(Path(sys.argv[1]))
 ledger.record(outcome(request_id="before"))
 ledger.close()
@@ -57,6 +58,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
 for number in range(300):
     ledger.record(outcome(request_id=f"lost-{number}"))
 until(lambda: ledger.lost_outcomes == 300)
+assert ledger.trouble
+assert sys.argv[1] not in ledger.trouble
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 ledger.record(outcome(request_id="after"))
 ledger.close()
@@ -173,3 +176,5 @@ def test_a_full_disk_costs_rows_but_not_those_that_come_when_there_is_room_again
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert ended.stdout == "300\n", ended.stderr
     assert request_ids(path) == ["before", "after"]
+    [line] = [line for line in ended.stderr.splitlines() if "the ledger cannot be written" in line]
+    assert str(path) in line

@@ -14,7 +14,21 @@ import pytest
 from router.ids import new_id
 from tests.callers import Heard, calling, heard, request
 from tests.routers import asked, cloud_table, until
-from tests.scripted import DONE, HI, LAST, STOP, STREAM_HEAD, WHOLE, Line, Script, answered, framed, says
+from tests.scripted import (
+    DONE,
+    HI,
+    LAST,
+    STOP,
+    STREAM_HEAD,
+    WHOLE,
+    Line,
+    Script,
+    ScriptedEngine,
+    answered,
+    framed,
+    says,
+    scripted_engine,
+)
 from tests.stand_ins import StandIn
 from tests.test_sse import ROLE, USAGE, chunk
 from tests.unread import other_inode
@@ -40,11 +54,20 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
 
 
 @pytest.fixture(scope="module")
-def beside(fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
-    """The same with a cloud beside the engine, which needs more time on a busy machine."""
+def hanging() -> Iterator[ScriptedEngine]:
+    """A cloud that says nothing."""
+    with scripted_engine() as running:
+        running.script = silent
+        yield running
+
+
+@pytest.fixture(scope="module")
+def beside(fast_cloud: StandIn, hanging: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
+    """The same with a cloud beside the engine, which needs more time on a busy machine. Of those of `two` one hangs."""
     limits = LIMITS.replace(f"first_token_s = {FIRST_TOKEN_S}", f"first_token_s = {3 * FIRST_TOKEN_S}")
     limits = limits.replace(f"whole_answer_s = {WHOLE_S}", f"whole_answer_s = {10 * WHOLE_S}")
-    with wired(tmp_path_factory.mktemp("beside"), cloud_table(fast_cloud.url) + limits) as running:
+    two = cloud_table(hanging.url, "two", "a-hangs") + cloud_table(fast_cloud.url, "two", "b-answers")
+    with wired(tmp_path_factory.mktemp("beside"), cloud_table(fast_cloud.url) + two + limits) as running:
         yield running
 
 
@@ -156,6 +179,27 @@ def test_what_is_too_slow_before_the_first_token_is_answered_elsewhere(with_clou
     assert answer.one("x-spillway-reason") == "fallback:first_token"
     assert answer.body.endswith(b"data: [DONE]\n\n")
     until(with_cloud.engine.last_line.is_closed)
+
+
+def test_a_cloud_that_hangs_has_no_more_time_for_a_whole_answer_than_until_a_first_token_and_for_writing_it(
+    with_cloud: Wired,
+) -> None:
+    name, began_s = new_id(), time.monotonic()
+    answer = heard(with_cloud.url, request(asked("two", max_tokens=30), f"x-request-id: {name}"))
+    assert (answer.status, answer.one("x-spillway-target")) == (200, "cloud/b-answers")
+    assert (answer.one("x-spillway-reason"), answer.one("x-spillway-attempts")) == ("fallback:whole_answer", "2")
+    # Of 30 tokens, at the pace that is taken for usual as long as nobody knows it.
+    writing_s = 2 * 30 / 30
+    least_s, half_s = 3 * FIRST_TOKEN_S + writing_s, 10 * WHOLE_S / 2
+    assert least_s <= time.monotonic() - began_s < half_s
+    until(lambda: with_cloud.row(name) is not None)
+    row = with_cloud.row(name)
+    assert row is not None
+    # A cloud that we left may bill the prompt, here of the same price a token.
+    last_usd = (row["prompt_tokens"] * 0.15 + row["completion_tokens"] * 0.60) / 1e6
+    assert row["usd"] > last_usd
+    assert float(answer.one("x-spillway-usd")) == pytest.approx(row["usd"])
+    assert with_cloud.router.get("/spillway/status")["spend"]["today_usd"] >= row["usd"]
 
 
 def test_what_is_silent_after_the_first_token_is_answered_nowhere_else(with_cloud: Wired) -> None:

@@ -138,6 +138,11 @@ def test_an_unknown_model_is_404_with_the_names_that_exist() -> None:
     assert [word for word in ("gpt-9", "other", "smoke", "auto") if word not in error.message] == []
 
 
+def test_a_model_that_nobody_asked_for_and_nobody_serves_is_named_with_who_names_it() -> None:
+    error = refusal(ask(requested="auto", model="ghost", how="task", task="coding"), LOCAL)
+    assert "the model 'ghost', which stack.toml names for the task 'coding', does not exist" in error.message
+
+
 @pytest.mark.parametrize("model", [None, "smoke"], ids=["any model", "a model nobody has reported yet"])
 def test_before_the_engines_were_heard_of_it_is_503(model: str | None) -> None:
     error = refusal(ask(model=model), complete=False)

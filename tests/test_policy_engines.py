@@ -10,11 +10,12 @@ from router.ask import Ask
 from router.routing.filters import dropped_by, fits_all, sieve
 from router.routing.fleet import Fleet, Pace, Target, plain_tokens
 from router.routing.policy import choose
-from tests.specimens import CLOUD, RULES, Situation, ask, busy, local, situations
+from tests.specimens import CLOUD, KEYLESS, LOCAL, RULES, Situation, ask, busy, cloud, local, situations
 from tests.test_policy import DEAD, FULL, JAMMED, POOR, RICH, decide, names, refusal
 
 ASLEEP = local(off="sleeping", starting=True, returns_as="smoke")
 AWAKE = local(returns_as="smoke")
+COMING = cloud(off="starting", starting=True)
 
 
 def test_a_sleeping_engine_that_the_tier_prefers_is_wanted_by_who_spills() -> None:
@@ -125,3 +126,14 @@ def test_whoever_is_not_looked_at_closely_would_have_passed(situation: Situation
     assert list(fit) == [target for rule, target in rules if rule is None]
     assert list(dropped) == [(rule, target) for rule, target in rules if rule is not None]
     assert not (fits_all(asked, plain_tokens(targets)) and dropped)
+
+
+def test_a_cloud_that_starts_is_waited_for_where_nobody_else_can_serve() -> None:
+    assert decide(ask(tier="airy"), COMING).can_wait
+    assert not decide(ask(tier="airy"), KEYLESS).can_wait
+    assert decide(ask(), JAMMED, COMING).can_wait
+    assert not decide(ask(tier="bulk"), JAMMED, COMING).can_wait
+
+
+def test_who_runs_at_home_while_its_cloud_starts_has_not_spilled() -> None:
+    assert decide(ask(tier="premium"), COMING, LOCAL).reason == "fallback:starting"

@@ -70,6 +70,19 @@ def test_who_failed_comes_back_with_time_alone() -> None:
     assert any(targets(watch, at / 10)["local/a"].health.cause is None for at in range(3, 1000))
 
 
+def test_who_failed_is_looked_at_again_only_when_its_time_has_come() -> None:
+    watch = watching()
+    flight = watch.start(STREAM, targets(watch, 0.0)["local/a"], 0.0)
+    watch.failed(flight, "connect", None, 0.1)
+    watch.finish(flight, None, 0.1)
+    ill = targets(watch, 0.2)["local/a"]
+    assert watch.view(0.3).targets is watch.view(0.9).targets
+    other = watch.start(STREAM, targets(watch, 0.9)["local/b"], 0.9)
+    assert targets(watch, 0.95)["local/a"] is ill
+    watch.finish(other, None, 1.0)
+    assert targets(watch, 1.2)["local/a"].health.cause is None
+
+
 def test_room_is_what_the_limits_leave() -> None:
     watch, rooms = watching(), {"cloud/nano": Room(3.0, "requests per minute", 0.0)}
     watch.rooms = lambda: rooms

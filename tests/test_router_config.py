@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from router.tables.endpoint import Endpoint, is_loopback
 from router.tables.keys import read_keys
 from router.tables.limits import Limits
 from router.tables.read import load_rules, rules_of
+from router.tables.rules import Rules
 from router.tables.table import ConfigError
 
 SHIPPED = Path(__file__).parents[1] / "compose" / "stack.toml"
@@ -173,6 +176,49 @@ def test_an_unknown_name_is_refused_with_what_was_meant(tmp_path: Path, text: st
 def test_a_bad_value_is_refused_with_table_and_key(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
     message = refusal(tmp_path, text)
     assert [word for word in words if word not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('[endpoint]\nport = "4000"\n', "[endpoint]: port"),
+        ("[endpoint]\nport = 4000.0\n", "[endpoint]: port"),
+        ("[endpoint]\nworkers = true\n", "[endpoint]: workers"),
+        ('[splits.s]\nmodel = "m"\npercent = "5"\n', "[splits.s]: percent"),
+        ('[limits]\ncloud_usd_per_day = "5"\n', "[limits]: cloud_usd_per_day"),
+        (CLOUD + "optional = 1\n", "[clouds.nano]: optional"),
+        (CLOUD + "input_usd_per_mtok = true\n", "[clouds.nano]: input_usd_per_mtok"),
+        ('[tasks.t]\ntier = "standard"\ntemperature = "0"\n', "[tasks.t]: temperature"),
+        ('[tiers.other]\nttft_target_s = 1\nmay_spill = "no"\n', "[tiers.other]: may_spill"),
+        ('[tiers.other]\nttft_target_s = 1\nstrategy = { cheapest = "1" }\n', "[tiers.other.strategy]: cheapest"),
+    ],
+)
+def test_no_value_is_taken_for_another_kind_of_value(tmp_path: Path, text: str, where: str) -> None:
+    assert refusal(tmp_path, TIER + text).startswith(f"{where}: must be ")
+
+
+def test_every_number_and_flag_of_every_table_is_strict() -> None:
+    found = list(_scalars(Rules.__pydantic_core_schema__))
+    assert len(found) > 40
+    assert [each for each in found if not each.get("strict")] == []
+
+
+def _scalars(schema: Any) -> Iterator[Any]:
+    """What a number or a flag is checked by, wherever it stands in the schema."""
+    if isinstance(schema, dict):
+        if schema.get("type") in {"int", "float", "bool"}:
+            yield schema
+        schema = schema.values()
+    elif not isinstance(schema, list | tuple):
+        return
+    for each in schema:
+        yield from _scalars(each)
+
+
+@pytest.mark.parametrize("text", ["", "[tiers]\n"], ids=["no tiers", "an empty table of tiers"])
+def test_what_to_write_for_a_tier_can_be_copied(tmp_path: Path, text: str) -> None:
+    example = refusal(tmp_path, text).partition("for example: ")[2]
+    assert rules_of(f"{text}{example}".encode(), "copied").tiers["standard"].ttft_target_s == 2.0
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.health.breaker import Opening, Proof, Trouble
+from router.health.breaker import Proof, Trouble
+from router.health.opening import Opening
 from router.rows import SLOTS, Rows, clear_rows, open_rows
 from router.siblings import Row
 from tests.routers import until
@@ -21,7 +22,8 @@ from tests.routers import until
 HAMMER = """
 import sys
 from itertools import count
-from router.health.breaker import Opening, Proof, Trouble
+from router.health.breaker import Proof, Trouble
+from router.health.opening import Opening
 from router.rows import Rows
 from router.siblings import Row
 

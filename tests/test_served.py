@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
+from router.course import Course
 from router.errors import ApiError, TargetUnavailable
 from router.failure import none_left
 from router.metrics import Metrics
@@ -119,9 +120,29 @@ def test_a_ledger_that_cannot_be_written_is_no_limit_of_the_client() -> None:
     assert "disk full" in heard[1].message
 
 
+def test_clouds_that_are_overloaded_are_no_limit_of_the_client() -> None:
+    """But those of their limits are, and those of the day's budget; and an engine is full whatever status says so."""
+
+    def status(*failures: tuple[str, str]) -> int:
+        tried = [TargetUnavailable(target, cause, "no", saturated=True) for target, cause in failures]
+        return none_left(ASK, (CLOUD,), tried).status
+
+    assert status(("cloud/a", "503"), ("cloud/b", "529")) == 503
+    assert status(("cloud/a", "429"), ("cloud/b", "503")) == 503
+    assert status(("cloud/a", "429"), ("cloud/b", "quota"), ("cloud/c", "budget")) == 429
+    assert status(("local/a", "503"), ("cloud/b", "429")) == 429
+
+
 def test_a_refused_request_is_a_row_too(tmp_path: Path) -> None:
     with doors_at(tmp_path) as doors:
-        refused(doors, ASK, Decision((), "task"), 1.0, ApiError(429, "saturated", "every target is full"), 4)
+        refused(
+            doors,
+            ASK,
+            Course(Decision((), "task"), lost_usd=0.5),
+            1.0,
+            ApiError(429, "saturated", "every target is full"),
+            4,
+        )
     assert row_in(tmp_path) == {
         "request_id": "req-7",
         "target": "none",
@@ -136,7 +157,7 @@ def test_a_refused_request_is_a_row_too(tmp_path: Path) -> None:
         "error": "every target is full",
         "prompt_tokens": 0,
         "completion_tokens": 0,
-        "usd": 0.0,
+        "usd": 0.5,
         "ttft_s": None,
         "route": "night",
         "arm": "new/trial",
@@ -155,3 +176,12 @@ def test_an_answer_tells_what_it_cost(target: Target, usage: tuple[int, int], to
     flight = Watch(RULES, environment=ENVIRONMENT).start(ASK, target, 1.0)
     served = Served(ASK, target, "tier", 1, cast(Reply, Whole(target.name, usage)), flight, None)
     assert told in served.lines()
+
+
+def test_what_an_answer_cost_includes_what_was_tried_before_it(tmp_path: Path) -> None:
+    with doors_at(tmp_path) as doors:
+        flight = doors.watch.start(ASK, LOCAL, 1.0)
+        served = Served(ASK, LOCAL, "tier", 2, cast(Reply, Whole(LOCAL.name, (30, 7))), flight, None, lost_usd=0.25)
+        assert b"x-spillway-usd: 0.25\r\n" in served.lines()
+        settle(doors, served, 1.0, 200, None)
+    assert row_in(tmp_path)["usd"] == 0.25

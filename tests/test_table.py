@@ -195,7 +195,11 @@ def test_tiers_clouds_preset_and_spend_are_the_routers() -> None:
     away = _shown(_snapshot(), router=None)
     assert "endpoint  http://127.0.0.1:4321/v1  (the router does not answer)" in away
     assert "TIER" not in away
-    lost = {**ROUTER, "spend": {"today_usd": 0.0, "cloud_usd_per_day": 5, "lost_outcomes": 4}}
+    spend = {"today_usd": 0.0, "cloud_usd_per_day": 5, "lost_outcomes": 4, "ledger": "database or disk is full"}
+    lost = {**ROUTER, "spend": spend}
+    assert "the ledger cannot be written, so no cloud is asked: database or disk is full" in _shown(
+        _snapshot(), router=lost
+    )
     assert "4 requests could not be written to the ledger" in _shown(_snapshot(), router=lost)
 
 

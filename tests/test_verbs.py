@@ -170,6 +170,8 @@ def test_without_a_router_the_line_counts_from_the_next_start(path: Path, capsys
     code, said = spoken(capsys, "preset", "away", "--config", str(path), "--router", "127.0.0.1:1")
     assert (code, "nothing runs at 127.0.0.1:1" in said, "letter $0.2000 a job" in said) == (0, True, True)
     assert path.read_text() == STACK.replace("'home'", '"away"')
+    code, said = spoken(capsys, "preset", "away", "--config", str(path), "--router", "127.0.0.1:1")
+    assert (code, "as it was already" in said) == (0, True)
 
 
 def test_where_no_router_runs_a_route_is_reckoned_from_the_file(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

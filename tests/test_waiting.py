@@ -4,7 +4,7 @@ real; the test is the supervisor, and says each thing once, so nothing that happ
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from engines.snapshot import EngineState
+from router.clouds.cloud import Clouds
+from router.registry import deployments
 from tests.callers import Heard, calling, heard, request
-from tests.routers import TIERS, asked, cloud_table, until
+from tests.routers import TIERS, Router, asked, cloud_table, until
 from tests.scripted import ScriptedEngine, polite, scripted_engine
+from tests.specimens import ENVIRONMENT, RULES
 from tests.stand_ins import StandIn
 from tests.told import Told, engine, told
 
@@ -31,9 +34,20 @@ def scripted() -> Iterator[ScriptedEngine]:
 
 
 @pytest.fixture(scope="module")
-def shared(fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def early() -> list[tuple[str, Heard]]:
+    """The state of the cloud when the router was asked for the first time, and the answer."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def shared(
+    fast_cloud: StandIn, tmp_path_factory: pytest.TempPathFactory, early: list[tuple[str, Heard]]
+) -> Iterator[Told]:
+    def ask(router: Router) -> None:
+        early.append((router.get("/spillway/status")["clouds"][0]["state"], heard(router.url, request())))
+
     folder = tmp_path_factory.mktemp("waiting")
-    with told(folder, engine(NOWHERE, LOADING), config=cloud_table(fast_cloud.url)) as running:
+    with told(folder, engine(NOWHERE, LOADING), config=cloud_table(fast_cloud.url), at_once=ask) as running:
         yield running
 
 
@@ -58,6 +72,25 @@ def asking(pool: ThreadPoolExecutor, here: Told, *lines: str, **more: Any) -> Fu
 
 def where(answer: Heard) -> tuple[int, str, str]:
     return answer.status, answer.one("x-spillway-target"), answer.one("x-spillway-reason")
+
+
+def test_a_cloud_whose_sdk_still_loads_is_waited_for(here: Told, early: Sequence[tuple[str, Heard]]) -> None:
+    [(state, answer)] = early
+    assert (state, *where(answer)) == ("starting", 200, "cloud/stand-in", "spill:starting")
+    assert here.router.get("/spillway/status")["clouds"][0]["state"] == "on"
+
+
+async def test_a_cloud_whose_sdk_cannot_be_loaded_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_models: object) -> None:
+        raise ImportError("no litellm")
+
+    monkeypatch.setattr("router.clouds.cloud.load", broken)
+    clouds = Clouds(deployments(RULES, (), {}, ENVIRONMENT), ENVIRONMENT)
+    assert clouds.off["cloud/nano"].is_coming
+    await clouds.warm()
+    away = clouds.off["cloud/nano"]
+    assert not away.is_coming
+    assert "ImportError" in away.why
 
 
 @pytest.mark.parametrize("state", [SLEEPING, LOADING, EngineState.PLANNED, EngineState.DRAINING])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from engines.snapshot import EngineState
 from router.ask import Ask
 from router.health.breaker import LONGEST_OPEN_S, LONGEST_PAUSE_S, MOST_FAILURES
+from router.registry import Away
 from router.routing.fleet import Fleet, InFlight, Pace, Target
 from router.routing.policy import Money
 from router.watch import Flight, Usage, Watch
@@ -124,7 +125,7 @@ def test_a_flight_ends_once_however_often_it_is_said() -> None:
 
 def test_new_rules_and_a_cloud_that_is_off_count_at_once() -> None:
     watch = watching()
-    watch.cloud_off = {"cloud/nano": "no key"}
+    watch.cloud_off = {"cloud/nano": Away("no key")}
     assert [target.off for target in watch.view(0.0).targets] == [None, "no key"]
     watch.cloud_off = {}
     assert [target.off for target in watch.view(0.0).targets] == [None, None]
@@ -293,6 +294,6 @@ def test_what_changes_for_those_who_wait_is_told_and_nothing_else() -> None:
     assert told == ["news"]
     watch.heard(snapshot(replace(ENGINE, state=EngineState.LOADING, progress="2 of 8")), 1.0)
     assert told == ["news"]
-    watch.cloud_off = {"cloud/nano": "no key"}
+    watch.cloud_off = {"cloud/nano": Away("no key")}
     watch.heard(snapshot(), 1.0)
     assert told == ["news"] * 3

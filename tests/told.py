@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -136,12 +136,15 @@ def told(
     config: str = "",
     tiers: str = TIERS,
     environment: Mapping[str, str] | None = None,
+    at_once: Callable[[Router], None] = lambda _router: None,
 ) -> Iterator[Told]:
-    """Until the block is left. The router has heard of these engines. It may not write a traceback."""
+    """Until the block is left. The router has heard of these engines; its clouds start still when `at_once` is called,
+    and no more when the block is entered. It may not write a traceback."""
     (folder / "home").mkdir()
     with telling(folder / "home") as teller, (folder / "router.log").open("w") as log:
         with running_router(folder, tiers + config, {}, environment, settle=False, errors=log) as router:
             teller.say(router, *engines)
+            at_once(router)
             until(lambda: not any("starting" in each["why"] for each in router.get("/spillway/status")["clouds"]))
             yield Told(router, teller)
         assert "Traceback" not in (folder / "router.log").read_text()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from engines import door, home
 from engines.errors import SpillwayError
@@ -49,7 +51,9 @@ def wait_until_served(plan: Plan, at: Path, show: Show, after: int = 0) -> Snaps
             _raise_failure(snapshot, plan, at)
             _raise_router_end(supervisor_log, at)
             waiting = _waiting(snapshot, plan)
-            if not waiting and _router_sees(plan, snapshot):
+            if not waiting and (said := _heard_of_all(plan, snapshot)) is not None:
+                if to_come := clouds_to_come(said):
+                    show.note(to_come)
                 return snapshot
             now_s = time.monotonic()
             show.say("; ".join(waiting) or "waiting for the router", now_s - began_s)
@@ -78,13 +82,20 @@ def _waiting(snapshot: Snapshot, plan: Plan) -> list[str]:
     ]
 
 
-def _router_sees(plan: Plan, snapshot: Snapshot) -> bool:
-    """Whether the router answers and knows every engine that serves, so that the next request will be served."""
+def clouds_to_come(said: Mapping[str, Any]) -> str:
+    """Which clouds still start, by what the router says of itself; "" if none does."""
+    names = [f"cloud/{each['name']}" for each in said.get("clouds", []) if each["state"] == "starting"]
+    return f"{', '.join(names)}: the SDK is being loaded; requests wait for it or go elsewhere." if names else ""
+
+
+def _heard_of_all(plan: Plan, snapshot: Snapshot) -> Mapping[str, Any] | None:
+    """What the router says of itself, if it answers and knows every engine that serves: the next request is served."""
     status = door.read_status(plan.router.host, plan.router.port, plan.router.keys_env)
     if status is None:
-        return False
+        return None
     seen = {engine["name"] for engine in status.get("engines", []) if engine["state"] == EngineState.READY}
-    return seen >= {view.name for view in _views(snapshot, plan) if view.state is EngineState.READY}
+    ready = {view.name for view in _views(snapshot, plan) if view.state is EngineState.READY}
+    return status if seen >= ready else None
 
 
 def _raise_failure(snapshot: Snapshot, plan: Plan, at: Path) -> None:

@@ -60,8 +60,10 @@ def render_router(status: Mapping[str, Any] | None) -> list[RenderableType]:
         parts.append(_line(f"preset       {preset}{_cost(said.get('cost_per_job') or {})}"))
     if spend := said.get("spend"):
         parts.append(_line(f"spent today  ${spend['today_usd']:.4f} of ${spend['cloud_usd_per_day']:.2f}"))
+        if why := spend.get("ledger"):
+            parts.append(_line(f"the ledger cannot be written, so no cloud is asked: {why}", "red"))
         if lost := spend.get("lost_outcomes"):
-            parts.append(_line(f"{lost} requests could not be written to the ledger: is the disk full?", "red"))
+            parts.append(_line(f"{lost} requests could not be written to the ledger", "red"))
     return parts
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 import orjson
+import structlog
 
 from router.ask import Ask, Endpoint
 from router.clouds.answers import chunk_form, ends, headers_of, inner_stream, lack_in, vectors_form, whole_form
@@ -21,16 +22,18 @@ from router.clouds.sdk import load
 from router.errors import StreamBroken, TargetUnavailable
 from router.patience import Patience
 from router.quotas.learned import told_by
-from router.registry import Deployment
+from router.registry import Away, Deployment
 from router.reply import Reading
 from router.routing.fleet import Target
 from router.sse import DONE, usage_of
 from router.tables.keys import engine_key
 
-STARTING = "starting: its SDK is being loaded"
+STARTING = Away("starting: its SDK is being loaded", is_coming=True)
 # The SDK has time limits of its own; those of the request must end it before them.
 OURS_FIRST_S = 5.0
 OK = 200
+
+log = structlog.get_logger()
 
 
 class Clouds:
@@ -39,6 +42,7 @@ class Clouds:
     def __init__(self, deployed: Iterable[Deployment], environment: Mapping[str, str] = os.environ) -> None:
         self._environment = environment
         self._sdk: Any = None
+        self._away = STARTING
         self._errors: Any = None
         self._loading = asyncio.Lock()
         self.obey(deployed)
@@ -54,16 +58,21 @@ class Clouds:
         return {key_env: key for key_env, key in keys.items() if key is not None}
 
     @property
-    def off(self) -> dict[str, str]:
-        """Why a deployment that has a key cannot be used yet, by target name. What keeps one off for longer is known by
+    def off(self) -> dict[str, Away]:
+        """Why a deployment that has a key cannot be used yet, by target name. What the rules say of it is known by
         `router.registry`."""
-        return {f"cloud/{name}": STARTING for name, keys in self._keys.items() if keys and self._sdk is None}
+        return {f"cloud/{name}": self._away for name, keys in self._keys.items() if keys and self._sdk is None}
 
     async def warm(self) -> None:
-        """Load the SDK before the first spill needs it, if any deployment has a key; once, whoever waits for it."""
+        """Load the SDK before the first spill needs it, if any deployment has a key; once, whoever waits for it. Where
+        that fails, `off` says so."""
         async with self._loading:
             if self._sdk is None and any(self._keys.values()):
-                await asyncio.get_running_loop().run_in_executor(None, self._load)
+                try:
+                    await asyncio.get_running_loop().run_in_executor(None, self._load)
+                except Exception as error:
+                    log.exception("the SDK of the clouds cannot be loaded")
+                    self._away = Away(f"its SDK cannot be loaded ({type(error).__name__}): run `make up` again")
 
     async def close(self) -> None:
         if self._sdk is not None:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from router.ask import Ask
 from router.attempts import open_first
 from router.comparing.shadow import in_the_way, shadows_of
+from router.course import Course
 from router.decided import answered
 from router.delivery import deliver
 from router.errand import Errand
@@ -46,13 +47,12 @@ def _send(doors: Doors, ask: Ask) -> None:
 class Copy:
     """The copy of one request, on its way. An Audience that hears an answer and keeps nothing of it."""
 
-    __slots__ = ("_ask", "_decision", "_doors", "_errand", "_failures", "arrived_s", "disconnected", "wire")
+    __slots__ = ("_ask", "_course", "_doors", "_errand", "arrived_s", "disconnected", "wire")
 
     def __init__(self, doors: Doors, ask: Ask) -> None:
         self._doors = doors
         self._ask = ask
-        self._decision = Decision((), ask.how)
-        self._failures: list[Failure] = []
+        self._course = Course(Decision((), ask.how))
         self._errand: Errand | None = None
         self.arrived_s = time.monotonic()
         self.disconnected = False
@@ -71,8 +71,8 @@ class Copy:
 
     def refuse(self, error: ApiError, under_way: int = 0) -> None:
         """Its row counts the tries of which a target may have heard: without any it was not sent."""
-        attempts = under_way + sum(_was_reached(failure) for failure in self._failures)
-        refused(self._doors, self._ask, self._decision, self.arrived_s, error, attempts)
+        attempts = under_way + sum(_was_reached(failure) for failure in self._course.failures)
+        refused(self._doors, self._ask, self._course, self.arrived_s, error, attempts)
 
     async def _run(self) -> None:
         try:
@@ -88,10 +88,10 @@ class Copy:
             self._errand = None
 
     async def _carry_out(self) -> None:
-        doors, ask = self._doors, self._ask
+        doors, ask, course = self._doors, self._ask, self._course
         try:
-            decision = self._decision = self._one_target()
-            served = await open_first(doors, ask, decision, self.arrived_s, self._failures)
+            decision = self._one_target()
+            served = await open_first(doors, ask, course, self.arrived_s)
         except ApiError as error:
             self.refuse(error)
             return
@@ -109,7 +109,7 @@ class Copy:
         own = [each for each in decision.targets if ask.model in each.models]
         decision = replace(decision, targets=tuple(own[:1]), reason=ask.how)
         # What was considered stands in the list of decisions, however it ends.
-        self._decision = decision
+        self._course.decision = decision
         if decision.refusal is not None:
             raise decision.refusal
         if not own:

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
+from router.health.opening import NEVER_S, Opening
 from router.health.verdict import WELL, Verdict
 
-NEVER_S = -math.inf
 MOST_FAILURES = 5
 # More than this of its answers would spend all second tries that there may be (`retries.SHARE`).
 MOST_FAILED_SHARE = 0.2
@@ -37,44 +37,9 @@ LONGEST_OPEN_S = 15.0
 FORGET_S = 60.0
 # Of what a target asks for.
 LONGEST_PAUSE_S = 30.0
-FIRST_SHARE = 0.1
-LONGEST_RETURN_S = 10.0
 # Of an engine: nobody listens there, or its connection ended with the request. One such failure tells all.
 DEATHS = frozenset({"connect", "cut"})
 SLOW = "slow"
-
-
-class Opening(msgspec.Struct, frozen=True, array_like=True):
-    """`trips`: the how many-th in a row; 0 is no opening but a pause that the target asked for, which just ends.
-
-    `until_s` ends the time in which nobody may try it. `ended_at_s` is when a success did; NEVER_S while it lasts.
-    `limit_s`: a first token must come faster than this to end it. `is_death`: it is over when the time is. `is_break`:
-    only a whole answer ends it.
-    """
-
-    trips: int
-    cause: str
-    opened_at_s: float
-    until_s: float
-    ended_at_s: float = NEVER_S
-    limit_s: float = math.inf
-    is_death: bool = False
-    is_break: bool = False
-
-    @property
-    def length_s(self) -> float:
-        return self.until_s - self.opened_at_s
-
-    @property
-    def tells_until_s(self) -> float:
-        """A failure of a request that was sent before this says no more than the opening does."""
-        return self.until_s if self.ended_at_s == NEVER_S else min(self.until_s, self.ended_at_s)
-
-    def lasts(self, now_s: float) -> bool:
-        """Whether it is open or half open."""
-        if self.ended_at_s != NEVER_S:
-            return False
-        return now_s < self.until_s or not (self.is_death or self.trips == 0)
 
 
 class Trouble(msgspec.Struct, frozen=True, array_like=True):
@@ -143,20 +108,10 @@ def together(troubles: Sequence[Trouble], proof: Proof, now_s: float) -> Trouble
     )
 
 
-def verdict_of(known: Trouble | None, now_s: float) -> Verdict:
-    """What all that is known of a target comes to."""
+def verdict_of(known: Trouble | None, now_s: float) -> tuple[Verdict, float]:
+    """What all that is known of a target comes to, and until when it does if nothing happens."""
     opening = None if known is None else known.opening
-    if known is None or opening is None:
-        return WELL
-    if opening.lasts(now_s):
-        if now_s < opening.until_s:
-            return Verdict(opening.cause, 0.0)
-        allowed = 1 + int((now_s - opening.until_s) / opening.length_s)
-        return Verdict(opening.cause, 0.0, max(0, allowed - known.probes))
-    if opening.is_death or opening.trips == 0:
-        return WELL
-    back = (now_s - opening.ended_at_s) / min(opening.length_s, LONGEST_RETURN_S)
-    return WELL if back >= 1 else Verdict(None, FIRST_SHARE + (1 - FIRST_SHARE) * back, 0, opening.cause)
+    return (WELL, math.inf) if known is None or opening is None else opening.verdict(now_s, known.probes)
 
 
 def is_old(known: Trouble | None, fault: Fault) -> bool:
@@ -187,7 +142,7 @@ def after_failure(known: Trouble | None, own: Trouble | None, fault: Fault, now_
         return replace(mine, probes=0, opening=_opened(_trips(opening, now_s) + 1, fault, now_s))
     if fault.retry_after_s:
         # Who asks for a pause on its way back is not back.
-        trips = 0 if verdict_of(known, now_s) is WELL else _trips(opening, now_s) + 1
+        trips = 0 if verdict_of(known, now_s)[0] is WELL else _trips(opening, now_s) + 1
         return replace(mine, probes=0, opening=_opened(trips, fault, now_s))
     return mine
 

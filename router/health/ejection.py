@@ -7,12 +7,14 @@ break is what `spill` sees, and a cloud that says nothing at all is `silent`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
 import msgspec
 
-from router.health.breaker import DEATHS, FIRST_SHARE
+from router.health.breaker import DEATHS
+from router.health.opening import FIRST_SHARE
 from router.health.verdict import Verdict
 
 # So many times as slow as the median of its like, and slow at all.
@@ -63,32 +65,32 @@ def outliers(speeds: Mapping[str, Speed]) -> Mapping[str, float]:
     return found
 
 
-def spared(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
-    """The verdicts on all engines that are on, where no more than half are passed over at once, and never all.
+def spared(ill: Sequence[Verdict], engines: int) -> Sequence[Verdict]:
+    """The verdicts on those of so many engines that are ill; no more than half are passed over at once, and never all.
 
     Who would be one too many has the share of one that comes back: a request that brings down each engine it meets must
     not take them all, and the share keeps the second tries few. Engines that are dead are not counted at all: nobody is
     served by being sent to them.
     """
-    alive = [at for at, verdict in enumerate(verdicts) if verdict.cause not in DEATHS]
-    ejected = [at for at in alive if verdicts[at].cause is not None]
-    most = len(alive) // 2
+    ejected = [at for at, verdict in enumerate(ill) if verdict.cause not in DEATHS]
+    most = (engines - len(ill) + len(ejected)) // 2
     if len(ejected) <= most:
-        return verdicts
+        return ill
     # Who may be tried is nearest to its return.
-    ejected.sort(key=lambda at: verdicts[at].probes > 0)
-    kept = list(verdicts)
+    ejected.sort(key=lambda at: ill[at].probes > 0)
+    kept = list(ill)
     for at in ejected[most:]:
-        kept[at] = Verdict(None, FIRST_SHARE, 0, verdicts[at].cause or "")
+        kept[at] = Verdict(None, FIRST_SHARE, 0, ill[at].cause or "")
     return kept
 
 
-def is_silent(waiting: int, oldest_wait_s: float, answered_ago_s: float, usual_s: float | None) -> bool:
-    """Whether nothing comes of what was sent: several wait, the oldest for long, and nobody was answered since."""
-    if waiting < LEAST_WAITING or answered_ago_s < oldest_wait_s:
-        return False
+def silent_from_s(waiting: int, oldest_sent_at_s: float, answered_sent_at_s: float, usual_s: float | None) -> float:
+    """The moment from which nothing comes of what was sent: several wait, the oldest for long, and nobody was answered
+    who was sent after it. Infinite where there is none."""
+    if waiting < LEAST_WAITING or answered_sent_at_s > oldest_sent_at_s:
+        return math.inf
     limit_s = UNKNOWN_SILENT_S if usual_s is None else max(LEAST_SILENT_S, SILENT_TIMES * usual_s)
-    return oldest_wait_s > limit_s
+    return oldest_sent_at_s + limit_s
 
 
 def _sharing(speeds: Mapping[str, Speed]) -> Mapping[tuple[str, str], set[str]]:

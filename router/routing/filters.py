@@ -24,7 +24,10 @@ def _no_such_model(ask: Ask, fleet: Fleet, _candidates: Targets) -> ApiError:
     if ask.model is None or not fleet.complete or ask.model in fleet.models:
         return starting()
     names = ", ".join(sorted(fleet.model_names())) or "none"
-    message = f"the model {ask.requested!r} does not exist; there are: {names}, auto, tier/<tier>, task/<task>"
+    # What stack.toml has put in the place of the name that was asked for.
+    asked = f"the task {ask.task!r}" if ask.task else repr(ask.requested)
+    whose = "" if ask.model == ask.requested else f", which stack.toml names for {asked},"
+    message = f"the model {ask.model!r}{whose} does not exist; there are: {names}, auto, tier/<tier>, task/<task>"
     return ApiError(404, "model_not_found", message, "model")
 
 

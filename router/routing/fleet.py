@@ -17,10 +17,9 @@ from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
 from ground.prices import Listed
 from router.ask import BYTES_PER_TOKEN
 from router.clouds.kinds import kind_of
-from router.health.ejection import spared
 from router.health.verdict import WELL, Verdict
 from router.quotas.room import UNBOUNDED, Room
-from router.registry import TEXT, Deployment, Price, deployments, only_embeds
+from router.registry import TEXT, Away, Deployment, Price, deployments, only_embeds
 from router.routing.off import why_off
 from router.routing.seats import Seats
 from router.tables.rules import Rules
@@ -73,7 +72,7 @@ class Pace(msgspec.Struct, frozen=True):
 class Target(msgspec.Struct, frozen=True):
     """Anywhere an Ask can run. `off` says why it cannot take requests now; None means that it can.
 
-    `starting`: it is on its way, or sleeps and comes when it is wanted. `returns_as` is the model by which one is
+    `starting`: it is on its way, or sleeps and comes when it is wanted. `returns_as` is the model by which an engine is
     wanted that serves again after its end or its sleep; None where nobody promises that. `health` says whether it is
     passed over while another can serve, because it failed of late. `report_age_s` is how old its load was when its
     snapshot was taken; None for what reports no load, of which none can be old. `slots`: so many requests it serves at
@@ -148,7 +147,7 @@ class Counts(msgspec.Struct, frozen=True):
     in_flight: Mapping[str, InFlight] = {}
     pace: Mapping[str, Pace] = {}
     health: Mapping[str, Verdict] = {}
-    cloud_off: Mapping[str, str] = {}
+    cloud_off: Mapping[str, Away] = {}
     environment: Mapping[str, str] = {}
     prices: Mapping[str, Listed] = {}
 
@@ -180,7 +179,7 @@ def standing(
     snapshot: Snapshot | None,
     rules: Rules,
     deployed: Sequence[Deployment],
-    cloud_off: Mapping[str, str],
+    cloud_off: Mapping[str, Away],
     environment: Mapping[str, str],
 ) -> tuple[Target, ...]:
     """All targets without what changes from one request to the next. `environment` has the keys of external engines,
@@ -209,17 +208,6 @@ def plain_tokens(targets: Sequence[Target]) -> int:
     if any([target.kind == OLLAMA or target.only_embeds for target in targets]):
         return 0
     return min([target.context_tokens for target in targets], default=0)
-
-
-def with_some_spared(targets: Sequence[Target]) -> list[Target]:
-    """The targets, of which no more than half of the engines that are on are passed over for their failures."""
-    engines = [target for target in targets if target.place is Place.LOCAL and target.off is None]
-    verdicts = spared([target.health for target in engines])
-    kept = {target.key: verdict for target, verdict in zip(engines, verdicts, strict=True)}
-    return [
-        each if (health := kept.get(each.key, each.health)) is each.health else replace(each, health=health)
-        for each in targets
-    ]
 
 
 def _local(engine: EngineView, model: ModelView | None, size: str | None, environment: Mapping[str, str]) -> Target:
@@ -277,8 +265,9 @@ def _returns(engine: EngineView, is_wanted: bool) -> bool:
     return engine.state is _S.READY or engine.state in STARTING
 
 
-def _cloud(deployment: Deployment, cloud_off: Mapping[str, str]) -> Target:
+def _cloud(deployment: Deployment, cloud_off: Mapping[str, Away]) -> Target:
     full = f"cloud/{deployment.name}"
+    away = None if deployment.off else cloud_off.get(full)
     speed = deployment.output_tokens_per_s
     return Target(
         name=full,
@@ -288,7 +277,8 @@ def _cloud(deployment: Deployment, cloud_off: Mapping[str, str]) -> Target:
         url=deployment.base_url,
         context_tokens=deployment.context_tokens,
         capabilities=deployment.capabilities,
-        off=deployment.off or cloud_off.get(full),
+        off=deployment.off or (away.why if away else None),
+        starting=away is not None and away.is_coming,
         price=deployment.price,
         pace=UNKNOWN if speed is None else Pace(stream_tokens_per_s=speed),
         key=full,

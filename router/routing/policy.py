@@ -39,9 +39,9 @@ class Decision(msgspec.Struct, frozen=True):
 
     `spilling` is the new spill state per (target, tier), for the next decision. `dropped` are the targets of its models
     that a filter forbids; `chain` these models (empty: any), so that who serves none of them can be named as well.
-    `can_wait`: an engine of the tier's own may serve later what nobody serves now. `asleep` is the model by which one
-    is wanted that is off and will be there; `prefers_it`: it would have gone there, were it awake. `turn` is what the
-    decision counts for, where a strategy decides. `terms` are what it went by.
+    `can_wait`: an engine of the tier's own, or a cloud that starts, may serve later what nobody serves now. `asleep` is
+    the model by which one is wanted that is off and will be there; `prefers_it`: it would have gone there, were it
+    awake. `turn` is what the decision counts for, where a strategy decides. `terms` are what it went by.
     """
 
     targets: Sequence[Target]
@@ -147,7 +147,10 @@ def _spill_or_wait(case: _Case, can: Sequence[Target], cause: str, refused: ApiE
     if others:
         return Decision(_led_by(others, can), cause if may_spill else SATURATED, can_wait=can_wait)
     reason = (why_no_spill(case.ask, case.ranked, case.money) if may_spill else None) or case.why(first)
-    return Decision((), reason, refused) if refused is not None else Decision(tuple(can), reason, can_wait=can_wait)
+    if refused is None:
+        return Decision(tuple(can), reason, can_wait=can_wait)
+    # Where a cloud is about to be there a spill is worth the wait.
+    return Decision((), reason, refused, can_wait=may_spill and any([_starts(each) for each in case.ranked.targets]))
 
 
 def _led_by(leaders: Sequence[Target], can: Sequence[Target]) -> tuple[Target, ...]:
@@ -204,7 +207,12 @@ def _with_sleepers(decision: Decision, ranked: Ranked) -> Decision:
 
 
 def _can_return(targets: Sequence[Target]) -> bool:
-    return any([each.returns_as is not None for each in targets])
+    return any([each.returns_as is not None or _starts(each) for each in targets])
+
+
+def _starts(target: Target) -> bool:
+    """Whether it is a cloud that will be there in a moment."""
+    return target.starting and target.place is CLOUD
 
 
 def _is_about_to_come(ask: Ask, fleet: Fleet, terms: Terms) -> bool:

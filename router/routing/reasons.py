@@ -15,6 +15,7 @@ from router.tables.strategy import Strategy
 PRIVACY = "privacy"
 AFFINITY = "affinity"
 OFF = "fallback:off"
+STARTS = "fallback:starting"
 CANNOT = "fallback:capability"
 SATURATED = "fallback:saturated"
 # Members of an enumeration are slow to look up in it.
@@ -34,7 +35,8 @@ def why_there(ask: Ask, ranked: Ranked, first: Target, terms: Terms, money: Mone
         if rank.group == mine.group and skipped.place is first.place:
             continue
         if skipped.starting:
-            return started_without(terms)
+            # Who runs at home because a cloud still starts has not spilled.
+            return STARTS if skipped.place is CLOUD else started_without(terms)
         return OFF if skipped.off is not None else why_passed(ask, skipped, money)
     return _why_not_before(ranked, mine) or (AFFINITY if _is_home(ask, first, terms, past) else ask.how)
 
@@ -72,4 +74,4 @@ def unheard(reason: str, targets: Sequence[Target], terms: Terms) -> str:
 
 
 def started_without(terms: Terms) -> str:
-    return "spill:starting" if terms.may_spill else "fallback:starting"
+    return "spill:starting" if terms.may_spill else STARTS

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from router.tables.quota import Quota
-from router.tables.table import Count, Size, Usd
+from router.tables.table import Count, Flag, Number, Size, Usd
 
 MODEL_STRING = r"^[^/]+/.+$"
 
@@ -25,16 +25,16 @@ class Cloud(Quota):
     provider: str | None = None
     key_env: str | None = None
     base_url: str | None = None
-    optional: bool = False
-    off: bool = False
+    optional: Flag = False
+    off: Flag = False
     serves: tuple[str, ...] = ()
     size: Size | None = None
     input_usd_per_mtok: Usd | None = None
     output_usd_per_mtok: Usd | None = None
     context_tokens: Count | None = None
     capabilities: tuple[str, ...] | None = None
-    output_tokens_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+    output_tokens_per_s: Annotated[Number, Field(gt=0)] | None = None
+    weight: Annotated[Number, Field(gt=0, le=1000)] = 1.0
 
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Cloud:

@@ -6,7 +6,7 @@ import ipaddress
 
 from pydantic import Field, model_validator
 
-from router.tables.table import Table
+from router.tables.table import Table, Whole
 
 MOST_WORKERS = 64
 
@@ -27,8 +27,8 @@ class Endpoint(Table):
     """
 
     host: str = "127.0.0.1"
-    port: int = Field(4000, ge=0, le=65535)
-    workers: int = Field(1, ge=1, le=MOST_WORKERS)
+    port: Whole = Field(4000, ge=0, le=65535)
+    workers: Whole = Field(1, ge=1, le=MOST_WORKERS)
     keys_env: str | None = None
 
     @model_validator(mode="after")

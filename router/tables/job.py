@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from router.tables.table import Name, Table
+from router.tables.table import Name, Table, Whole
 
-Tokens = Annotated[int, Field(ge=0, strict=True)]
+Tokens = Annotated[Whole, Field(ge=0)]
 
 
 class Use(Table):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from router.tables.table import Seconds, Table, Usd
+from router.tables.table import Count, Seconds, Table, Usd
 
 # Whoever stops the whole stack waits for the router and then for the engines, and not for ever.
 LONGEST_DRAIN_S = 30.0
@@ -17,7 +17,8 @@ class Limits(Table):
     max_wait_s      longest wait for local room, before 429 with retry-after; and, counted by itself, for an engine that
                     starts, sleeps or is started again, before 503
     connect_s       until an engine has accepted a connection
-    first_token_s   from sending a stream's request to an engine to its first token
+    first_token_s   from sending a stream's request to its first token; where another target may serve, a cloud has as
+                    long for a whole answer, and the time for writing it
     silence_s       between two chunks of a stream after that
     whole_answer_s  a whole request from its arrival, streaming or not
     drain_s         what may run on after TERM, 30 at most
@@ -27,7 +28,7 @@ class Limits(Table):
     """
 
     default_tier: str = "standard"
-    body_bytes: int = Field(20 * 1024 * 1024, gt=0)
+    body_bytes: Count = 20 * 1024 * 1024
     receive_s: Seconds = 30.0
     max_wait_s: Seconds = 60.0
     connect_s: Seconds = 2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from router.tables.table import Size
+from router.tables.table import Size, Whole
 
 
 class LocalModel(BaseModel):
@@ -14,7 +14,7 @@ class LocalModel(BaseModel):
 
     size: Size | None = None
     twin: str | None = None
-    context_tokens: int | None = None
+    context_tokens: Whole | None = None
 
 
 class ExternalServer(BaseModel):

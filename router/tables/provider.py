@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router.tables.quota import Quota
-from router.tables.table import Names
+from router.tables.table import Flag, Names
 
 
 class Provider(Quota):
@@ -14,5 +14,5 @@ class Provider(Quota):
 
     key_env: Names
     base_url: str | None = None
-    optional: bool = False
-    off: bool = False
+    optional: Flag = False
+    off: Flag = False

@@ -80,10 +80,18 @@ def _sentence(source: str, error: Any) -> str:
     if error["type"] == "value_error":
         return f"{source}: {_where(location)}{error['msg'].removeprefix('Value error, ')}"
     pattern = error.get("ctx", {}).get("pattern")
-    message = PATTERNS.get(pattern) or MESSAGES.get(error["type"]) or error["msg"].replace("Input should", "must")
+    example = A_TIER.get(error["type"]) if location == ["tiers"] else None
+    message = (
+        example or PATTERNS.get(pattern) or MESSAGES.get(error["type"]) or error["msg"].replace("Input should", "must")
+    )
     return f"{source}: {_where(location[:-1])}{location[-1]}: {message}"
 
 
+# Without a tier nothing goes anywhere, and one is enough.
+A_TIER = {
+    "missing": "is missing; write as the first line of the file, for example: tiers.standard = { ttft_target_s = 2.0 }",
+    "too_short": "is empty; write below [tiers], for example: standard = { ttft_target_s = 2.0 }",
+}
 PATTERNS = {
     NAME: 'must begin with a letter or digit, and have only these and ".", "_" or "-"',
     MODEL_STRING: 'must be like "provider/model", as litellm calls it',

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from router.tables.quota import Zone
 from router.tables.strategy import Weights
-from router.tables.table import Count, Name, Table
+from router.tables.table import Count, Name, Table, Whole
 from router.tables.tier import require_places
 
 SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
@@ -31,7 +31,7 @@ class Condition(Table):
     tiers: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-    prompt_tokens_from: Annotated[int, Field(ge=0, strict=True)] | None = None
+    prompt_tokens_from: Annotated[Whole, Field(ge=0)] | None = None
     prompt_tokens_below: Count | None = None
     between: Span | None = None
     zone: Zone = "UTC"

@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from router.tables.table import Number
+
 
 class Strategy(StrEnum):
     """The names of the scorers."""
@@ -23,6 +25,6 @@ class Strategy(StrEnum):
     AFFINITY = "affinity"
 
 
-Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+Weight = Annotated[Number, Field(ge=0, le=1000)]
 # Empty: least busy alone.
 Weights = dict[Strategy, Weight]

@@ -8,10 +8,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
+# What a value is, it is in TOML: text that looks like a number is none. So each number and each flag is one of these.
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Usd = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+Whole = Annotated[int, Field(strict=True)]
 Count = Annotated[int, Field(gt=0, strict=True)]
-Share = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+Share = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False, strict=True)]
 Name = Annotated[str, Field(pattern=NAME)]
 # Of a model, by what it can rather than by its bytes: a task may prefer a class where no preset names a model.
 Size = Literal["small", "medium", "large", "frontier"]

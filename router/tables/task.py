@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from router.tables.strategy import Weights
-from router.tables.table import Count, Size, Table
+from router.tables.table import Count, Number, Size, Table
 
 
 class Task(Table):
@@ -21,6 +21,6 @@ class Task(Table):
     model: str | None = None
     size: Size | None = None
     needs: tuple[str, ...] = ()
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     max_tokens: Count | None = None
     strategy: Weights = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from router.tables.strategy import Weights
-from router.tables.table import Seconds, Table
+from router.tables.table import Flag, Seconds, Table
 
 PLACES = frozenset({"local", "cloud"})
 
@@ -19,7 +19,7 @@ class Tier(Table):
 
     ttft_target_s: Seconds
     order: tuple[str, ...] = Field(("local", "cloud"), min_length=1)
-    may_spill: bool = True
+    may_spill: Flag = True
     strategy: Weights = {}
     fallbacks: tuple[str, ...] = ()
     emergency: tuple[str, ...] = ()

@@ -60,20 +60,20 @@ def _change(known: Given, name: str, running: Running) -> int:
     other = another(status, known.path)
     _require_whole(known, after, None if other else status)
     began_s = time.monotonic()
-    if after != before:
+    is_new = after != before
+    if is_new:
         write_whole(known.path, before, after)
-    known.console.print(_costs(known, name))
+    known.console.print(_costs(known, name, "" if is_new else ", as it was already"))
     if status is None or other is not None:
         idle = f"nothing runs at {running.host}:{running.port}; it counts from the next start on"
         known.console.print(line(other or idle))
         return 0
     refused = _await(name, hashlib.sha256(after.encode()).hexdigest(), running, began_s)
-    if refused and after != before:
+    if refused and is_new:
         write_whole(known.path, after, before)
         raise VerbError(f"{refused}\nThe line is as it was before.")
-    known.console.print(
-        line(refused or f"obeyed after {time.monotonic() - began_s:.1f} s", "red" if refused else "green")
-    )
+    obeyed = f"obeyed after {time.monotonic() - began_s:.1f} s" if is_new else "every worker obeys it"
+    known.console.print(line(refused or obeyed, "red" if refused else "green"))
     return FAILED if refused else 0
 
 
@@ -88,10 +88,10 @@ def _require_whole(known: Given, text: str, status: dict[str, Any] | None) -> No
         raise VerbError("\n".join(["nothing was changed:", *(f"{known.path}: {hole}" for hole in holes)]))
 
 
-def _costs(known: Given, name: str) -> Text:
+def _costs(known: Given, name: str, since: str) -> Text:
     jobs = [job_cost(job, name, known.rules, known.fleet()) for job in known.rules.jobs]
     costs = ", ".join(f"{job.job} {dollars(job.usd)}" for job in jobs)
-    return line(f'active_preset = "{name}"' + (f"   {costs} a job" if costs else ""))
+    return line(f'active_preset = "{name}"{since}' + (f"   {costs} a job" if costs else ""))
 
 
 def _await(name: str, sha256: str, running: Running, began_s: float) -> str:
