@@ -1,0 +1,73 @@
+"""How policies look beside each other in a terminal of 100 columns: values in, rich tables out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.report.quantity import UNKNOWN, dollars, seconds
+from benchmarks.simulator.outcome import Outcome, Promise
+
+PER_CENT = 100
+
+
+def outcomes_table(title: str, outcomes: Sequence[Outcome], promise: Promise) -> Table:
+    """A line for each policy. Misses are shares of all requests; green keeps the promise, red breaks it."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    made.add_column("policy", overflow="fold", min_width=10)
+    for heading, _ in COLUMNS:
+        made.add_column(heading, justify="right", no_wrap=True)
+    for outcome in outcomes:
+        made.add_row(outcome.policy, *(cell(outcome, promise) for _, cell in COLUMNS))
+    return made
+
+
+def promise_line(promise: Promise) -> Text:
+    """What was promised, and what the columns count."""
+    line = f" promise: TTFT <= {promise.ttft_s:g} s and TPOT <= {promise.tpot_s:g} s for {_percent(promise.share)} %"
+    return Text(f"{line}; bill in % of all cloud; misses in % of requests", style="dim")
+
+
+def _kept(outcome: Outcome, promise: Promise) -> Text:
+    return Text(_floored(outcome.kept_share), style="green" if outcome.kept_share >= promise.share else "bold red")
+
+
+def _worst(outcome: Outcome, promise: Promise) -> Text:
+    share = outcome.worst_share
+    if share is None:
+        return Text(UNKNOWN)
+    return Text(_floored(share), style="green" if share >= promise.share else "yellow")
+
+
+def _floored(share: float) -> str:
+    """Rounded down, so that what is shown as kept is kept."""
+    return f"{int(share * 1e4 + 1e-6) / PER_CENT:.2f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * PER_CENT:g}"
+
+
+def _share(share: float) -> Text:
+    """Two digits after the point; nothing at all is a dot, so that what is there stands out."""
+    return Text(f"{share * PER_CENT:.2f}") if share else Text("·", style="dim")
+
+
+Cell = Callable[[Outcome, Promise], Text]
+COLUMNS: tuple[tuple[str, Cell], ...] = (
+    ("kept\n%", _kept),
+    ("worst\n5 min", _worst),
+    ("bill\n%", lambda each, _: Text(f"{each.bill_share * PER_CENT:.2f}", style="bold")),
+    ("cloud\ndollars", lambda each, _: Text(dollars(each.usd))),
+    ("spilled\n%", lambda each, _: _share(each.spilled_share)),
+    ("cloud\nlate", lambda each, _: _share(each.cloud_late_share)),
+    ("TTFT\nhere", lambda each, _: _share(each.ttft_here_share)),
+    ("TPOT\nhere", lambda each, _: _share(each.tpot_here_share)),
+    ("never\nserved", lambda each, _: _share(each.unserved_share)),
+    ("pre-\nempted", lambda each, _: Text(f"{each.preemptions:,}" if each.preemptions else "·")),
+    ("wait\nmean", lambda each, _: Text(seconds(each.wait_mean_s))),
+    ("wait\np99", lambda each, _: Text(seconds(each.wait_p99_s))),
+)
