@@ -5,6 +5,9 @@ next chunk of a prompt begun; then, where no one had to yield in this step, admi
 arrival while the step's budget, seats and blocks are left, a prompt only if all of it fits. Where blocks run out the
 last admitted yields: it gives its blocks back, goes to the head of the queue and computes again what the prefix cache
 has lost of it meanwhile.
+
+Asynchronous scheduling (vLLM's default since 0.14) decides on a step while the one before it runs. So whoever arrives
+in a step, and whoever waits for room that is given back in it, comes in with the step after the next.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ Happening = tuple[Literal["first", "end"], Request]
 class Batch:
     """One writer: its engine, which calls `plan` and `commit` in turn, and changes nothing else between."""
 
-    def __init__(self, blocks: int, max_batched_tokens: int, max_sequences: int, *, prefix_cache: bool) -> None:
+    def __init__(
+        self, blocks: int, max_batched_tokens: int, max_sequences: int, *, prefix_cache: bool, asynchronous: bool
+    ) -> None:
         self.blocks = Blocks(blocks, caching=prefix_cache)
         self.waiting: deque[Sequence] = deque()
         self.running: dict[Request, Sequence] = {}
@@ -45,6 +50,10 @@ class Batch:
         # How many of those who decode need a new block at each step of sixteen.
         self._phases = [0] * BLOCK_TOKENS
         self._leavers: list[Sequence] = []
+        self._asynchronous = asynchronous
+        # The head of the queue found no room; and what was given back since comes too late for the next step.
+        self._blocked = False
+        self._late = False
 
     def plan(self) -> int:
         """Schedules the step that begins now. How many steps like it follow one another, itself included; 0: none."""
@@ -52,7 +61,8 @@ class Batch:
         if not self.running and not self.waiting:
             return 0
         yielded = self._make_room()
-        if self.waiting and not yielded:
+        late, self._late = self._late and bool(self.running), False
+        if self.waiting and not yielded and not late:
             self._admit()
         if self.chunks:
             return 1
@@ -61,8 +71,8 @@ class Batch:
             return self.plan()
         count = self._ends[0][0] - self.steps
         if self.waiting:
-            # Whoever yielded may be let in again after this step; who waits for room is looked at when somebody leaves.
-            ready = self.steps + 1 if yielded else self.waiting[0].ready
+            # Who yielded, or comes late, may be let in after this step; who waits for room, when somebody leaves.
+            ready = self.steps + 1 if yielded or late else self.waiting[0].ready
             count = min(count, ready - self.steps) if ready > self.steps else count
         return self._within_blocks(count)
 
@@ -70,6 +80,7 @@ class Batch:
         """`count` of the planned steps are over: what they computed stands, who ended leaves."""
         if count > 1:
             self.blocks.take(self.growth(1, count))
+        seats = len(self.running)
         self.steps = steps = self.steps + count
         self.kv += self.decoding * count
         happened: list[Happening] = []
@@ -88,7 +99,16 @@ class Batch:
                 self._answer(sequence, happened)
         if self._leavers:
             self._dismiss()
+        self._late = self._asynchronous and self._blocked and len(self.running) < seats
         return happened
+
+    def arrive(self, request: Request, step: int) -> int:
+        """Queues it within step `step` of those planned. With which step it can come in, unless it waits for room."""
+        self.unprefilled += request.prompt_tokens
+        if self.running:
+            step += 2 if self._asynchronous else 1
+        self.waiting.append(Sequence(request, self.steps + step))
+        return step
 
     def growth(self, start: int, end: int) -> int:
         """Blocks that those who decode need in the planned steps from `start` to before `end`."""
@@ -143,18 +163,19 @@ class Batch:
 
     def _admit(self) -> None:
         waiting, running, blocks = self.waiting, self.running, self.blocks
+        self._blocked = False
         budget = self._max_batched_tokens - self.decoding - sum(tokens for _, tokens in self.chunks)
-        while waiting and budget and len(running) < self._max_sequences:
+        while waiting and budget:
             sequence = waiting[0]
             if sequence.ready > self.steps and running:
                 return
             target = sequence.target
-            if self._caching:
-                if not settle(blocks, sequence):
-                    return
-                self.unprefilled -= sequence.computed
-            elif -(-target // BLOCK_TOKENS) > blocks.free:
+            self._blocked = len(running) >= self._max_sequences or not (
+                settle(blocks, sequence) if self._caching else -(-target // BLOCK_TOKENS) <= blocks.free
+            )
+            if self._blocked:
                 return
+            self.unprefilled -= sequence.computed
             waiting.popleft()
             running[sequence.request] = sequence
             tokens = min(target - sequence.computed, budget)

@@ -14,7 +14,6 @@ from typing import Literal
 from benchmarks.simulator.batch import Batch
 from benchmarks.simulator.blocks import BLOCK_TOKENS
 from benchmarks.simulator.sequence import Request
-from benchmarks.simulator.sequence import Sequence as Seat
 from benchmarks.simulator.steps import Steps
 
 __all__ = ["Engine", "Event", "Request"]
@@ -33,6 +32,7 @@ class Engine:
         max_batched_tokens: int = 2048,
         max_sequences: int = 256,
         prefix_cache: bool = False,
+        async_scheduling: bool = True,
     ) -> None:
         """Raises ValueError on sizes that vLLM would refuse too."""
         if max_batched_tokens < max_sequences:
@@ -49,7 +49,9 @@ class Engine:
         self.max_batched_tokens = max_batched_tokens
         self.max_sequences = max_sequences
         self._speed = steps
-        self._batch = Batch(blocks, max_batched_tokens, max_sequences, prefix_cache=prefix_cache)
+        self._batch = Batch(
+            blocks, max_batched_tokens, max_sequences, prefix_cache=prefix_cache, asynchronous=async_scheduling
+        )
         # The stride under way: when it began and ends, its steps, seconds of the first and of each one more.
         self._clock_s = 0.0
         self._end_s = inf
@@ -128,14 +130,12 @@ class Engine:
             raise ValueError(f"the engine is at {self.now_s:.6f} s; advance it to {now_s:.6f} s before adding")
         self.now_s = now_s
         batch = self._batch
-        batch.unprefilled += request.prompt_tokens
         if self._end_s == inf:
-            batch.waiting.append(Seat(request, batch.steps))
+            batch.arrive(request, 0)
             self._clock_s = now_s
             self._plan()
             return
-        step = self._done() + 1
-        batch.waiting.append(Seat(request, batch.steps + step))
+        step = batch.arrive(request, self._done())
         # Behind one that waits already, nobody is looked at.
         if len(batch.waiting) == 1:
             self._cut(step)
@@ -177,12 +177,12 @@ class Engine:
         if not self._stride:
             self._end_s = inf
             return
-        decoding = batch.decoding
-        tokens, attention_s = decoding, (batch.kv + decoding) * speed.kv_s
-        for sequence, chunk in batch.chunks:
-            tokens += chunk
-            attention_s += speed.attention_s(chunk, sequence.computed)
-        self._first_step_s = speed.plain_s(tokens, decoding + len(batch.chunks)) + attention_s
+        decoding, kv = batch.decoding, batch.kv + batch.decoding
+        if batch.chunks:
+            chunks = [(tokens, sequence.computed) for sequence, tokens in batch.chunks]
+            self._first_step_s = speed.mixed_s(decoding, kv, chunks)
+        else:
+            self._first_step_s = speed.decode_s(decoding, kv)
         self._growth_s = decoding * speed.kv_s
         self._end_s = self._clock_s + self._elapsed(self._stride)
 
