@@ -18,26 +18,30 @@ from router.spilling.fit import Fit
 SHORTEST_STEP_S = 1e-4
 # Of an ordinary step: sequences, KV tokens that they hold.
 USUAL_SEQUENCES, USUAL_KV_TOKENS = 16.0, 20_000.0
-# Of ordinary prompts read at a stretch: steps, tokens, and pairs of a token and one before it.
-USUAL_STEPS, USUAL_TOKENS, USUAL_PAIRS = 1.0, 1_500.0, 2e6
+# Of ordinary prompts read at a stretch: a step that was under way, tokens, and pairs of a token and one before it.
+USUAL_LAG_S, USUAL_TOKENS, USUAL_PAIRS = 0.03, 1_500.0, 2e6
 # So many steps seen at a stretch are a whole observation: one of few is blurred by when it began and ended.
 WHOLE_STEPS = 32
 # A step with a piece of a prompt that took not much longer than one without says nothing about prompts.
 TELLING = 1.3
 # Of a decode step that is assumed, before any was seen: what goes to each sequence and to each KV token.
 SEQUENCE_SHARE, KV_TOKEN_SHARE = 0.005, 1e-5
+# Likewise of a prompt: steps before it is looked at, and how many tokens before it cost as much again.
+LAG_STEPS, PAIRS_PER_TOKEN = 1.0, 25_000
 
 
 class Tempo(msgspec.Struct, frozen=True):
     """Seconds of one engine. A step that decodes takes `step_s`, for each sequence `sequence_s` and for each KV token
-    that they hold `kv_token_s` more. One that reads prompt takes `prefill_step_s`, for each token `token_s`, for each
-    pair of a prompt's token and one before it `pair_s`, and the same for the KV tokens; never less than one that only
-    decodes. `chunk_tokens` is what one step takes at most (vLLM: max_num_batched_tokens)."""
+    that they hold `kv_token_s` more. One that reads prompt takes `token_s` for each token, `pair_s` for each pair of a
+    prompt's token and one before it, and the same for the KV tokens; never less than one that only decodes.
+
+    A prompt that comes while others decode is looked at `lag_steps` later: half a step is under way on average, and
+    vLLM plans one ahead (async scheduling). `chunk_tokens` is what one step takes at most (max_num_batched_tokens)."""
 
     step_s: float
     sequence_s: float
     kv_token_s: float
-    prefill_step_s: float
+    lag_steps: float
     token_s: float
     pair_s: float
     chunk_tokens: int = 2048
@@ -47,7 +51,13 @@ class Tempo(msgspec.Struct, frozen=True):
         """What can be assumed of an engine of which only two rates are known: those of one request that is alone."""
         step_s, token_s = 1.0 / stream_tokens_per_s, 1.0 / prefill_tokens_per_s
         return cls(
-            step_s, step_s * SEQUENCE_SHARE, step_s * KV_TOKEN_SHARE, 0.0, token_s, token_s / 25_000, chunk_tokens
+            step_s,
+            step_s * SEQUENCE_SHARE,
+            step_s * KV_TOKEN_SHARE,
+            LAG_STEPS,
+            token_s,
+            token_s / PAIRS_PER_TOKEN,
+            chunk_tokens,
         )
 
     def decode_s(self, sequences: float, kv_tokens: float) -> float:
@@ -79,7 +89,7 @@ class Tempo(msgspec.Struct, frozen=True):
         return seconds
 
     def _mixed_s(self, tokens: float, sequences: float, kv_tokens: float) -> float:
-        reading_s = self.prefill_step_s + self.token_s * (tokens + sequences) + self.kv_token_s * kv_tokens
+        reading_s = self.token_s * (tokens + sequences) + self.kv_token_s * kv_tokens
         return max(reading_s, self.decode_s(sequences, kv_tokens))
 
 
@@ -93,6 +103,18 @@ def pairs_of(tokens: float, cached_tokens: float = 0.0) -> float:
 UNKNOWN = Tempo.given(4_000.0, 30.0)
 
 
+class Read(msgspec.Struct, frozen=True):
+    """Prompts that were read at a stretch: seconds to the first tokens of their last step, tokens and pairs that are
+    certain, and who decoded beside them. `waits`: counted from when they were sent, with a step under way."""
+
+    seconds: float
+    tokens: float
+    pairs: float
+    sequences: int
+    kv_tokens: float
+    waits: bool
+
+
 class Speeds:
     """What is learned of one engine. One writer. `tempo` is what is believed now; it begins with what was given."""
 
@@ -100,10 +122,10 @@ class Speeds:
 
     def __init__(self, given: Tempo = UNKNOWN) -> None:
         self.tempo = given
-        self._decode = Fit((given.step_s, given.sequence_s, given.kv_token_s), (1.0, USUAL_SEQUENCES, USUAL_KV_TOKENS))
-        self._prefill = Fit(
-            (given.prefill_step_s, given.token_s, given.pair_s), (USUAL_STEPS, USUAL_TOKENS, USUAL_PAIRS)
-        )
+        step = (given.step_s, given.sequence_s, given.kv_token_s)
+        read = (given.lag_steps, given.token_s, given.pair_s)
+        self._decode = Fit(step, (1.0, USUAL_SEQUENCES, USUAL_KV_TOKENS))
+        self._prefill = Fit(read, (USUAL_LAG_S, USUAL_TOKENS, USUAL_PAIRS))
 
     @property
     def observations(self) -> tuple[int, int]:
@@ -117,21 +139,21 @@ class Speeds:
         if self._decode.learn(1.0, sequences, kv_tokens, seconds / steps, min(1.0, steps / WHOLE_STEPS)):
             self._renew()
 
-    def learn_first_token(
-        self, seconds: float, tokens: float, pairs: float, sequences: float, kv_tokens: float
-    ) -> None:
-        """So many prompt tokens were read at a stretch in so long, beside so many sequences."""
+    def learn_first_token(self, read: Read, tokens: float) -> None:
+        """`tokens` were read in all, with what the last step took of those who still wait."""
         tempo = self.tempo
-        if tokens < 1 or seconds <= 0:
+        if tokens < 1 or read.seconds <= 0:
             return
-        steps = tempo.steps(tokens, sequences)
-        plain_s = steps * tempo.decode_s(sequences, kv_tokens)
-        believed_s = steps * (tempo.prefill_step_s + tempo.token_s * sequences) + tokens * tempo.token_s
-        fresh_s = seconds - steps * kv_tokens * tempo.kv_token_s
+        steps, step_s = tempo.steps(tokens, read.sequences), tempo.decode_s(read.sequences, read.kv_tokens)
+        lag_s = step_s if read.waits else 0.0
+        all_tokens = tokens + steps * read.sequences
+        plain_s = TELLING * steps * step_s
         # Where the weights take longer to read than the tokens to reckon, the time says nothing about the tokens.
-        if seconds < TELLING * plain_s and believed_s < TELLING * plain_s:
+        if all_tokens * tempo.token_s < plain_s and read.seconds - lag_s * tempo.lag_steps < plain_s:
             return
-        if fresh_s > 0 and self._prefill.learn(float(steps), tokens + steps * sequences, pairs, fresh_s):
+        fresh_s = read.seconds - steps * read.kv_tokens * tempo.kv_token_s
+        pairs = read.pairs * tokens / max(read.tokens, 1.0)
+        if fresh_s > 0 and self._prefill.learn(lag_s, all_tokens, pairs, fresh_s):
             self._renew()
 
     def _renew(self) -> None:

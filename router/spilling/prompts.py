@@ -1,0 +1,134 @@
+"""The prompts at one engine that have no first token yet, in order; and what is measured while they are read.
+
+vLLM reads prompts in the order in which they came, as many as fit in a step, and the first token of each comes at the
+end of the step that reads its last piece. So between two such ends all steps read prompts, and their tokens and the
+time are known: that is what can be learned. First tokens of one step come together.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+
+from router.spilling.speeds import Read, Speeds
+from router.spilling.stay import Stay
+
+# First tokens that come within this share of a step are of the same step.
+TOGETHER = 0.5
+# So many of the newest prompts are looked at for those that came too late for a step.
+LATEST = 4
+# Where room is scarce, a first token that takes longer than this was not read all the time: its prompt found no room.
+OVERDUE, OVERDUE_STEPS = 1.5, 2.0
+
+
+class Prompts:
+    """One writer: its EngineLoad. `tokens` of those that wait are to be read, `held_tokens` are their whole prompts.
+
+    `reads_from_s` is when they began to be read: infinite while nobody waits or nobody fits; `overdue_s` when it should
+    be over, infinite where there is room enough. `ahead_tokens` had been read before that, in a step of others."""
+
+    __slots__ = (
+        "_is_clean",
+        "_read",
+        "_read_s",
+        "_sent_s",
+        "_steps",
+        "_waits",
+        "ahead_tokens",
+        "held_tokens",
+        "overdue_s",
+        "pairs",
+        "reads_from_s",
+        "tokens",
+        "waiting",
+    )
+
+    def __init__(self) -> None:
+        self.waiting: dict[Stay, None] = {}
+        self.tokens = 0
+        self.held_tokens = 0
+        self.pairs = 0.0
+        self.reads_from_s = math.inf
+        self.overdue_s = math.inf
+        self.ahead_tokens = 0.0
+        # When those that wait were sent, if none was read then; whether a step was under way. `is_clean` while their
+        # time is nothing but that and reading.
+        self._sent_s = -math.inf
+        self._waits = False
+        self._is_clean = True
+        # The newest step that gave first tokens: its end, how many steps led to it, and what is learned of them.
+        self._read_s = -math.inf
+        self._steps = 0
+        self._read: Read | None = None
+
+    def add(self, stay: Stay) -> None:
+        self.waiting[stay] = None
+        self.tokens += stay.fresh_tokens
+        self.held_tokens += stay.prompt_tokens
+        self.pairs += stay.pairs
+
+    def remove(self, stay: Stay) -> None:
+        """It will never be read, or nobody saw when it was: then the time says nothing about the others."""
+        self._take(stay)
+        self._is_clean = self._is_clean and not self.waiting
+
+    def begin(self, now_s: float, lag_s: float) -> None:
+        """The first of them has room; a step is under way if there is a `lag_s`."""
+        if self.reads_from_s == math.inf:
+            self.reads_from_s = now_s + lag_s
+            self._sent_s, self._waits = now_s, lag_s > 0
+
+    def expect(self, believed_s: float, step_s: float) -> None:
+        """Room is scarce, and all of them should be read in so long."""
+        self.overdue_s = self.reads_from_s + OVERDUE * believed_s + OVERDUE_STEPS * step_s
+
+    def stop(self) -> None:
+        """Nobody waits, or the first of them does not fit."""
+        self.reads_from_s = self.overdue_s = math.inf
+        self._is_clean = not self.waiting
+
+    def read(self, stay: Stay, now_s: float, speeds: Speeds, sequences: int, kv_tokens: float) -> int:
+        """Its first token has come. How many steps it took since the last first token, or since they began."""
+        self._take(stay)
+        tempo, read, before = speeds.tempo, self._read, self._steps
+        if read is None or now_s - self._read_s >= TOGETHER * tempo.step_s:
+            self.learn(speeds)
+            seconds = now_s - (self._sent_s if self._waits else min(self.reads_from_s, now_s))
+            read = Read(seconds, -self.ahead_tokens, 0.0, sequences, kv_tokens, self._waits)
+            self._read_s, before = now_s, 0
+        # What others' steps had read of the first of them is not read again.
+        tokens = read.tokens + stay.fresh_tokens
+        room = tempo.room(read.sequences)
+        steps = max(1, math.ceil(tokens / room))
+        self.ahead_tokens = 0.0
+        if self.waiting:
+            # What is left of the last step's room went to those who wait.
+            last_s = tempo.prefill_s(max(1.0, tokens - (steps - 1) * room), 0.0, sequences, kv_tokens)
+            self.ahead_tokens = min(steps * room - tokens, self._sent_before(now_s - last_s))
+        self._read = Read(read.seconds, tokens, read.pairs + stay.pairs, read.sequences, read.kv_tokens, read.waits)
+        self._steps = steps
+        if not self._is_clean or now_s > self.overdue_s:
+            self._read, self._is_clean = None, True
+        self.reads_from_s, self._waits = now_s if self.waiting else math.inf, False
+        return steps - before
+
+    def learn(self, speeds: Speeds) -> None:
+        """What the newest first tokens have shown. Put off until nobody else can be of the same step."""
+        read, self._read = self._read, None
+        if read is not None:
+            speeds.learn_first_token(read, read.tokens + self.ahead_tokens)
+
+    def _take(self, stay: Stay) -> None:
+        del self.waiting[stay]
+        self.tokens -= stay.fresh_tokens
+        self.held_tokens -= stay.prompt_tokens
+        self.pairs = self.pairs - stay.pairs if self.waiting else 0.0
+
+    def _sent_before(self, at_s: float) -> float:
+        """Tokens of those who wait, less of the newest that were sent after that."""
+        late = 0
+        for stay in islice(reversed(self.waiting), LATEST):
+            if stay.sent_s <= at_s:
+                break
+            late += stay.fresh_tokens
+        return float(self.tokens - late)
