@@ -223,7 +223,7 @@ def allow(router: Router, usd_per_day: float) -> None:
 
 
 def test_a_budget_that_is_used_up_keeps_requests_here(apart: Router) -> None:
-    allow(apart, 0.0)
+    allow(apart, 1e-9)
     _, headers, _ = post(apart, asked("tier/premium"))
     assert (headers["x-spillway-target"], headers["x-spillway-reason"]) == ("local/tiny", "budget")
 

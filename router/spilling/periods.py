@@ -12,15 +12,19 @@ HOUR_S = 3600
 DAY_S = 86400
 
 
+# Of a period whose money has no bound.
+NO_CAP = math.inf
+
+
 class Dollars(msgspec.Struct, frozen=True):
-    """One sum for each period. As caps: infinite where there is none."""
+    """One sum for each period. As caps: NO_CAP where there is none."""
 
     hour: float
     day: float
     month: float
 
 
-NO_CAPS = Dollars(math.inf, math.inf, math.inf)
+NO_CAPS = Dollars(NO_CAP, NO_CAP, NO_CAP)
 
 
 class Periods(msgspec.Struct, frozen=True):
