@@ -18,10 +18,10 @@ PULL = 0.5
 FAR = 0.14
 # How far one observation moves all three together. A GPU that slows down slows all that it does, and what was learned
 # before stays true in its proportions.
-DRIFT = 0.04
-# Where misses lean to one side so far on average (the last five count most), the speed itself has changed: then misses
-# are taken as they are, and followed quickly.
-LEANING, LEAN_WEIGHT, CHASE, CHASED = 0.06, 0.2, 0.3, 0.7
+DRIFT = 0.02
+# Where misses lean to one side so far on average (the last ten count most), and that is most of what they are, the
+# speed itself has changed: then misses are taken as they are, and followed quickly.
+LEANING, ONE_SIDED, LEAN_WEIGHT, CHASE, CHASED = 0.05, 0.8, 0.1, 0.3, 0.7
 # While few were seen all are fitted at once; then the equations are solved for each so many.
 FEW, EACH = 32, 8
 NEGLIGIBLE = 1e-12
@@ -30,7 +30,7 @@ NEGLIGIBLE = 1e-12
 class Fit:
     """One writer. `usual` are features of an ordinary observation: they say how much of each coefficient is a lot."""
 
-    __slots__ = ("_a", "_b", "_lean", "_unsolved", "_usual", "seen", "values")
+    __slots__ = ("_a", "_b", "_lean", "_spread", "_unsolved", "_usual", "seen", "values")
 
     def __init__(self, values: Sequence[float], usual: Sequence[float]) -> None:
         first, second, third = values
@@ -40,6 +40,7 @@ class Fit:
         self._a = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         self._b = (0.0, 0.0, 0.0)
         self._lean = 0.0
+        self._spread = FAR
         self._unsolved = 0
 
     def learn(self, x0: float, x1: float, x2: float, y: float, weight: float = 1.0) -> bool:
@@ -47,12 +48,14 @@ class Fit:
         first, second, third = self.values
         believed = max(first * x0 + second * x1 + third * x2, NEGLIGIBLE)
         miss = math.log(y / believed)
-        chases = abs(self._lean) > LEANING
+        chases = abs(self._lean) > max(LEANING, ONE_SIDED * self._spread)
         # What was given may be far off and is to be left quickly.
         far = (CHASED if chases else FAR) + 2.0 / (1.0 + self.seen)
         held = miss if -far < miss < far else math.copysign(far, miss)
-        self._lean += LEAN_WEIGHT * (max(-FAR, min(FAR, miss)) - self._lean)
-        drift = math.exp(held * max(CHASE if chases else DRIFT, 1.0 / (2.0 + self.seen)))
+        near = max(-FAR, min(FAR, miss))
+        self._lean += LEAN_WEIGHT * (near - self._lean)
+        self._spread += LEAN_WEIGHT * (abs(near) - self._spread)
+        drift = math.exp(held * weight * max(CHASE if chases else DRIFT, 1.0 / (2.0 + self.seen)))
         self.values = (first * drift, second * drift, third * drift)
         self._add(x0, x1, x2, believed * math.exp(held), weight / believed**2, drift)
         self.seen += 1

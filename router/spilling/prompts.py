@@ -100,15 +100,19 @@ class Prompts:
         tokens = read.tokens + stay.fresh_tokens
         room = tempo.room(read.sequences)
         steps = max(1, math.ceil(tokens / room))
-        self.ahead_tokens = 0.0
-        if self.waiting:
-            # What is left of the last step's room went to those who wait.
-            last_s = tempo.prefill_s(max(1.0, tokens - (steps - 1) * room), 0.0, sequences, kv_tokens)
-            self.ahead_tokens = min(steps * room - tokens, self._sent_before(now_s - last_s))
-        self._read = Read(read.seconds, tokens, read.pairs + stay.pairs, read.sequences, read.kv_tokens, read.waits)
-        self._steps = steps
         if not self._is_clean or now_s > self.overdue_s:
-            self._read, self._is_clean = None, True
+            self._read = None
+        else:
+            self._read = Read(read.seconds, tokens, read.pairs + stay.pairs, read.sequences, read.kv_tokens, read.waits)
+        self._steps, self.ahead_tokens, self._is_clean = steps, 0.0, True
+        if self.waiting:
+            # What is left of the last step's room went to those who were looked at by then.
+            last_s = tempo.prefill_s(max(1.0, tokens - (steps - 1) * room), 0.0, sequences, kv_tokens)
+            before_s = tempo.prefill_s(room, 0.0, sequences, kv_tokens) if steps > 1 else tempo.step_s
+            looked_s = now_s - last_s - before_s * tempo.planned_steps
+            self.ahead_tokens = min(steps * room - tokens, self._sent_before(looked_s))
+            # One that came later is not read from now on, but from some step on.
+            self._is_clean = next(iter(self.waiting)).sent_s <= looked_s
         self.reads_from_s, self._waits = now_s if self.waiting else math.inf, False
         return steps - before
 

@@ -24,6 +24,10 @@ USUAL_LAG_S, USUAL_TOKENS, USUAL_PAIRS = 0.03, 1_500.0, 2e6
 WHOLE_STEPS = 32
 # A step with a piece of a prompt that took not much longer than one without says nothing about prompts.
 TELLING = 1.3
+# What is left of a step under way, on average.
+UNDER_WAY = 0.5
+# How much the step under way blurs a first token's time, in shares of that step for each tenth of the time.
+BLUR = 3.0
 # Of a decode step that is assumed, before any was seen: what goes to each sequence and to each KV token.
 SEQUENCE_SHARE, KV_TOKEN_SHARE = 0.005, 1e-5
 # Likewise of a prompt: steps before it is looked at, and how many tokens before it cost as much again.
@@ -64,6 +68,11 @@ class Tempo(msgspec.Struct, frozen=True):
         """One step without any prompt in it."""
         step_s = self.step_s + self.sequence_s * sequences + self.kv_token_s * kv_tokens
         return max(step_s, SHORTEST_STEP_S)
+
+    @property
+    def planned_steps(self) -> float:
+        """Of those that a prompt waits for, the ones after the one under way."""
+        return max(0.0, self.lag_steps - UNDER_WAY)
 
     def room(self, sequences: float) -> int:
         """Prompt tokens that fit in one step beside so many sequences."""
@@ -136,7 +145,7 @@ class Speeds:
         """So many steps that only decoded took so long, with so many sequences and KV tokens on average."""
         if steps < 1 or seconds <= 0 or sequences < 1:
             return
-        if self._decode.learn(1.0, sequences, kv_tokens, seconds / steps, min(1.0, steps / WHOLE_STEPS)):
+        if self._decode.learn(1.0, sequences, kv_tokens, seconds / steps, min(1.0, steps / WHOLE_STEPS) ** 2):
             self._renew()
 
     def learn_first_token(self, read: Read, tokens: float) -> None:
@@ -153,7 +162,9 @@ class Speeds:
             return
         fresh_s = read.seconds - steps * read.kv_tokens * tempo.kv_token_s
         pairs = read.pairs * tokens / max(read.tokens, 1.0)
-        if fresh_s > 0 and self._prefill.learn(lag_s, all_tokens, pairs, fresh_s):
+        # When within the step under way it came is chance, and blurs a short time more than a long one.
+        weight = 1.0 / (1.0 + (BLUR * lag_s / read.seconds) ** 2)
+        if fresh_s > 0 and self._prefill.learn(lag_s, all_tokens, pairs, fresh_s, weight):
             self._renew()
 
     def _renew(self) -> None:

@@ -72,7 +72,7 @@ class Standing(msgspec.Struct, frozen=True):
         if not self.unread_tokens:
             return own_s + (self.step_s * tempo.lag_steps if sequences else 0.0)
         all_s = tempo.prefill_s(self.unread_tokens + fresh, self.unread_pairs + pairs, sequences, kv_tokens)
-        return max(all_s - self.reading_s, own_s)
+        return max(all_s - self.reading_s, own_s) + self.step_s * tempo.planned_steps
 
     def stall(self, prompt_tokens: float, cached_tokens: float = 0.0) -> tuple[float, int]:
         """What those who decode have to sit through if this prompt is sent now, from now to its first token: seconds,
