@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from engines.snapshot import Load
 from router.spilling.accuracy import Accuracy
+from router.spilling.clock import Clock
 from router.spilling.prompts import Prompts
 from router.spilling.reserves import Reserves
 from router.spilling.sample import Sample
@@ -23,9 +24,6 @@ from router.spilling.strangers import Strangers
 
 # So few steps between two counts say more about when they were counted than about a step.
 FEW_STEPS, FEW_STEPS_AT_END = 24, 4
-# By how much one count may move the count of steps, against what was believed to have passed since the last: a
-# sequence that was preempted made none, and says nothing about the others.
-MOST_ASTRAY, ALWAYS_ASTRAY_STEPS = 0.5, 4.0
 # Between two steps tokens are half a step old on average.
 HALF = 0.5
 # Where less than this share of the KV cache is left, an engine may have found no room where it was believed to be.
@@ -42,20 +40,14 @@ class EngineLoad:
 
     __slots__ = (
         "_at_s",
-        "_decode_kv",
-        "_decode_s",
-        "_decode_sequences",
-        "_decode_steps",
+        "_clock",
         "_decoding",
         "_expected",
         "_held",
-        "_moved_at",
-        "_prefill_steps",
         "_prompts",
         "_reserves",
         "_share",
         "_starts",
-        "_steps",
         "accuracy",
         "kv_capacity_tokens",
         "most_sequences",
@@ -78,6 +70,7 @@ class EngineLoad:
         self.kv_capacity_tokens = kv_capacity_tokens
         self.most_sequences = most_sequences
         self._at_s = now_s
+        self._clock = Clock()
         self._prompts = Prompts()
         self._reserves = Reserves(tpot_s)
         # Of those that decode: their prompts, and what the count of steps was when each began. With the count of steps
@@ -86,14 +79,6 @@ class EngineLoad:
         self._held = 0
         self._starts = 0.0
         self._expected = 0.0
-        self._steps = 0.0
-        self._moved_at = 0.0
-        # What passed in steps that only decoded, since the beginning: seconds, steps, and for each step who was there.
-        self._decode_s = 0.0
-        self._decode_steps = 0.0
-        self._decode_sequences = 0.0
-        self._decode_kv = 0.0
-        self._prefill_steps = 0
         self._share = 0.0
 
     # What happens.
@@ -134,14 +119,13 @@ class EngineLoad:
             read_s = self.speeds.tempo.prefill_s(stay.fresh_tokens, stay.pairs, sequences, kv_tokens)
             self._decode(max(0.0, prompts.overdue_s - prompts.reads_from_s - read_s))
         steps = prompts.read(stay, now_s, self.speeds, sequences, kv_tokens)
-        self._steps += steps
-        self._prefill_steps += steps
-        stay.start = self._steps - 1.0
+        self._clock.read(steps)
+        stay.start = self._clock.steps - 1.0
         self._decoding[stay] = None
         self._held += stay.prompt_tokens
         self._starts += stay.start
-        self._mark(stay, 1.0)
-        self._reserves.add(stay, self._steps)
+        self._clock.mark(stay, 1.0)
+        self._reserves.add(stay, self._clock.steps)
         self._look(now_s)
 
     def counted(self, stay: Stay, tokens: int, now_s: float) -> None:
@@ -152,8 +136,8 @@ class EngineLoad:
         made = tokens + HALF
         self._correct(stay, made)
         if made - stay.mark_tokens >= FEW_STEPS:
-            self._learn(stay, made)
-            self._mark(stay, made)
+            self._clock.teach(stay, made, self.speeds)
+            self._clock.mark(stay, made)
 
     def ended(self, stay: Stay, tokens: int | None, now_s: float) -> None:
         """It is over, with so many tokens where that is known; also where it was aborted, or never gave one."""
@@ -168,7 +152,7 @@ class EngineLoad:
             if tokens is not None:
                 self._correct(stay, float(tokens))
                 if tokens - stay.mark_tokens >= FEW_STEPS_AT_END:
-                    self._learn(stay, float(tokens))
+                    self._clock.teach(stay, float(tokens), self.speeds)
             del self._decoding[stay]
             self._held -= stay.prompt_tokens
             # Whole again whenever nobody is left, so that rounding never adds up.
@@ -207,11 +191,11 @@ class EngineLoad:
     @property
     def kv_tokens(self) -> float:
         """What those who decode hold, as of the last event."""
-        return self._held + len(self._decoding) * self._steps - self._starts if self._decoding else 0.0
+        return self._held + len(self._decoding) * self._clock.steps - self._starts if self._decoding else 0.0
 
     def so_far(self, stay: Stay) -> float:
         """Tokens that it has, as of the last event; 0 before the first."""
-        return 0.0 if stay.first_s is None else max(1.0, self._steps - stay.start)
+        return 0.0 if stay.first_s is None else max(1.0, self._clock.steps - stay.start)
 
     def decoding(self) -> Iterator[Stay]:
         """In the order in which they began."""
@@ -224,7 +208,7 @@ class EngineLoad:
     def at_risk(self, stall_s: float, steps: int) -> list[tuple[Stay, float]]:
         """Who of those that decode is beyond its promised time per token after such a stall, in which it makes so many
         tokens, and by how many seconds. Costs as much as there are such."""
-        return self._reserves.beyond(self._at_s + stall_s, self._steps + steps)
+        return self._reserves.beyond(self._at_s + stall_s, self._clock.steps + steps)
 
     def standing(self, now_s: float) -> Standing:
         self.advance(now_s)
@@ -253,50 +237,19 @@ class EngineLoad:
     # How it is reckoned.
 
     def _decode(self, seconds: float) -> None:
-        sequences, kv_tokens = len(self._decoding), self.kv_tokens
-        tempo, others = self.speeds.tempo, self.strangers
-        all_sequences, others_kv = sequences + others.running, others.kv_tokens
-        steps = seconds / tempo.decode_s(all_sequences, kv_tokens + others_kv)
-        # Each step is longer than the last, by what the last has added.
-        kv_tokens += sequences * steps * HALF
-        steps = seconds / tempo.decode_s(all_sequences, kv_tokens + others_kv)
-        self._steps += steps
-        self._decode_s += seconds
-        self._decode_steps += steps
-        self._decode_sequences += steps * all_sequences
-        self._decode_kv += steps * (kv_tokens + others_kv)
+        sequences, others = len(self._decoding), self.strangers
+        kv_tokens = self.kv_tokens + others.kv_tokens
+        self._clock.decode(seconds, self.speeds.tempo, sequences + others.running, kv_tokens, sequences)
 
     def _step_s(self) -> float:
         others = self.strangers
         return self.speeds.tempo.decode_s(len(self._decoding) + others.running, self.kv_tokens + others.kv_tokens)
 
     def _correct(self, stay: Stay, tokens: float) -> None:
-        astray = tokens - (self._steps - stay.start)
-        most = ALWAYS_ASTRAY_STEPS + MOST_ASTRAY * max(0.0, self._steps - self._moved_at)
-        self._steps += min(max(astray, -most), most)
-        self._moved_at = self._steps
-        start = self._steps - tokens
+        self._clock.correct(tokens - (self._clock.steps - stay.start))
+        start = self._clock.steps - tokens
         self._starts += start - stay.start
         stay.start = start
-
-    def _mark(self, stay: Stay, tokens: float) -> None:
-        stay.mark_tokens = tokens
-        stay.mark_s = self._decode_s
-        stay.mark_steps = self._decode_steps
-        stay.mark_sequences = self._decode_sequences
-        stay.mark_kv = self._decode_kv
-        stay.mark_prefill_steps = self._prefill_steps
-
-    def _learn(self, stay: Stay, tokens: float) -> None:
-        """Of the steps that made its tokens since the mark, those that only decoded. Who was there in each of them is
-        taken as reckoned; how many they were, as counted."""
-        reckoned = self._decode_steps - stay.mark_steps
-        steps = tokens - stay.mark_tokens - (self._prefill_steps - stay.mark_prefill_steps)
-        if reckoned <= 0 or steps < 1:
-            return
-        sequences = (self._decode_sequences - stay.mark_sequences) / reckoned
-        kv_tokens = (self._decode_kv - stay.mark_kv) / reckoned
-        self.speeds.learn_step(self._decode_s - stay.mark_s, steps, sequences, kv_tokens)
 
     def _fits(self, tokens: float, requests: int) -> bool:
         others = self.strangers

@@ -32,4 +32,4 @@ class Stay(msgspec.Struct, eq=False, gc=False):
     mark_steps: float = 0.0
     mark_sequences: float = 0.0
     mark_kv: float = 0.0
-    mark_prefill_steps: float = 0.0
+    mark_read_steps: int = 0
