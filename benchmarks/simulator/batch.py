@@ -35,7 +35,9 @@ class Batch:
         self.running: dict[Request, Sequence] = {}
         self.steps = 0
         self.preemptions = 0
+        # Tokens yet to be computed, and those of them whose sequences wait.
         self.unprefilled = 0
+        self.queued_tokens = 0
         # Sequences that decode, and the tokens of KV they have.
         self.decoding = 0
         self.kv = 0
@@ -51,19 +53,20 @@ class Batch:
         self._phases = [0] * BLOCK_TOKENS
         self._leavers: list[Sequence] = []
         self._asynchronous = asynchronous
-        # The head of the queue found no room; and what was given back since comes too late for the next step.
-        self._blocked = False
-        self._late = False
+        # Who ended in the step before the one to be planned: still in their seats where steps are planned ahead.
+        self._ended: list[Sequence] = []
 
     def plan(self) -> int:
         """Schedules the step that begins now. How many steps like it follow one another, itself included; 0: none."""
         self.chunks = []
+        if not self._asynchronous or not self.running:
+            self._clear()
         if not self.running and not self.waiting:
             return 0
         yielded = self._make_room()
-        late, self._late = self._late and bool(self.running), False
-        if self.waiting and not yielded and not late:
+        if self.waiting and not yielded:
             self._admit()
+        late = self._clear()
         if self.chunks:
             return 1
         if not self.decoding:
@@ -80,7 +83,6 @@ class Batch:
         """`count` of the planned steps are over: what they computed stands, who ended leaves."""
         if count > 1:
             self.blocks.take(self.growth(1, count))
-        seats = len(self.running)
         self.steps = steps = self.steps + count
         self.kv += self.decoding * count
         happened: list[Happening] = []
@@ -89,6 +91,7 @@ class Batch:
             sequence = heappop(ends)[2]
             if sequence.finish == steps:
                 self._stand_up(sequence)
+                self._ended.append(sequence)
                 del self.running[sequence.request]
                 if not sequence.gone:
                     happened.append(("end", sequence.request))
@@ -99,12 +102,12 @@ class Batch:
                 self._answer(sequence, happened)
         if self._leavers:
             self._dismiss()
-        self._late = self._asynchronous and self._blocked and len(self.running) < seats
         return happened
 
     def arrive(self, request: Request, step: int) -> int:
         """Queues it within step `step` of those planned. With which step it can come in, unless it waits for room."""
         self.unprefilled += request.prompt_tokens
+        self.queued_tokens += request.prompt_tokens
         if self.running:
             step += 2 if self._asynchronous else 1
         self.waiting.append(Sequence(request, self.steps + step))
@@ -135,6 +138,7 @@ class Batch:
             return False
         self.waiting.remove(sequence)
         self.unprefilled -= sequence.target
+        self.queued_tokens -= sequence.target
         return True
 
     # Scheduling.
@@ -163,19 +167,19 @@ class Batch:
 
     def _admit(self) -> None:
         waiting, running, blocks = self.waiting, self.running, self.blocks
-        self._blocked = False
+        seats = self._max_sequences - len(self._ended)
         budget = self._max_batched_tokens - self.decoding - sum(tokens for _, tokens in self.chunks)
         while waiting and budget:
             sequence = waiting[0]
             if sequence.ready > self.steps and running:
                 return
             target = sequence.target
-            self._blocked = len(running) >= self._max_sequences or not (
+            if len(running) >= seats or not (
                 settle(blocks, sequence) if self._caching else -(-target // BLOCK_TOKENS) <= blocks.free
-            )
-            if self._blocked:
+            ):
                 return
             self.unprefilled -= sequence.computed
+            self.queued_tokens -= target
             waiting.popleft()
             running[sequence.request] = sequence
             tokens = min(target - sequence.computed, budget)
@@ -213,7 +217,7 @@ class Batch:
         left = request.output_tokens - sequence.made
         if left <= 0:
             del self.running[request]
-            self._give(sequence)
+            self._ended.append(sequence)
             if not sequence.gone:
                 happened.append(("end", request))
             return
@@ -229,7 +233,7 @@ class Batch:
         self._phases[sequence.phase] += 1
 
     def _stand_up(self, sequence: Sequence) -> None:
-        """It decodes no longer: what it has so far is written down and its blocks are given back."""
+        """It decodes no longer: what it has so far is written down."""
         sequence.finish = None
         sequence.made = sequence.lead + self.steps
         sequence.computed = sequence.base + self.steps
@@ -237,7 +241,6 @@ class Batch:
         self.kv -= sequence.computed
         self._phases[sequence.phase] -= 1
         sequence.blocks = -(-sequence.computed // BLOCK_TOKENS)
-        self._give(sequence)
 
     def _give(self, sequence: Sequence) -> None:
         if self._caching:
@@ -251,8 +254,10 @@ class Batch:
         _, sequence = self.running.popitem()
         self.preemptions += 1
         self._lay_down(sequence)
+        self._give(sequence)
         sequence.target = sequence.request.prompt_tokens + sequence.made
         self.unprefilled += sequence.target
+        self.queued_tokens += sequence.target
         sequence.computed = 0
         sequence.ready = self.steps
         self.waiting.appendleft(sequence)
@@ -264,10 +269,17 @@ class Batch:
         if sequence is self._partial:
             self._partial = None
         self.unprefilled -= sequence.target - sequence.computed
-        self._give(sequence)
 
     def _dismiss(self) -> None:
         for sequence in self._leavers:
             if self.running.pop(sequence.request, None) is not None:
                 self._lay_down(sequence)
+                self._ended.append(sequence)
         self._leavers = []
+
+    def _clear(self) -> bool:
+        """Takes the blocks and seats of who ended; whether there was somebody."""
+        ended, self._ended = self._ended, []
+        for sequence in ended:
+            self._give(sequence)
+        return bool(ended)

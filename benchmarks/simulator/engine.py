@@ -7,18 +7,35 @@ within a step is first looked at after it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from math import inf, sqrt
 from typing import Literal
 
 from benchmarks.simulator.batch import Batch
 from benchmarks.simulator.blocks import BLOCK_TOKENS
 from benchmarks.simulator.sequence import Request
+from benchmarks.simulator.sequence import Sequence as Waiting
 from benchmarks.simulator.steps import Steps
 
 __all__ = ["Engine", "Event", "Request"]
 
 Event = tuple[float, Literal["first", "end"], Request]
+
+
+class Queue(Collection[Request]):
+    """A view of who waits: its length costs nothing, however long it is."""
+
+    def __init__(self, sequences: Collection[Waiting]) -> None:
+        self._sequences = sequences
+
+    def __len__(self) -> int:
+        return len(self._sequences)
+
+    def __iter__(self) -> Iterator[Request]:
+        return (each.request for each in self._sequences)
+
+    def __contains__(self, request: object) -> bool:
+        return any(each.request is request for each in self._sequences)
 
 
 class Engine:
@@ -90,11 +107,16 @@ class Engine:
     @property
     def waiting(self) -> Collection[Request]:
         """Who is queued, in the order in which they will be admitted."""
-        return [each.request for each in self._batch.waiting]
+        return Queue(self._batch.waiting)
+
+    @property
+    def queued_tokens(self) -> int:
+        """Tokens of those who are queued."""
+        return self._batch.queued_tokens
 
     @property
     def unprefilled_tokens(self) -> int:
-        """Tokens yet to be computed before everybody decodes."""
+        """Tokens yet to be computed before everybody decodes; those of the queue are among them."""
         return self._batch.unprefilled
 
     @property

@@ -76,10 +76,13 @@ def grow(blocks: Blocks, sequence: Sequence, count: int) -> None:
 
 
 def release(blocks: Blocks, sequence: Sequence) -> None:
-    """Gives back everything, the last first."""
+    """Gives back everything, the last first. A block that is not full is never found again."""
     own = sequence.own
     if own is not None:
         own.blocks = sequence.blocks - sequence.shared
+        if sequence.computed % BLOCK_TOKENS and own.blocks and sequence.made < sequence.request.output_tokens:
+            own.blocks -= 1
+            blocks.release(Piece(None, 1, holders=1))
         blocks.release(own)
     for piece in reversed(sequence.pieces):
         blocks.release(piece)
