@@ -205,6 +205,10 @@ class EngineLoad:
         """Those without a first token, in the order in which they were sent."""
         return iter(self._prompts.waiting)
 
+    def newest_waiting(self) -> Iterator[Stay]:
+        """Those without a first token, the last that was sent first."""
+        return reversed(self._prompts.waiting)
+
     def at_risk(self, stall_s: float, steps: int) -> list[tuple[Stay, float]]:
         """Who of those that decode is beyond its promised time per token after such a stall, in which it makes so many
         tokens, and by how many seconds. Costs as much as there are such."""
