@@ -159,7 +159,7 @@ def test_who_is_taken_out_is_heard_of_no_more_and_gives_its_room_to_who_waits() 
     engine.abort(waiter)
     engine.abort(holder)
     assert list(engine.waiting) == [last]
-    heard = []
+    heard: list[Event] = []
     while not engine.is_idle:
         heard += engine.advance(engine.due_s)
     assert [(kind, request.number) for _, kind, request in heard] == [("first", 2), ("end", 2)]

@@ -59,7 +59,10 @@ def validated(folder: Path) -> Sequence[Row]:
         run = folder / f"{named.stem}_vllm_requests.csv"
         if run.exists():
             recorded = list(_recorded(run))
-            for speed, tables in (("shipped", None), ("tables", folder)):
+            speeds: dict[str, Path | None] = {"shipped": None}
+            if (folder / f"{named.stem}_dense.csv.gz").exists():
+                speeds["tables"] = folder
+            for speed, tables in speeds.items():
                 kind = _as_run(kind_of(name, tables, prefix_cache=True), run)
                 rows += _compared(name, speed, recorded, _simulated(kind, run))
     if not rows:
