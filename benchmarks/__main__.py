@@ -24,6 +24,7 @@ VERBS = MappingProxyType(
         "faults": "each fault of a GPU server: who noticed, who answered, what was left behind",
         "hybrid": "the same load local only, all cloud and hybrid: promise kept, spill share, dollars",
         "latency": "what the router adds to an engine's latency",
+        "lengths": "how well the lengths of answers are foretold, trace by trace",
         "load": "send one load to an endpoint and report what it met",
         "outage": "one load while engine and cloud fail at given times",
         "preset": "how soon a preset that is switched counts, while requests come",

@@ -78,10 +78,3 @@ def test_the_tail_of_the_prior_has_no_end() -> None:
     for so_far in (1_000, 10_000, 100_000):
         assert 0.05 * so_far < sample.left(so_far) < 3 * so_far
         assert 0 < sample.ends_within(so_far, (10,))[0] < 0.02
-
-
-def test_points_are_few_and_sum_to_one() -> None:
-    points = Sample(PRIOR, 0.0, 300).points()
-    assert len(points) <= 66
-    assert sum(share for _, share in points) == pytest.approx(1)
-    assert points[-1][0] == 300

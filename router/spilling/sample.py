@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import pairwise
 from math import ceil
 from operator import neg
 
@@ -20,7 +19,7 @@ class Sample:
     With `most_tokens` all that would be longer ends there: a rung one token wide at the end.
     """
 
-    __slots__ = ("_above", "_edges", "_rest", "_slopes", "_starts", "answers", "mean", "mean_square")
+    __slots__ = ("_above", "_edges", "_lines", "_rest", "answers", "mean", "mean_square")
 
     def __init__(self, shares: Sequence[float], answers: float, most_tokens: int | None = None) -> None:
         """`shares` by rung of EDGES, of any sum above 0."""
@@ -28,24 +27,22 @@ class Sample:
         self._edges = edges
         self.answers = answers
         # From the longest down, so that small tails keep their digits: `above` is the share longer than each edge,
-        # `rest` the tokens expected beyond it (not divided by that share).
-        total = sum(shares)
-        above, rest, square = [0.0], [0.0], 0.0
-        slopes, starts = [0.0], [0.0]
-        gone = tokens = 0.0
+        # `rest` the tokens expected beyond it (not divided by that share), and `lines` say of each rung how the share
+        # that is longer falls: start - slope * tokens. Beyond the last edge nothing is longer, up to the first all is.
+        scale = 1 / sum(shares)
+        above, rest, lines = [0.0], [0.0], [(0.0, 0.0)]
+        longer = tokens = square = 0.0
         for at in range(len(shares) - 1, -1, -1):
-            lower, upper, share = edges[at], edges[at + 1], shares[at] / total
+            lower, upper, share = edges[at], edges[at + 1], shares[at] * scale
             slope = share / (upper - lower)
-            starts.append(gone + slope * upper)
-            slopes.append(slope)
-            tokens += (upper - lower) * (gone + share / 2)
-            gone += share
-            above.append(gone)
-            rest.append(tokens)
+            lines.append((longer + slope * upper, slope))
+            tokens += (upper - lower) * (longer + share / 2)
             square += share * (lower * lower + lower * upper + upper * upper) / 3
-        self._above, self._rest = above[::-1], rest[::-1]
-        # Beyond the last edge nothing is longer; below the first (index -1) everything is.
-        self._slopes, self._starts = [*slopes[::-1], 0.0], [*starts[::-1], 1.0]
+            longer += share
+            above.append(longer)
+            rest.append(tokens)
+        lines.append((1.0, 0.0))
+        self._above, self._rest, self._lines = above[::-1], rest[::-1], lines[::-1]
         # Whole tokens are half a token longer than what is spread evenly over their rung; the sixth is what their
         # square has more than that of the evenly spread.
         self.mean = tokens + 0.5
@@ -53,42 +50,41 @@ class Sample:
 
     def longer(self, tokens: float) -> float:
         """The share of answers that are longer than so many tokens."""
-        at = bisect_left(self._edges, tokens) - 1
-        return self._starts[at] - self._slopes[at] * tokens
+        start, slope = self._lines[bisect_left(self._edges, tokens)]
+        return start - slope * tokens
 
     def quantile(self, q: float, so_far: float = 0) -> float:
         """The least whole length that a share `q` of the answers with more than `so_far` tokens does not exceed."""
         longer = (1 - q) * self.longer(so_far)
-        at = bisect_left(self._above, -longer, key=neg) - 1
-        if at < 0:
+        at = bisect_left(self._above, -longer, key=neg)
+        if at == 0:
             return max(1.0, so_far)
-        return max(ceil((self._starts[at] - longer) / self._slopes[at] - ROUNDING), 1.0, so_far)
+        start, slope = self._lines[at]
+        return max(ceil((start - longer) / slope - ROUNDING), 1.0, so_far)
 
     def ends_within(self, so_far: float, steps: Sequence[int]) -> list[float]:
         """For each of `steps` the share of the answers longer than `so_far` that end within so many more tokens."""
         now = self.longer(so_far)
         if now <= 0:
             return [1.0] * len(steps)
-        edges, starts, slopes = self._edges, self._starts, self._slopes
+        edges, lines = self._edges, self._lines
         scale = 1 / now
-        return [
-            1 - (starts[at := bisect_left(edges, tokens) - 1] - slopes[at] * tokens) * scale
-            for tokens in [so_far + step for step in steps]
-        ]
+        found = []
+        # A loop with one look-up of a pair is faster here than a comprehension with two.
+        for step in steps:
+            tokens = so_far + step
+            start, slope = lines[bisect_left(edges, tokens)]
+            found.append(1 - (start - slope * tokens) * scale)
+        return found
 
     def left(self, so_far: float) -> float:
         """Tokens expected beyond `so_far` of an answer that is longer; 0 where none is."""
         now = self.longer(so_far)
         if now <= 0:
             return 0.0
-        at = bisect_left(self._edges, so_far) - 1 if so_far > 0 else 0
-        upper = self._edges[at + 1]
-        return (self._rest[at + 1] + (upper - max(so_far, 0)) * (now + self._above[at + 1]) / 2) / now + 0.5
-
-    def points(self) -> list[tuple[float, float]]:
-        """Each rung's upper edge in tokens with its share; for telling."""
-        pairs = zip(self._edges[1:], pairwise(self._above), strict=True)
-        return [(edge, upper - lower) for edge, (upper, lower) in pairs]
+        upper = max(bisect_left(self._edges, so_far), 1)
+        within = (self._edges[upper] - max(so_far, 0)) * (now + self._above[upper]) / 2
+        return (self._rest[upper] + within) / now + 0.5
 
 
 def _cut(shares: Sequence[float], most_tokens: int) -> tuple[tuple[int, ...], list[float]]:
