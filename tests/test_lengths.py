@@ -105,7 +105,7 @@ def test_a_new_tenant_borrows_until_it_has_answers_of_its_own() -> None:
 @pytest.mark.parametrize("field", ["model", "task", "tenant"])
 def test_models_tasks_and_tenants_are_told_apart(field: str) -> None:
     lengths = Lengths()
-    ours, theirs = (Kind(**{field: name}) for name in ("ours", "theirs"))
+    ours, theirs = (replace(Kind(), **{field: name}) for name in ("ours", "theirs"))
     taught(lengths, ours, 40, 300)
     taught(lengths, theirs, 900, 300)
     assert lengths.sample(ours).quantile(0.5) == pytest.approx(40, rel=0.2)
