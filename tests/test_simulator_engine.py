@@ -177,12 +177,15 @@ def test_a_known_prefix_is_not_computed_again_until_others_took_its_room() -> No
             request = Request(number, engine.now_s, tokens, 2, prefix=prefix)
             served(engine, [request])
         assert request.first_s is not None
+        hit_tokens.append(engine.hit_tokens)
         return request.first_s - request.arrival_s
 
+    hit_tokens: list[int] = []
     known_s, unknown_s = STEPS.mixed_s(0, 0, [(76, 1024)]), STEPS.mixed_s(0, 0, [(1100, 0)])
     assert ttft_s([]) == pytest.approx(known_s)
     assert ttft_s([5000]) == pytest.approx(known_s)
     assert ttft_s([5000, 5000]) == pytest.approx(unknown_s)
+    assert hit_tokens == [1024, 1024, 0]
 
 
 def test_what_could_never_end_or_comes_out_of_order_is_refused() -> None:

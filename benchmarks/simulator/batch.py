@@ -35,6 +35,7 @@ class Batch:
         self.running: dict[Request, Sequence] = {}
         self.steps = 0
         self.preemptions = 0
+        self.hit_tokens = 0
         # Tokens yet to be computed, and those of them whose sequences wait.
         self.unprefilled = 0
         self.queued_tokens = 0
@@ -179,6 +180,7 @@ class Batch:
             ):
                 return
             self.unprefilled -= sequence.computed
+            self.hit_tokens += sequence.computed
             self.queued_tokens -= target
             waiting.popleft()
             running[sequence.request] = sequence

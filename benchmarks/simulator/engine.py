@@ -100,6 +100,11 @@ class Engine:
         return self._batch.preemptions
 
     @property
+    def hit_tokens(self) -> int:
+        """Tokens that the prefix cache saved computing, of prompts that came and of those that came back."""
+        return self._batch.hit_tokens
+
+    @property
     def running(self) -> Collection[Request]:
         """Who has a seat, in the order of admission; prompts begun are among them."""
         return self._batch.running.keys()
