@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from router.spilling.speeds import Speeds, Tempo
+from router.spilling.speeds import Decoded, Tempo
 from router.spilling.stay import Stay
 
 # By how much one count of tokens may move the count of steps, against what was believed to have passed since the last:
 # a sequence that was preempted made none, and says nothing about the others.
 MOST_ASTRAY, ALWAYS_ASTRAY_STEPS = 0.5, 4.0
+# How certain a count is that shows far fewer tokens than believed.
+PREEMPTED = 0.3
 
 
 class Clock:
@@ -42,14 +44,17 @@ class Clock:
         self.steps += steps
         self._read_steps += steps
 
-    def correct(self, astray: float) -> None:
-        """A sequence has made so many tokens more than were reckoned, and the others with it."""
+    def correct(self, astray: float) -> float:
+        """A sequence has made so many tokens more than were reckoned, and the others with it. How certain that is: it
+        may have been preempted where it has made far less."""
         most = ALWAYS_ASTRAY_STEPS + MOST_ASTRAY * max(0.0, self.steps - self._moved_at)
         self.steps += min(max(astray, -most), most)
         self._moved_at = self.steps
+        return 1.0 if astray >= -most else PREEMPTED
 
-    def mark(self, stay: Stay, tokens: float) -> None:
+    def mark(self, stay: Stay, tokens: float, now_s: float) -> None:
         """It has so many tokens now."""
+        stay.mark_at_s = now_s
         stay.mark_tokens = tokens
         stay.mark_s = self._plain_s
         stay.mark_steps = self._plain_steps
@@ -57,13 +62,16 @@ class Clock:
         stay.mark_kv = self._kv
         stay.mark_read_steps = self._read_steps
 
-    def teach(self, stay: Stay, tokens: float, speeds: Speeds) -> None:
+    def passed(self, stay: Stay, tokens: float, now_s: float, certainty: float) -> Decoded | None:
         """Of the steps that made its tokens since the mark, those that only decoded. Who was there in each of them is
-        taken as reckoned; how many they were, as counted."""
+        taken as reckoned; how many they were, as counted. None where there were too few."""
         reckoned = self._plain_steps - stay.mark_steps
         steps = tokens - stay.mark_tokens - (self._read_steps - stay.mark_read_steps)
         if reckoned <= 0 or steps < 1:
-            return
+            return None
         sequences = (self._sequences - stay.mark_sequences) / reckoned
         kv_tokens = (self._kv - stay.mark_kv) / reckoned
-        speeds.learn_step(self._plain_s - stay.mark_s, steps, sequences, kv_tokens)
+        plain_s = self._plain_s - stay.mark_s
+        # Where most of the time went to prompts, what is left for the others is the less certain.
+        certainty *= plain_s / max(now_s - stay.mark_at_s, plain_s)
+        return Decoded(plain_s, steps, sequences, kv_tokens, certainty)

@@ -12,16 +12,21 @@ from collections.abc import Sequence
 
 # About the last two hundred observations count.
 KEPT = 0.995
+# While few were seen, about a third of them: the first ones were told apart by speeds that were not known yet.
+KEPT_OF_FEW = 3.0
 # The pull of the last solution, in observations of the usual size.
 PULL = 0.5
-# A miss beyond this (in logarithms: 15 %) counts no more than this much: one that stalled for reasons of its own.
-FAR = 0.14
+# A miss (in logarithms) beyond this, and beyond three times those of late, counts no more than that: an observation
+# that stalled for reasons of its own. While all are missed by far, none is held back.
+FAR, OUTLYING, FIRST_SPREAD = 0.14, 3.0, 1.0
 # How far one observation moves all three together. A GPU that slows down slows all that it does, and what was learned
 # before stays true in its proportions.
 DRIFT = 0.02
 # Where misses lean to one side so far on average (the last ten count most), and that is most of what they are, the
-# speed itself has changed: then misses are taken as they are, and followed quickly.
-LEANING, ONE_SIDED, LEAN_WEIGHT, CHASE, CHASED = 0.05, 0.8, 0.1, 0.3, 0.7
+# speed itself has changed, and is followed quickly.
+LEANING, ONE_SIDED, CHASE = 0.05, 0.8, 0.3
+# How much of an average the newest one is.
+NEWEST = 0.1
 # While few were seen all are fitted at once; then the equations are solved for each so many.
 FEW, EACH = 32, 8
 NEGLIGIBLE = 1e-12
@@ -40,7 +45,7 @@ class Fit:
         self._a = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         self._b = (0.0, 0.0, 0.0)
         self._lean = 0.0
-        self._spread = FAR
+        self._spread = FIRST_SPREAD
         self._unsolved = 0
 
     def learn(self, x0: float, x1: float, x2: float, y: float, weight: float = 1.0) -> bool:
@@ -49,12 +54,10 @@ class Fit:
         believed = max(first * x0 + second * x1 + third * x2, NEGLIGIBLE)
         miss = math.log(y / believed)
         chases = abs(self._lean) > max(LEANING, ONE_SIDED * self._spread)
-        # What was given may be far off and is to be left quickly.
-        far = (CHASED if chases else FAR) + 2.0 / (1.0 + self.seen)
+        far = max(FAR, OUTLYING * self._spread)
         held = miss if -far < miss < far else math.copysign(far, miss)
-        near = max(-FAR, min(FAR, miss))
-        self._lean += LEAN_WEIGHT * (near - self._lean)
-        self._spread += LEAN_WEIGHT * (abs(near) - self._spread)
+        self._lean += NEWEST * (held - self._lean)
+        self._spread += NEWEST * (abs(held) - self._spread)
         drift = math.exp(held * weight * max(CHASE if chases else DRIFT, 1.0 / (2.0 + self.seen)))
         self.values = (first * drift, second * drift, third * drift)
         self._add(x0, x1, x2, believed * math.exp(held), weight / believed**2, drift)
@@ -73,15 +76,16 @@ class Fit:
         w0, w1, w2 = x0 * weight, x1 * weight, x2 * weight
         a00, a01, a02, a11, a12, a22 = self._a
         b0, b1, b2 = self._b
+        kept = min(KEPT, 1.0 - KEPT_OF_FEW / (self.seen + KEPT_OF_FEW + 1.0))
         self._a = (
-            a00 * KEPT + w0 * x0,
-            a01 * KEPT + w0 * x1,
-            a02 * KEPT + w0 * x2,
-            a11 * KEPT + w1 * x1,
-            a12 * KEPT + w1 * x2,
-            a22 * KEPT + w2 * x2,
+            a00 * kept + w0 * x0,
+            a01 * kept + w0 * x1,
+            a02 * kept + w0 * x2,
+            a11 * kept + w1 * x1,
+            a12 * kept + w1 * x2,
+            a22 * kept + w2 * x2,
         )
-        kept = KEPT * drift
+        kept *= drift
         self._b = (b0 * kept + w0 * y, b1 * kept + w1 * y, b2 * kept + w2 * y)
 
     def _solved(self) -> tuple[float, float, float]:

@@ -101,7 +101,7 @@ class EngineLoad:
         stay = Stay(prompt_tokens, fresh, pairs, expected_tokens, now_s, lengths, predicted_ttft_s)
         self._expected += expected_tokens
         self._prompts.add(stay)
-        self._look(now_s, self._step_s() * self.speeds.tempo.lag_steps if self._decoding else 0.0)
+        self._look(now_s, self._step_s() * self.speeds.tempo.lag_steps if self._decoding else None)
         return stay
 
     def began(self, stay: Stay, now_s: float) -> None:
@@ -124,7 +124,7 @@ class EngineLoad:
         self._decoding[stay] = None
         self._held += stay.prompt_tokens
         self._starts += stay.start
-        self._clock.mark(stay, 1.0)
+        self._clock.mark(stay, 1.0, now_s)
         self._reserves.add(stay, self._clock.steps)
         self._look(now_s)
 
@@ -134,10 +134,10 @@ class EngineLoad:
             return
         self.advance(now_s)
         made = tokens + HALF
-        self._correct(stay, made)
+        certainty = self._correct(stay, made)
         if made - stay.mark_tokens >= FEW_STEPS:
-            self._clock.teach(stay, made, self.speeds)
-            self._clock.mark(stay, made)
+            self._learn(stay, made, certainty)
+            self._clock.mark(stay, made, now_s)
 
     def ended(self, stay: Stay, tokens: int | None, now_s: float) -> None:
         """It is over, with so many tokens where that is known; also where it was aborted, or never gave one."""
@@ -150,9 +150,9 @@ class EngineLoad:
             self._prompts.remove(stay)
         else:
             if tokens is not None:
-                self._correct(stay, float(tokens))
+                certainty = self._correct(stay, float(tokens))
                 if tokens - stay.mark_tokens >= FEW_STEPS_AT_END:
-                    self._clock.teach(stay, float(tokens), self.speeds)
+                    self._learn(stay, float(tokens), certainty)
             del self._decoding[stay]
             self._held -= stay.prompt_tokens
             # Whole again whenever nobody is left, so that rounding never adds up.
@@ -249,11 +249,17 @@ class EngineLoad:
         others = self.strangers
         return self.speeds.tempo.decode_s(len(self._decoding) + others.running, self.kv_tokens + others.kv_tokens)
 
-    def _correct(self, stay: Stay, tokens: float) -> None:
-        self._clock.correct(tokens - (self._clock.steps - stay.start))
+    def _learn(self, stay: Stay, tokens: float, certainty: float) -> None:
+        seen = self._clock.passed(stay, tokens, self._at_s, certainty)
+        if seen is not None:
+            self.speeds.learn_step(seen)
+
+    def _correct(self, stay: Stay, tokens: float) -> float:
+        certainty = self._clock.correct(tokens - (self._clock.steps - stay.start))
         start = self._clock.steps - tokens
         self._starts += start - stay.start
         stay.start = start
+        return certainty
 
     def _fits(self, tokens: float, requests: int) -> bool:
         others = self.strangers
@@ -262,7 +268,7 @@ class EngineLoad:
         capacity = self.kv_capacity_tokens
         return capacity is None or self.kv_tokens + others.kv_tokens + tokens <= capacity
 
-    def _look(self, now_s: float, lag_s: float = 0.0) -> None:
+    def _look(self, now_s: float, lag_s: float | None = None) -> None:
         """Whether the first prompt that waits is read now."""
         prompts = self._prompts
         if not prompts.waiting:

@@ -17,6 +17,8 @@ from router.spilling.stay import Stay
 TOGETHER = 0.5
 # So many of the newest prompts are looked at for those that came too late for a step.
 LATEST = 4
+# So many steps at most are planned ahead of the one under way (vLLM's async scheduling: one).
+PLANNED_STEPS = 1.2
 # Where room is scarce, a first token that takes longer than this was not read all the time: its prompt found no room.
 OVERDUE, OVERDUE_STEPS = 1.5, 2.0
 
@@ -72,11 +74,11 @@ class Prompts:
         self._take(stay)
         self._is_clean = self._is_clean and not self.waiting
 
-    def begin(self, now_s: float, lag_s: float) -> None:
-        """The first of them has room; a step is under way if there is a `lag_s`."""
+    def begin(self, now_s: float, lag_s: float | None) -> None:
+        """The first of them has room. While others decode it is looked at `lag_s` later; None where nobody does."""
         if self.reads_from_s == math.inf:
-            self.reads_from_s = now_s + lag_s
-            self._sent_s, self._waits = now_s, lag_s > 0
+            self.reads_from_s = now_s + (lag_s or 0.0)
+            self._sent_s, self._waits = now_s, lag_s is not None
 
     def expect(self, believed_s: float, step_s: float) -> None:
         """Room is scarce, and all of them should be read in so long."""
@@ -100,20 +102,20 @@ class Prompts:
         tokens = read.tokens + stay.fresh_tokens
         room = tempo.room(read.sequences)
         steps = max(1, math.ceil(tokens / room))
-        if not self._is_clean or now_s > self.overdue_s:
-            self._read = None
-        else:
-            self._read = Read(read.seconds, tokens, read.pairs + stay.pairs, read.sequences, read.kv_tokens, read.waits)
+        is_clean = self._is_clean and now_s <= self.overdue_s
         self._steps, self.ahead_tokens, self._is_clean = steps, 0.0, True
         if self.waiting:
-            # What is left of the last step's room went to those who were looked at by then.
-            last_s = tempo.prefill_s(max(1.0, tokens - (steps - 1) * room), 0.0, sequences, kv_tokens)
+            # What is left of the last step's room went to those who were there when it was planned.
+            last_s = max(tempo.prefill_s(tokens - (steps - 1) * room, 0.0, sequences, kv_tokens), read.seconds / steps)
             before_s = tempo.prefill_s(room, 0.0, sequences, kv_tokens) if steps > 1 else tempo.step_s
-            looked_s = now_s - last_s - before_s * tempo.planned_steps
-            self.ahead_tokens = min(steps * room - tokens, self._sent_before(looked_s))
+            known = self._shared(now_s - last_s - PLANNED_STEPS * before_s, now_s - last_s)
+            is_clean = is_clean and known is not None
+            self.ahead_tokens = min(steps * room - tokens, known or 0.0)
             # One that came later is not read from now on, but from some step on.
-            self._is_clean = next(iter(self.waiting)).sent_s <= looked_s
+            self._is_clean = known is not None and next(iter(self.waiting)).sent_s < now_s - last_s
         self.reads_from_s, self._waits = now_s if self.waiting else math.inf, False
+        read = Read(read.seconds, tokens, read.pairs + stay.pairs, read.sequences, read.kv_tokens, read.waits)
+        self._read = read if is_clean else None
         return steps - before
 
     def learn(self, speeds: Speeds) -> None:
@@ -128,11 +130,14 @@ class Prompts:
         self.held_tokens -= stay.prompt_tokens
         self.pairs = self.pairs - stay.pairs if self.waiting else 0.0
 
-    def _sent_before(self, at_s: float) -> float:
-        """Tokens of those who wait, less of the newest that were sent after that."""
+    def _shared(self, early_s: float, late_s: float) -> float | None:
+        """Tokens of those who wait, less of the newest that were sent late. None where one is neither early nor late:
+        how far ahead an engine plans its steps is not known."""
         late = 0
         for stay in islice(reversed(self.waiting), LATEST):
-            if stay.sent_s <= at_s:
+            if stay.sent_s <= early_s:
                 break
+            if stay.sent_s < late_s:
+                return None
             late += stay.fresh_tokens
         return float(self.tokens - late)

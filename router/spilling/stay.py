@@ -28,6 +28,7 @@ class Stay(msgspec.Struct, eq=False, gc=False):
     start: float = 0.0
     debt_s: float = 0.0
     mark_tokens: float = 0.0
+    mark_at_s: float = 0.0
     mark_s: float = 0.0
     mark_steps: float = 0.0
     mark_sequences: float = 0.0
