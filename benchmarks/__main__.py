@@ -33,6 +33,7 @@ VERBS = MappingProxyType(
         "relay": "wire speed of a router: tokens/s, CPU a token, added latency",
         "replay": "one trace at one endpoint",
         "report": "tables, page and pictures of a report, ours or another tool's",
+        "simulate": "what it costs to keep a promise: engines, a cloud and rules in reckoned time",
         "soak": "a million requests: what stays behind in a router",
         "stub": "serve an engine that is faster than any router",
         "sweep": "the highest load that keeps a promise",

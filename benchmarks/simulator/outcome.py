@@ -90,7 +90,8 @@ class Tally:
     @cached_property
     def served(self) -> NDArray[np.bool_]:
         """Whose last token came."""
-        return np.logical_not(np.isnan(self.tpot_s))
+        served: NDArray[np.bool_] = ~np.isnan(self.tpot_s)
+        return served
 
     @cached_property
     def kept(self) -> NDArray[np.bool_]:

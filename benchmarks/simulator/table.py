@@ -12,16 +12,23 @@ from benchmarks.report.quantity import UNKNOWN, dollars, seconds
 from benchmarks.simulator.outcome import Outcome, Promise
 
 PER_CENT = 100
+# So that what is there stands out.
+NOTHING = "·"
 
 
 def outcomes_table(title: str, outcomes: Sequence[Outcome], promise: Promise) -> Table:
-    """A line for each policy. Misses are shares of all requests; green keeps the promise, red breaks it."""
+    """A line for each policy. Misses are shares of all requests; green keeps the promise, red breaks it.
+
+    Columns in which no policy has anything are left out.
+    """
     made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     made.add_column("policy", overflow="fold", min_width=10)
-    for heading, _ in COLUMNS:
-        made.add_column(heading, justify="right", no_wrap=True)
-    for outcome in outcomes:
-        made.add_row(outcome.policy, *(cell(outcome, promise) for _, cell in COLUMNS))
+    rows = [[cell(outcome, promise) for _, cell in COLUMNS] for outcome in outcomes]
+    said = [place for place in range(len(COLUMNS)) if any(row[place].plain != NOTHING for row in rows)]
+    for place in said:
+        made.add_column(COLUMNS[place][0], justify="right", no_wrap=True)
+    for outcome, row in zip(outcomes, rows, strict=True):
+        made.add_row(outcome.policy, *(row[place] for place in said))
     return made
 
 
@@ -52,8 +59,12 @@ def _percent(share: float) -> str:
 
 
 def _share(share: float) -> Text:
-    """Two digits after the point; nothing at all is a dot, so that what is there stands out."""
-    return Text(f"{share * PER_CENT:.2f}") if share else Text("·", style="dim")
+    """In per cent, with two digits after the point."""
+    return Text(f"{share * PER_CENT:.2f}") if share else Text(NOTHING, style="dim")
+
+
+def _held(value_s: float) -> Text:
+    return Text(seconds(value_s)) if value_s else Text(NOTHING, style="dim")
 
 
 Cell = Callable[[Outcome, Promise], Text]
@@ -61,13 +72,13 @@ COLUMNS: tuple[tuple[str, Cell], ...] = (
     ("kept\n%", _kept),
     ("worst\n5 min", _worst),
     ("bill\n%", lambda each, _: Text(f"{each.bill_share * PER_CENT:.2f}", style="bold")),
-    ("cloud\ndollars", lambda each, _: Text(dollars(each.usd))),
-    ("spilled\n%", lambda each, _: _share(each.spilled_share)),
+    ("cloud\n$", lambda each, _: Text(dollars(each.usd))),
+    ("spill\n%", lambda each, _: _share(each.spilled_share)),
     ("cloud\nlate", lambda each, _: _share(each.cloud_late_share)),
     ("TTFT\nhere", lambda each, _: _share(each.ttft_here_share)),
     ("TPOT\nhere", lambda each, _: _share(each.tpot_here_share)),
-    ("never\nserved", lambda each, _: _share(each.unserved_share)),
-    ("pre-\nempted", lambda each, _: Text(f"{each.preemptions:,}" if each.preemptions else "·")),
-    ("wait\nmean", lambda each, _: Text(seconds(each.wait_mean_s))),
-    ("wait\np99", lambda each, _: Text(seconds(each.wait_p99_s))),
+    ("un-\nserved", lambda each, _: _share(each.unserved_share)),
+    ("pre-\nempt", lambda each, _: Text(f"{each.preemptions:,}" if each.preemptions else NOTHING)),
+    ("held\nmean", lambda each, _: _held(each.wait_mean_s)),
+    ("held\np99", lambda each, _: _held(each.wait_p99_s)),
 )

@@ -50,14 +50,14 @@ FAMILIES = MappingProxyType(
     {
         "local": Family("", Local),
         "cloud": Family("", Cloud),
-        "count": Family("N", Count, tried=(COUNTS,)),
-        "slots": Family("N", Slots, tried=(COUNTS,)),
-        "thresholds": Family("QUEUE,KV[,AGE_S]", Thresholds, (5, 0.8, 0), (QUEUES, KV_SHARES, ())),
+        "count": Family("[N]", Count, (16,), (COUNTS,)),
+        "slots": Family("[N]", Slots, (16,), (COUNTS,)),
+        "thresholds": Family("[QUEUE,KV,AGE_S]", Thresholds, (5, 0.8, 0), (QUEUES, KV_SHARES, ())),
         "predicted": Family(
-            "[TTFT_SHARE,FILL]",
+            "[TTFT_SHARE,HEAD]",
             Predicted,
-            (0.8, 0.95),
-            ((0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)),
+            (0.5, 30),
+            ((0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.0, 15.0, 30.0, 60.0, 90.0)),
         ),
         "held": Family(
             "[HOLD_S,HEAD]",
@@ -73,15 +73,14 @@ def named_in(text: str) -> Named:
     """From `count=12`. Raises ValueError with a sentence that lists what there is."""
     family, _, rest = text.strip().partition("=")
     if family not in FAMILIES:
-        listed = ", ".join(f"{name}={each.form}" if each.form else name for name, each in FAMILIES.items())
+        listed = ", ".join(f"{name}{each.form}" if each.form else name for name, each in FAMILIES.items())
         raise ValueError(f"--policy {text!r}: there is no such policy; there are {listed}")
     known = FAMILIES[family]
     try:
         values = tuple(float(value) for value in rest.split(",")) if rest else ()
     except ValueError:
         values = (math.nan,)
-    most, least = len(known.tried) or len(known.usual), len(known.tried) - len(known.usual)
-    if any(value < 0 or not math.isfinite(value) for value in values) or not least <= len(values) <= most:
+    if any(value < 0 or not math.isfinite(value) for value in values) or len(values) > len(known.usual):
         raise ValueError(f"--policy {text!r}: write {family}{'=' + known.form if known.form else ''}")
     return Named(family, (*values, *known.usual[len(values) :]))
 

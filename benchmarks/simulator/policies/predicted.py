@@ -20,6 +20,8 @@ AVERAGED_S = 8.0
 PROMPT_TOKENS = 1024
 # Until answers have been seen, KV tokens come back at this rate a second.
 LEAST_FREED_PER_S = 500.0
+# So many tokens of prompts an engine may have before it when it is given one that waits: about one step.
+UNPREFILLED = 2048
 
 
 class Flow:
@@ -44,11 +46,11 @@ class Flow:
 class Predicted(Local):
     """The engine with the least TTFT predicted takes the request where both promises would be kept; else the cloud.
 
-    `ttft_share`: of the promised TTFT, what may be predicted. `fill`: of the KV room, what a newcomer may find taken.
+    `ttft_share`: of the promised TTFT, what may be predicted. `head`: tokens kept free for the growth of each answer.
     """
 
-    def __init__(self, ttft_share: float = 0.8, fill: float = 0.95) -> None:
-        self.ttft_share, self.fill = ttft_share, fill
+    def __init__(self, ttft_share: float = 0.5, head: float = 30) -> None:
+        self.ttft_share, self.head = ttft_share, head
         self._freed: list[Flow] = []
         self._prompts: list[Flow] = []
         self._prompt_s = 0.0
@@ -84,8 +86,7 @@ class Predicted(Local):
     def ttft_s(self, request: Request, engine: int, now_s: float) -> float:
         """The prompts before it and its own, and the wait for room at the rate at which room came of late."""
         there = self.world.engine(engine)
-        wanted = there.kv_used_tokens + self.queued_tokens(engine) + request.prompt_tokens
-        short = wanted - self.fill * there.kv_tokens
+        short = self.wanted_tokens(request, engine) - there.kv_tokens
         waits_s = short / max(self._freed[engine].per_s(now_s), LEAST_FREED_PER_S) if short > 0 else 0.0
         return waits_s + (there.unprefilled_tokens + request.prompt_tokens) * self._prompt_s
 
@@ -96,21 +97,23 @@ class Predicted(Local):
         busy = (self._prompts[engine].per_s(now_s) + request.prompt_tokens / AVERAGED_S) * self._prompt_s
         return step_s / (1 - busy) if busy < 1 else math.inf
 
-    def queued_tokens(self, engine: int) -> int:
-        """Prompts sent there that have no room yet."""
-        return sum(each.prompt_tokens for each in self.world.engine(engine).waiting)
+    def wanted_tokens(self, request: Request, engine: int) -> float:
+        """KV that is held there, that prompts sent there wait for, and that it and the growth of all would take."""
+        there = self.world.engine(engine)
+        queued = sum(each.prompt_tokens for each in there.waiting)
+        return there.kv_used_tokens + queued + request.prompt_tokens + self.head * (self.world.in_flight[engine] + 1)
 
 
 class Held(Predicted):
     """A request waits in the router until an engine has room for its prompt, at most `hold_s`; then the cloud has it.
 
-    `head`: tokens kept free for the growth of each answer. An engine is given a prompt while it has at most
-    `unprefilled` tokens of others to compute.
+    An engine is given a prompt while it has little of others to compute, so that a prompt waits where it still can
+    go elsewhere.
     """
 
-    def __init__(self, hold_s: float = 1.0, head: float = 30, unprefilled: float = 2048) -> None:
-        super().__init__()
-        self.hold_s, self.head, self.unprefilled = hold_s, head, unprefilled
+    def __init__(self, hold_s: float = 1.0, head: float = 30) -> None:
+        super().__init__(head=head)
+        self.hold_s = hold_s
         self._queue: deque[Request] = deque()
 
     def arrived(self, request: Request, now_s: float) -> None:
@@ -138,15 +141,14 @@ class Held(Predicted):
 
     def free(self, request: Request, now_s: float) -> int | None:
         """The engine with the least to compute before it, of those with room."""
-        found: tuple[int, int, int] | None = None
+        found: tuple[float, float, int] | None = None
         for engine in range(self.world.engine_count):
             there = self.world.engine(engine)
             waits = there.unprefilled_tokens
-            if waits and waits + request.prompt_tokens > self.unprefilled:
+            if waits and waits + request.prompt_tokens > UNPREFILLED:
                 continue
-            held = there.kv_used_tokens + self.queued_tokens(engine)
-            held += request.prompt_tokens + int(self.head * (self.world.in_flight[engine] + 1))
-            if held > there.kv_tokens or self.tpot_s(request, engine, now_s) > self.world.promise.tpot_s:
+            wanted = self.wanted_tokens(request, engine)
+            if wanted > there.kv_tokens or self.tpot_s(request, engine, now_s) > self.world.promise.tpot_s:
                 continue
-            found = min(found or (waits, held, engine), (waits, held, engine))
+            found = min(found or (waits, wanted, engine), (waits, wanted, engine))
         return None if found is None else found[2]
