@@ -3,8 +3,9 @@
 Both come as tables in one folder. Layer tables (columns as LLMServingSim's profiler writes them, MIT licence,
 casys-kaist/LLMServingSim): `STEM_dense.csv.gz` (layer, tokens, time_us), `STEM_per_sequence.csv.gz` (layer, sequences,
 time_us) and `STEM_attention.csv.gz` (prefill_chunk, kv_prefill, n_decode, kv_decode, time_us), all but embedding, last
-norm, head and sampler for one layer of many. Profiles (as NVIDIA Dynamo's planner keeps them, Apache-2.0): STEM_vllm_
-prefill.csv (input_tokens, ttft_ms) and STEM_vllm_decode.csv (context_tokens, concurrent_requests_est, itl_ms).
+norm, head and sampler for one layer of many. Profiles (as NVIDIA Dynamo's planner keeps them, Apache-2.0):
+`STEM_vllm_prefill.csv` (input_tokens, ttft_ms) and `STEM_vllm_decode.csv` (context_tokens, concurrent_requests_est,
+itl_ms).
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def layers_in(folder: Path, stem: str, *, layers: int, kv_tokens: int, overhead_
 def profile_in(folder: Path, stem: str, *, most_tokens: int = 16384) -> Coefficients:
     """Whole steps fitted: decoding by sequences and KV, prompts by tokens and pairs of tokens.
 
-    The measured TTFT also holds what a front end takes (about 12 ms at one H200), which no step does: only its slope
+    The measured TTFT also holds what a front end takes (about 13 ms at one H200), which no step does: only its slope
     counts here. Beside a prompt nothing was measured, so decoding costs there what it costs alone. Raises as
     `layers_in`.
     """
