@@ -49,7 +49,7 @@ def chat(count: int, per_s: float, seed: int = 1, since_s: float = 0.0) -> list[
 
 
 class WatchedEngine:
-    """`look` is called after every event with the moment; `count_each_s`: how often tokens of one stream are counted."""
+    """`look` is called with the moment after every event; every `count_each_s` the tokens of one stream are counted."""
 
     def __init__(self, steps: Steps, load: EngineLoad, *, kv_tokens: int = 41_408, chunk_tokens: int = 2048) -> None:
         self.engine = Engine(steps, kv_tokens, max_batched_tokens=chunk_tokens)
