@@ -6,8 +6,9 @@ arrival while the step's budget, seats and blocks are left, a prompt only if all
 last admitted yields: it gives its blocks back, goes to the head of the queue and computes again what the prefix cache
 has lost of it meanwhile.
 
-Asynchronous scheduling (vLLM's default since 0.14) decides on a step while the one before it runs. So whoever arrives
-in a step, and whoever waits for room that is given back in it, comes in with the step after the next.
+Asynchronous scheduling (vLLM, release notes of 0.14.0: on by default, but not on CPUs) decides on a step while the one
+before it runs. So whoever arrives in a step, and whoever waits for room that is given back in it, comes in with the
+step after the next.
 """
 
 from __future__ import annotations
