@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-from router.spilling.borrowing import BORROWED_LEAST, BORROWED_MOST, RATE, Borrowing
+from router.spilling.borrowing import BORROWED_LEAST, BORROWED_MOST, Borrowing
 from router.spilling.rungs import LAST
 
 # Weights grow instead of the old ones shrinking; beyond this they are scaled down.
@@ -38,7 +38,7 @@ class Answers:
         unit, borrowed = self.unit, borrowing.answers
         weighed = self.heavy + borrowed * unit
         likely = (self.weights[rung] + borrowed * unit * lent) / weighed
-        borrowed += RATE * borrowed * borrowed * unit * (lent / likely - 1) / weighed
+        borrowed += borrowing.rate * borrowed * borrowed * unit * (lent / likely - 1) / weighed
         if BORROWED_LEAST < borrowed < BORROWED_MOST:
             borrowing.answers = borrowed
         unit = self.unit = unit * self._growth

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from router.spilling.answers import Answers
-from router.spilling.borrowing import Borrowing
+from router.spilling.borrowing import Borrowing, of_prior
 from router.spilling.levels import FINEST, LEVELS, ClassKey, class_key, octave_of, prompt_class
 from router.spilling.rungs import PRIOR, rung_of
 from router.spilling.sample import Sample
@@ -89,7 +89,8 @@ class Lengths:
         self._lines: OrderedDict[tuple[str, str, str, int, int], _Line] = OrderedDict()
         self._answers: WeakValueDictionary[ClassKey, Answers] = WeakValueDictionary()
         self._borrowings: WeakValueDictionary[tuple[str, str, int], Borrowing] = WeakValueDictionary()
-        self._everybody = self._answers[class_key(LEVELS[0], {}, 0)] = Answers(LEVELS[0].window)
+        # All answers, and what they borrow: held here, every line has them.
+        self._all = Answers(LEVELS[0].window), of_prior()
         self._learned = 0
         self._drawn = 0.5
 
@@ -113,7 +114,7 @@ class Lengths:
     def _made(self, line: _Line, most_tokens: int | None) -> Sample:
         if len(line.samples) >= SAMPLES:
             line.samples.clear()
-        sample = line.samples[most_tokens] = Sample(line.shares(), self._everybody.known, most_tokens)
+        sample = line.samples[most_tokens] = Sample(line.shares(), self._all[0].known, most_tokens)
         return sample
 
     def _whole(self, kind: Kind, tokens: int) -> int:
@@ -140,7 +141,7 @@ class Lengths:
             "tenant": kind.tenant,
             "most": octave,
         }
-        found: dict[ClassKey, tuple[Answers, Borrowing]] = {}
+        found = {class_key(LEVELS[0], values, kind.prompt_tokens): self._all}
         for number, level in enumerate(LEVELS):
             key = class_key(level, values, kind.prompt_tokens)
             if key not in found:

@@ -8,18 +8,18 @@ from itertools import pairwise
 
 # Each rung lies between two of these: above the first, up to and with the second. Short answers are counted exactly;
 # what hardly occurs is counted coarsely. No answer is longer than the last.
-_EXACT = 8
-_FINE_FROM, _FINE_TO, _FINE_PER_OCTAVE = 8, 2048, 6
-_COARSE_TO, _COARSE_PER_OCTAVE = 1 << 20, 1
+_EXACT_TO = 8
+# From the one before, rungs an octave.
+_OCTAVES = ((2048, 6), (32_768, 2), (1 << 20, 1))
 
 
 def _edges() -> tuple[int, ...]:
-    fine = round(math.log2(_FINE_TO / _FINE_FROM) * _FINE_PER_OCTAVE)
-    coarse = round(math.log2(_COARSE_TO / _FINE_TO) * _COARSE_PER_OCTAVE)
-    found = [*range(_EXACT + 1)]
-    found += [round(_FINE_FROM * 2 ** (step / _FINE_PER_OCTAVE)) for step in range(1, fine + 1)]
-    found += [round(_FINE_TO * 2 ** (step / _COARSE_PER_OCTAVE)) for step in range(1, coarse + 1)]
-    return tuple(sorted(set(found)))
+    found, lower = [*range(_EXACT_TO + 1)], _EXACT_TO
+    for upper, per_octave in _OCTAVES:
+        steps = round(math.log2(upper / lower) * per_octave)
+        found += [round(lower * 2 ** (step / per_octave)) for step in range(1, steps + 1)]
+        lower = upper
+    return tuple(found)
 
 
 EDGES = _edges()
