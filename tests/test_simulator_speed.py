@@ -67,7 +67,7 @@ def test_a_profile_of_whole_steps_becomes_steps(tmp_path: Path) -> None:
     steps = Steps(profile_in(tmp_path, "card"))
     assert steps.decode_s(64, 64 * 3000) * 1e3 == pytest.approx(4 + 0.04 * 64 + 3e-5 * 64 * 3000, rel=1e-6)
     # What a front end takes is in no step: 12 ms of the 16 are not the step's own 4.
-    assert steps.mixed_s(0, 0, [(8000, 0)]) * 1e3 == pytest.approx(4 + 0.015 * 8000 + 32, rel=1e-6)
+    assert steps.prefill_s(8000) * 1e3 == pytest.approx(4 + 0.015 * 8000 + 32, rel=1e-6)
 
 
 def test_lines_between_the_knots_that_stay_miss_none_of_those_that_went() -> None:
@@ -76,15 +76,15 @@ def test_lines_between_the_knots_that_stay_miss_none_of_those_that_went() -> Non
     assert set(kept) < set(knots)
     assert len(kept) < 50
     steps = Steps(Coefficients("", kept, ((0, 0.0), (1024, 0.0)), Attention(0, 0, 0), Attention(0, 0, 0), 0, 0))
-    off = [abs(steps.mixed_s(0, 0, [(count, 0)]) * 1e3 / value - 1) for count, value in knots]
+    off = [abs(steps.prefill_s(count) * 1e3 / value - 1) for count, value in knots]
     assert 0 < max(off) <= 0.03 + 1e-9
 
 
 def test_beyond_what_was_measured_time_grows_with_what_is_to_be_done() -> None:
     steps = Steps(Coefficients("", KNOTS, ((1, 1.0), (256, 2.0)), Attention(0, 0, 0), Attention(0, 0, 0), 0, 0))
-    assert steps.mixed_s(0, 0, [(4000, 0)]) == pytest.approx(0.360 + 0.001)
+    assert steps.prefill_s(4000) == pytest.approx(0.360 + 0.001)
     assert steps.decode_s(512, 0) == pytest.approx((12 + 78 * 412 / 900 + 4) / 1e3)
-    assert steps.mixed_s(0, 0, [(0, 0)]) == pytest.approx(0.011)
+    assert steps.prefill_s(0) == pytest.approx(0.011)
 
 
 @pytest.mark.parametrize("name", NAMED)

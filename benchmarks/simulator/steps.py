@@ -73,6 +73,10 @@ class Steps:
         """One step in which every sequence makes a token, reading `kv_tokens` in all."""
         return self._plain_s(sequences, sequences) + self._step_s + sequences * self._sequence_s + kv_tokens * self.kv_s
 
+    def prefill_s(self, prompt_tokens: int) -> float:
+        """A prompt computed alone and in one step, its first token with it."""
+        return self.mixed_s(0, 0, ((prompt_tokens, 0),))
+
     def mixed_s(self, sequences: int, kv_tokens: int, chunks: Sequence[tuple[int, int]]) -> float:
         """One step with chunks of prompts, each (tokens, tokens computed before it), beside those who decode."""
         tokens, attention_s = sequences, 0.0
