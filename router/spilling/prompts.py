@@ -87,6 +87,7 @@ class Prompts:
     def stop(self) -> None:
         """Nobody waits, or the first of them does not fit."""
         self.reads_from_s = self.overdue_s = math.inf
+        self.ahead_tokens = 0.0
         self._is_clean = not self.waiting
 
     def read(self, stay: Stay, now_s: float, speeds: Speeds, sequences: int, kv_tokens: float) -> int:
@@ -109,6 +110,9 @@ class Prompts:
             last_s = max(tempo.prefill_s(tokens - (steps - 1) * room, 0.0, sequences, kv_tokens), read.seconds / steps)
             before_s = tempo.prefill_s(room, 0.0, sequences, kv_tokens) if steps > 1 else tempo.step_s
             known = self._shared(now_s - last_s - PLANNED_STEPS * before_s, now_s - last_s)
+            if self.overdue_s < math.inf:
+                # Not all of them may have found room.
+                known = None
             is_clean = is_clean and known is not None
             self.ahead_tokens = min(steps * room - tokens, known or 0.0)
             # One that came later is not read from now on, but from some step on.
