@@ -27,6 +27,6 @@ Around it: feed (Snapshots in, Reports out), lobby, ledger, books and outcome (r
 tally, decided and status, ids, errors, serve.
 Several processes: seat, port, workers (the parent), siblings and rows (counts in shared memory), report and shown.
 
-To add a filter: an entry in `filters.FILTERS` and its condition in `dropped_by`. To add a strategy: its name in
+To add a filter: a Lack in `spilling.parity` and an entry in `filters.FILTERS`. To add a strategy: its name in
 `tables.strategy`, a function and an entry in `scorers.SCORERS`, a table of cases in its test.
 """
