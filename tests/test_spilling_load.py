@@ -194,3 +194,25 @@ def test_a_prompt_behind_others_waits_for_what_is_left_of_them() -> None:
     behind_s = load.standing(0.0).ttft_s(1000)
     assert behind_s > 1.7 * alone_s
     assert load.standing(0.05).ttft_s(1000) == pytest.approx(behind_s - 0.05, abs=0.002)
+
+
+def test_the_pace_of_an_answer_is_predicted_from_who_is_there_and_how_many_prompts_come() -> None:
+    load = EngineLoad(Speeds(), KV_TOKENS)
+    watched = WatchedEngine(Steps(coefficients()), load)
+    watched.run(chat(200, 1.5))
+    errors: list[float] = []
+    for request in chat(250, 1.5, 5, watched.engine.now_s):
+        # Those before it are there when it comes.
+        watched.run_until(request.arrival_s)
+        predicted_s = load.standing(request.arrival_s).tpot_s(request.prompt_tokens, request.output_tokens)
+        watched.take(request)
+        watched.predicted_s[request] = predicted_s
+    watched.run([])
+    for request, predicted_s in watched.predicted_s.items():
+        if request.output_tokens > 20:
+            assert request.first_s is not None
+            assert request.end_s is not None
+            errors.append(predicted_s * (request.output_tokens - 1) / (request.end_s - request.first_s) - 1)
+    assert len(errors) > 200
+    assert statistics.median(map(abs, errors)) < 0.16
+    assert abs(statistics.median(errors)) < 0.06

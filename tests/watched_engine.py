@@ -56,22 +56,33 @@ class WatchedEngine:
         self.load = load
         self.count_each_s = math.inf
         self.look: Callable[[float], None] = lambda now_s: None
+        self.predicted_s: dict[Request, float] = {}
         self._held: deque[Request] = deque()
         self._stays: dict[Request, Stay] = {}
 
     def run(self, requests: Iterable[Request]) -> None:
         """All of them to their ends."""
-        coming, now_s = deque(requests), self.engine.now_s
-        while coming or self._held or not self.engine.is_idle:
-            next_s = min(coming[0].arrival_s if coming else math.inf, now_s + self.count_each_s)
-            events = self.engine.advance(next_s)
+        for request in requests:
+            self.run_until(request.arrival_s)
+            self.take(request)
+        self.run_until(math.inf)
+
+    def take(self, request: Request) -> None:
+        """One that arrives now."""
+        self._held.append(request)
+        self._send(self.engine.now_s)
+        self.look(self.engine.now_s)
+
+    def run_until(self, until_s: float) -> None:
+        """To that moment; where it is infinite, until nobody is left."""
+        now_s = self.engine.now_s
+        while now_s < until_s and not (until_s == math.inf and self.engine.is_idle and not self._held):
+            events = self.engine.advance(min(until_s, now_s + self.count_each_s))
             now_s = self.engine.now_s
             for at_s, kind, request in events:
                 self._happened(at_s, kind, request)
             if self.count_each_s < math.inf:
                 self._count(now_s)
-            while coming and coming[0].arrival_s <= now_s:
-                self._held.append(coming.popleft())
             self._send(now_s)
             self.look(now_s)
 

@@ -29,7 +29,7 @@ HALF = 0.5
 # Where less than this share of the KV cache is left, an engine may have found no room where it was believed to be.
 SCARCE = 0.1
 # How long the share of time is averaged that goes to prompts.
-SHARE_WINDOW_S = 5.0
+SHARE_WINDOW_S = 10.0
 
 
 class EngineLoad:
@@ -45,6 +45,7 @@ class EngineLoad:
         "_expected",
         "_held",
         "_prompts",
+        "_read_per_s",
         "_reserves",
         "_share",
         "_starts",
@@ -80,6 +81,7 @@ class EngineLoad:
         self._starts = 0.0
         self._expected = 0.0
         self._share = 0.0
+        self._read_per_s = 0.0
 
     # What happens.
 
@@ -120,6 +122,7 @@ class EngineLoad:
             self._decode(max(0.0, prompts.overdue_s - prompts.reads_from_s - read_s))
         steps = prompts.read(stay, now_s, self.speeds, sequences, kv_tokens)
         self._clock.read(steps)
+        self._read_per_s += steps / SHARE_WINDOW_S
         stay.start = self._clock.steps - 1.0
         self._decoding[stay] = None
         self._held += stay.prompt_tokens
@@ -182,6 +185,7 @@ class EngineLoad:
         self._at_s = now_s
         share = passed_s / (passed_s + SHARE_WINDOW_S)
         self._share += share * ((passed_s - plain_s) / passed_s - self._share)
+        self._read_per_s -= share * self._read_per_s
         if self._decoding and plain_s:
             self._decode(plain_s)
         self.strangers.note(now_s, len(self._decoding) + len(self._prompts.waiting), self.kv_tokens)
@@ -233,6 +237,7 @@ class EngineLoad:
             others_waiting=strangers.waiting,
             others_kv_tokens=strangers.kv_tokens,
             prefill_share=self._share,
+            prefill_steps_per_s=self._read_per_s,
             is_blocked=blocked and bool(prompts.waiting),
             kv_capacity_tokens=self.kv_capacity_tokens,
             most_sequences=self.most_sequences,

@@ -16,7 +16,8 @@ class Standing(msgspec.Struct, frozen=True):
     """`sequences` decode and hold `kv_tokens`; `waiting` have no first token, of whose prompts `unread_tokens` are to
     be read (`unread_pairs`: `speeds.pairs_of`), in `reading_s` seconds so far (below zero: they begin so much later);
     their whole prompts hold `waiting_tokens`. `others_*` did not come through this router. `promised_tokens`: what all
-    of it holds when it is done, as expected. `prefill_share` of the time goes to prompts of late. `is_blocked`: the
+    of it holds when it is done, as expected. `prefill_share` of the time goes to prompts of late, in
+    `prefill_steps_per_s`. `is_blocked`: the
     first that waits finds no room."""
 
     tempo: Tempo
@@ -32,6 +33,7 @@ class Standing(msgspec.Struct, frozen=True):
     others_waiting: int
     others_kv_tokens: float
     prefill_share: float
+    prefill_steps_per_s: float
     is_blocked: bool
     kv_capacity_tokens: int | None
     most_sequences: int
@@ -87,4 +89,5 @@ class Standing(msgspec.Struct, frozen=True):
         if self.kv_capacity_tokens is not None:
             kv_tokens = min(kv_tokens + sequences * output_tokens / 4, max(kv_tokens, self.kv_capacity_tokens))
         step_s = self.tempo.decode_s(sequences, kv_tokens)
-        return step_s / (1.0 - min(self.prefill_share, MOST_SHARE))
+        # Steps that read prompts are long, but each gives everybody a token as well.
+        return 1.0 / ((1.0 - min(self.prefill_share, MOST_SHARE)) / step_s + self.prefill_steps_per_s)
