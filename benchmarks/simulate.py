@@ -6,6 +6,7 @@ times the highest at which the engines alone keep the promise. Status 1 where no
 
     python -m benchmarks simulate --trace conv.csv.gz --load 3.0 --policy local --policy count=24 --policy predicted
     python -m benchmarks simulate --trace conv.csv.gz --rate 4.92 --policy count --policy thresholds --best
+    python -m benchmarks simulate --validate calibration
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from benchmarks.simulator.setting import EngineKind, Setting
 from benchmarks.simulator.table import outcomes_table, promise_line
 from benchmarks.simulator.trial import local_keeps, outcome
 from benchmarks.simulator.tuning import tuned
+from benchmarks.simulator.validation import rows_table, validated
 from benchmarks.workload.trace import Sampling, TraceKind
 
 KEPT, BROKEN = 0, 1
@@ -58,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_trace(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("trace").add_argument
-    add("--trace", type=Path, required=True, metavar="FILE", help="arrivals and lengths of .csv or .jsonl (.gz too)")
+    add("--trace", type=Path, metavar="FILE", help="arrivals and lengths of .csv or .jsonl (.gz too)")
     add("--trace-kind", choices=[*TraceKind], default="auto", help="whose columns (default: found out)")
     add("--rate", type=float, help="requests a second (default: the trace's own)")
     add("--load", type=float, help="times the highest rate at which the engines alone keep the promise")
@@ -73,6 +75,9 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     add("--engines", type=int, default=1, metavar="N", help="how many (default 1)")
     add("--engine", default=ENGINE, choices=[*NAMED], help=f"which (default {ENGINE})")
     add("--tables", type=Path, metavar="FOLDER", help="fit its speed anew to the tables there")
+    add(
+        "--validate", type=Path, metavar="FOLDER", help="only this: how far the engines are off the runs recorded there"
+    )
     add("--kv-tokens", type=int, help="room of one engine (default: as measured with it)")
     add("--max-batched-tokens", type=int, help="of one step (default: as measured with it, such as 2048)")
     add("--max-sequences", type=int, help="at a time (default: as measured with it, such as 256)")
@@ -84,6 +89,9 @@ def main(options: argparse.Namespace) -> int:
     """Raises ValueError with a sentence where there is nothing to simulate, OSError where there is no such file."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     notes = Console(stderr=True, highlight=False)
+    if options.validate is not None:
+        console.print(rows_table(validated(options.validate)))
+        return KEPT
     policies = [named_in(text) for text in options.policy or ("local", "cloud")]
     setting, title = _scaled(options, setting_in(options), notes)
     found = []
@@ -125,6 +133,8 @@ def _document(title: str, setting: Setting, found: Sequence[Outcome]) -> dict[st
 
 def setting_in(options: argparse.Namespace) -> Setting:
     """What was asked for, at the trace's own rate. Raises ValueError with a sentence, OSError on no file."""
+    if options.trace is None:
+        raise ValueError("there is nothing to simulate; name a --trace FILE")
     if options.rate is not None and options.load is not None:
         raise ValueError("--rate and --load both say how much comes; give one of them")
     if options.engines < 1:
@@ -160,7 +170,7 @@ def _scaled(options: argparse.Namespace, setting: Setting, notes: Console) -> tu
     """At the rate asked for, and a line that says what is simulated."""
     way = Scaling.STRETCH if options.stretch else Scaling.OVERLAY
     own, load = rate_of(setting.arrivals), ""
-    rate = options.rate or own
+    rate = own if options.rate is None else options.rate
     if options.load is not None:
         with notes.status("the highest rate at which the engines alone keep the promise") as status:
 

@@ -60,7 +60,7 @@ class Predicted(Local):
         super().attach(world)
         self._freed = [Flow() for _ in range(world.engine_count)]
         self._prompts = [Flow() for _ in range(world.engine_count)]
-        self._prompt_s = world.steps.mixed_s(0, 0, ((PROMPT_TOKENS, 0),)) / PROMPT_TOKENS
+        self._prompt_s = world.steps.prefill_s(PROMPT_TOKENS) / PROMPT_TOKENS
 
     def arrived(self, request: Request, now_s: float) -> None:
         """A request is there."""
@@ -100,8 +100,8 @@ class Predicted(Local):
     def wanted_tokens(self, request: Request, engine: int) -> float:
         """KV that is held there, that prompts sent there wait for, and that it and the growth of all would take."""
         there = self.world.engine(engine)
-        queued = sum(each.prompt_tokens for each in there.waiting)
-        return there.kv_used_tokens + queued + request.prompt_tokens + self.head * (self.world.in_flight[engine] + 1)
+        held = there.kv_used_tokens + there.queued_tokens + request.prompt_tokens
+        return held + self.head * (self.world.in_flight[engine] + 1)
 
 
 class Held(Predicted):
