@@ -2,7 +2,10 @@
 
 lengths    how long answers are here, learned: levels (classes of a request), answers (of one class, by rungs),
            borrowing (from the class before); what it says is a sample
-speeds     what a step of an engine takes, learned from streams
+load       what one engine has of ours: its prompts that are not read yet, its clock (steps made), reserves (gained on
+           the promise), strangers (not ours), a stay for each request; how it stands at one moment is a standing
+speeds     what a step of an engine takes, learned (by fit) from streams; accuracy: predicted against actual
+guard      who of those that decode is lost if one more prompt is let in
 budget     how much a cloud dollar counts now, so that the money lasts
 parity     whether a twin can stand in for this request
 """
