@@ -14,8 +14,9 @@ from router.spilling.levels import FINEST, LEVELS, ClassKey, class_key, octave_o
 from router.spilling.rungs import PRIOR, rung_of
 from router.spilling.sample import Sample
 
-# Lines that are remembered; of more, those that were not asked for longest are forgotten.
-LINES = 2048
+# Lines that are remembered, some 16 kB each; of more, those that were not asked for longest are forgotten. Where they
+# are forgotten (530 sessions of agents), nothing is foretold worse than with eight times as many.
+LINES = 1024
 # A level with a smaller part than this in the mixture is left out: it costs as much as a large one. The prior has at
 # least as much, so that no length is impossible and the longest answers have a tail.
 LEAST_SHARE = 1e-3

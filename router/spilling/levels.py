@@ -24,7 +24,8 @@ class Level(NamedTuple):
     window: float
 
 
-# From afar to near: the table of `python -m benchmarks lengths` hardly changes with half or twice any of these.
+# From afar to near. On the six traces that `python -m benchmarks lengths` was run on, half or twice a window changes no
+# error by more than 2 %; with 8 classes of prompts an octave, not 16, those of Azure's conversations grow by 4 %.
 LEVELS = (
     Level((), 0, 2000.0),
     Level(("model",), 0, 1000.0),
