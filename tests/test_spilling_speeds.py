@@ -81,7 +81,7 @@ def test_whatever_was_given_a_prompt_is_learned_within_6_percent_of_200_noisy_on
         seen = read(TRUE, min(prompt, 6000), waits=chance.random() < 0.8)
         teach(speeds, 1, seed=chance.randint(0, 10**6))
         noisy = Read(seen.seconds * chance.lognormvariate(0, 0.05), seen.tokens, seen.pairs, 4, 4000, seen.waits)
-        speeds.learn_first_token(noisy, seen.tokens)
+        speeds.learn_first_token(noisy)
     for tokens in (500, 1000, 2000, 4000):
         believed_s = read(speeds.tempo, tokens).seconds
         assert believed_s == pytest.approx(read(TRUE, tokens).seconds, rel=0.06)
@@ -100,8 +100,8 @@ def test_nonsense_is_not_learned() -> None:
     speeds.learn_step(Decoded(0.0, 10, 3, 100))
     speeds.learn_step(Decoded(1.0, 0, 3, 100))
     speeds.learn_step(Decoded(1.0, 10, 0, 0))
-    speeds.learn_first_token(Read(0.0, 100, 0.0, 3, 100, False), 100)
-    speeds.learn_first_token(Read(1.0, 0, 0.0, 3, 100, False), 0)
+    speeds.learn_first_token(Read(0.0, 100, 0.0, 3, 100, False))
+    speeds.learn_first_token(Read(1.0, 0, 0.0, 3, 100, False))
     assert speeds.observations == (0, 0)
     assert speeds.tempo is UNKNOWN
 

@@ -30,11 +30,17 @@ class Prompts:
     be over, infinite where there is room enough. `ahead_tokens` had been read before that, in a step of others."""
 
     __slots__ = (
+        "_before_tokens",
+        "_beside",
         "_is_clean",
-        "_read",
+        "_is_known",
+        "_read_pairs",
         "_read_s",
+        "_read_tokens",
+        "_seconds",
         "_sent_s",
         "_steps",
+        "_waited",
         "_waits",
         "ahead_tokens",
         "held_tokens",
@@ -58,10 +64,17 @@ class Prompts:
         self._sent_s = -math.inf
         self._waits = False
         self._is_clean = True
-        # The newest step that gave first tokens: its end, how many steps led to it, and what is learned of them.
+        # The newest step that gave first tokens: its end, how many steps led to it in how long, what was read in them
+        # beside whom, and whether that is known for sure.
         self._read_s = -math.inf
         self._steps = 0
-        self._read: Read | None = None
+        self._seconds = 0.0
+        self._before_tokens = 0.0
+        self._read_tokens = 0.0
+        self._read_pairs = 0.0
+        self._beside = (0, 0.0)
+        self._waited = False
+        self._is_known = False
 
     def add(self, stay: Stay) -> None:
         self.waiting[stay] = None
@@ -93,40 +106,42 @@ class Prompts:
     def read(self, stay: Stay, now_s: float, speeds: Speeds, sequences: int, kv_tokens: float) -> int:
         """Its first token has come. How many steps it took since the last first token, or since they began."""
         self._take(stay)
-        tempo, read, before = speeds.tempo, self._read, self._steps
-        if read is None or now_s - self._read_s >= TOGETHER * tempo.step_s:
+        tempo, before = speeds.tempo, self._steps
+        if now_s - self._read_s >= TOGETHER * tempo.step_s:
             self.learn(speeds)
-            seconds = now_s - (self._sent_s if self._waits else min(self.reads_from_s, now_s))
-            read = Read(seconds, -self.ahead_tokens, 0.0, sequences, kv_tokens, self._waits)
+            self._seconds = now_s - (self._sent_s if self._waits else min(self.reads_from_s, now_s))
+            # What others' steps had read of the first of them is not read again.
+            self._before_tokens, self._read_tokens, self._read_pairs = self.ahead_tokens, -self.ahead_tokens, 0.0
+            self._beside, self._waited, self._is_known = (sequences, kv_tokens), self._waits, self._is_clean
             self._read_s, before = now_s, 0
-        # What others' steps had read of the first of them is not read again.
-        tokens = read.tokens + stay.fresh_tokens
-        room = tempo.room(read.sequences)
-        steps = max(1, math.ceil(tokens / room))
-        is_clean = self._is_clean and now_s <= self.overdue_s
-        self._steps, self.ahead_tokens, self._is_clean = steps, 0.0, True
+        tokens = self._read_tokens = self._read_tokens + stay.fresh_tokens
+        self._read_pairs += stay.pairs
+        room = tempo.room(self._beside[0])
+        steps = self._steps = max(1, math.ceil(tokens / room))
+        self._is_known = self._is_known and now_s <= self.overdue_s
+        self.ahead_tokens, self._is_clean, self._waits = 0.0, True, False
+        self.reads_from_s = math.inf
         if self.waiting:
+            self.reads_from_s = now_s
             # What is left of the last step's room went to those who were there when it was planned.
-            last_s = max(tempo.prefill_s(tokens - (steps - 1) * room, 0.0, sequences, kv_tokens), read.seconds / steps)
+            last_s = tempo.prefill_s(tokens - (steps - 1) * room, 0.0, sequences, kv_tokens)
+            last_s = max(last_s, self._seconds / steps)
             before_s = tempo.prefill_s(room, 0.0, sequences, kv_tokens) if steps > 1 else tempo.step_s
             known = self._shared(now_s - last_s - PLANNED_STEPS * before_s, now_s - last_s)
-            if self.overdue_s < math.inf:
-                # Not all of them may have found room.
-                known = None
-            is_clean = is_clean and known is not None
-            self.ahead_tokens = min(steps * room - tokens, known or 0.0)
             # One that came later is not read from now on, but from some step on.
             self._is_clean = known is not None and next(iter(self.waiting)).sent_s < now_s - last_s
-        self.reads_from_s, self._waits = now_s if self.waiting else math.inf, False
-        read = Read(read.seconds, tokens, read.pairs + stay.pairs, read.sequences, read.kv_tokens, read.waits)
-        self._read = read if is_clean else None
+            self._is_known = self._is_known and known is not None
+            self.ahead_tokens = min(steps * room - tokens, known or 0.0)
         return steps - before
 
     def learn(self, speeds: Speeds) -> None:
         """What the newest first tokens have shown. Put off until nobody else can be of the same step."""
-        read, self._read = self._read, None
-        if read is not None:
-            speeds.learn_first_token(read, read.tokens + self.ahead_tokens)
+        if self._is_known and self._read_tokens > 0:
+            sequences, kv_tokens = self._beside
+            tokens = self._read_tokens + self.ahead_tokens
+            pairs = self._read_pairs * tokens / (self._read_tokens + self._before_tokens)
+            speeds.learn_first_token(Read(self._seconds, tokens, pairs, sequences, kv_tokens, self._waited))
+        self._is_known = False
 
     def _take(self, stay: Stay) -> None:
         del self.waiting[stay]
@@ -137,6 +152,9 @@ class Prompts:
     def _shared(self, early_s: float, late_s: float) -> float | None:
         """Tokens of those who wait, less of the newest that were sent late. None where one is neither early nor late:
         how far ahead an engine plans its steps is not known."""
+        if self.overdue_s < math.inf:
+            # Not all of them may have found room.
+            return None
         late = 0
         for stay in islice(reversed(self.waiting), LATEST):
             if stay.sent_s <= early_s:

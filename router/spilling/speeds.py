@@ -115,8 +115,9 @@ UNKNOWN = Tempo.given(4_000.0, 30.0)
 
 
 class Read(msgspec.Struct, frozen=True):
-    """Prompts that were read at a stretch: seconds to the first tokens of their last step, tokens and pairs that are
-    certain, and who decoded beside them. `waits`: counted from when they were sent, with a step under way."""
+    """Prompts that were read at a stretch: seconds to the first tokens of their last step, tokens and pairs (the
+    pieces of those who still wait are among them), and who decoded beside them. `waits`: counted from when they were
+    sent, with a step under way."""
 
     seconds: float
     tokens: float
@@ -161,15 +162,14 @@ class Speeds:
         if self._decode.learn(1.0, seen.sequences, seen.kv_tokens, seen.seconds / seen.steps, weight):
             self._renew()
 
-    def learn_first_token(self, read: Read, tokens: float) -> None:
-        """`tokens` were read in all, with what the last step took of those who still wait."""
+    def learn_first_token(self, read: Read) -> None:
         tempo = self.tempo
-        if tokens < 1 or read.seconds <= 0:
+        if read.tokens < 1 or read.seconds <= 0:
             return
-        steps, lag_s = tempo.steps(tokens, read.sequences), 0.0
+        steps, lag_s = tempo.steps(read.tokens, read.sequences), 0.0
         if read.waits:
             lag_s = tempo.decode_s(read.sequences, read.kv_tokens)
-        all_tokens = tokens + steps * read.sequences
+        all_tokens = read.tokens + steps * read.sequences
         # What the weights add to the arithmetic, as believed, is taken off, and so is the KV cache.
         reading_s = tempo.token_s * all_tokens / steps
         step_s = math.hypot(tempo.step_s + tempo.sequence_s * read.sequences, reading_s)
@@ -177,9 +177,8 @@ class Speeds:
         telling = max(LEAST_TELLING, (reading_s / step_s) ** 2)
         # When within the step under way it came is chance, and blurs a short time more than a long one.
         weight = telling / (1.0 + (BLUR * lag_s / read.seconds) ** 2)
-        pairs = read.pairs * tokens / max(read.tokens, 1.0)
         seconds = max(read.seconds - rest_s, SHORTEST_STEP_S)
-        if self._prefill.learn(lag_s, all_tokens, pairs, seconds, weight):
+        if self._prefill.learn(lag_s, all_tokens, read.pairs, seconds, weight):
             self._renew()
 
     def _renew(self) -> None:
