@@ -157,6 +157,13 @@ def test_a_sample_stays_the_same_until_enough_is_learned() -> None:
     assert lengths.sample(CHAT) is not sample
 
 
+def test_max_tokens_that_cut_nothing_make_no_sample_of_their_own() -> None:
+    lengths = taught(Lengths(), replace(CHAT, most_tokens=9000), 200, 300)
+    samples = [lengths.sample(replace(CHAT, most_tokens=most)) for most in range(8200, 16000, 100)]
+    assert all(sample is samples[0] for sample in samples)
+    assert lengths.sample(replace(CHAT, most_tokens=200)) is not samples[0]
+
+
 def test_what_was_not_asked_for_longest_is_forgotten_first() -> None:
     lengths = Lengths(lines=3)
     kept, forgotten, third, fourth = (Kind(tenant=name) for name in ("kept", "forgotten", "third", "fourth"))

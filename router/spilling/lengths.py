@@ -25,9 +25,12 @@ LEAST_SHARE = 1e-3
 RENEWED_NEAREST = 1 / 32
 RENEWED_SHARE = 1 / 8
 RENEWED_ANSWERS = 256
-# Samples of one line by `most_tokens`: clients name few of them.
-SAMPLES = 8
+# Samples of one line that `most_tokens` cuts. One so high that it cuts less than LEAST_SHARE of the answers changes
+# nothing: agents ask for all that their context leaves, another number each time.
+CUT = 4
 GOLDEN = (math.sqrt(5) - 1) / 2
+# Of one of whom nothing is known.
+GUESS = Sample(PRIOR, 0.0)
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -43,13 +46,14 @@ class Kind(msgspec.Struct, frozen=True):
 class _Line:
     """The classes of a request, from afar to near, with what each borrows; and what they said when last asked."""
 
-    __slots__ = ("good_until", "levels", "news", "samples")
+    __slots__ = ("_cut", "good_until", "levels", "news", "whole")
 
     def __init__(self, levels: tuple[tuple[Answers, Borrowing], ...]) -> None:
         self.levels = levels
-        self.samples: dict[int | None, Sample] = {}
+        self.whole = GUESS
+        self._cut: dict[int, Sample] = {}
         # The samples are good for so many answers of everybody, and until `news` of this line is above 0.
-        self.good_until = 0.0
+        self.good_until = -1.0
         self.news = 0.0
 
     def learn(self, rung: int) -> None:
@@ -58,11 +62,21 @@ class _Line:
             likely = answers.learn(rung, likely, borrowing)
         self.news += 1
 
-    def renew(self, learned: int) -> None:
-        """Samples are made now, after so many answers of everybody."""
-        self.samples.clear()
+    def renew(self, learned: int, answers: float) -> None:
+        """The sample is made now, when everybody has learned so many answers and knows so many yet."""
+        self._cut.clear()
+        self.whole = Sample(self.shares(), answers)
         self.good_until = learned + min(RENEWED_ANSWERS, RENEWED_SHARE * learned)
         self.news = -RENEWED_NEAREST * self.levels[-1][0].known
+
+    def cut(self, most_tokens: int) -> Sample:
+        """The sample of answers that end there at the latest."""
+        found = self._cut.get(most_tokens)
+        if found is None:
+            if len(self._cut) >= CUT:
+                self._cut.clear()
+            found = self._cut[most_tokens] = Sample(self.shares(), self.whole.answers, most_tokens)
+        return found
 
     def shares(self) -> list[float]:
         """By rung, of any sum: each level's own, as far as the nearer ones borrow them."""
@@ -108,15 +122,9 @@ class Lengths:
         """The distribution that holds for it now; where nothing was learned a wide guess, with 0 answers."""
         line = self._line(kind)
         if line.news > 0 or self._learned > line.good_until:
-            line.renew(self._learned)
-        found = line.samples.get(kind.most_tokens)
-        return self._made(line, kind.most_tokens) if found is None else found
-
-    def _made(self, line: _Line, most_tokens: int | None) -> Sample:
-        if len(line.samples) >= SAMPLES:
-            line.samples.clear()
-        sample = line.samples[most_tokens] = Sample(line.shares(), self._all[0].known, most_tokens)
-        return sample
+            line.renew(self._learned, self._all[0].known)
+        most, whole = kind.most_tokens, line.whole
+        return whole if most is None or whole.longer(most) <= LEAST_SHARE else line.cut(most)
 
     def _whole(self, kind: Kind, tokens: int) -> int:
         self._drawn = (self._drawn + GOLDEN) % 1
