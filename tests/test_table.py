@@ -195,6 +195,9 @@ def test_tiers_clouds_preset_and_spend_are_the_routers() -> None:
     away = _shown(_snapshot(), router=None)
     assert "endpoint  http://127.0.0.1:4321/v1  (the router does not answer)" in away
     assert "TIER" not in away
+    capped = {"hour_usd": 0.5, "cloud_usd_per_hour": 1.0, "month_usd": 7.0, "cloud_usd_per_month": None}
+    spend = _shown(_snapshot(), router={**ROUTER, "spend": {**ROUTER["spend"], **capped}})
+    assert "spent today  $0.1200 of $5.00, this hour $0.5000 of $1.00\n" in spend + "\n"
     lost = {**ROUTER, "spend": {"today_usd": 0.0, "cloud_usd_per_day": 5, "lost_outcomes": 4}}
     assert "4 requests could not be written to the ledger" in _shown(_snapshot(), router=lost)
 

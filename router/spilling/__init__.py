@@ -6,6 +6,7 @@ load       what one engine has of ours: its prompts that are not read yet, its c
            the promise), strangers (not ours), a stay for each request; how it stands at one moment is a standing
 speeds     what a step of an engine takes, learned (by fit) from streams; accuracy: predicted against actual
 guard      who of those that decode is lost if one more prompt is let in
-budget     how much a cloud dollar counts now, so that the money lasts
-parity     whether a twin can stand in for this request
+budget     who may spend how much of the cloud's money now, and how much a dollar counts, so that it lasts: over periods
+           (hour, day and month, UTC) by a season (the learned shape of a week)
+parity     whether a twin, or anybody else, can stand in for this request
 """
