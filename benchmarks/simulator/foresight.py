@@ -1,6 +1,6 @@
 """Engines whose lengths to come are known, in few words: a run can be stopped, copied and gone on with. Pure.
 
-A replica of engine for search: whole steps, blocks counted as tokens, nobody ever has to yield, since a request is
+A replica of engine for search: whole steps, and nobody ever has to yield, since a request is
 let in only where all known ends leave it room to its own. What it says is checked by running the plan in the world.
 """
 
@@ -17,8 +17,6 @@ from benchmarks.simulator.plan import Plan
 from benchmarks.simulator.setting import Setting
 
 HERE, ABROAD, LATE = 0, 1, 2
-# Half a block is lost to each sequence in the mean.
-LOST_TOKENS = BLOCK_TOKENS // 2
 # Seldom does a prompt find room beyond so many others; to look further takes time and finds nothing.
 LOOKED_AT = 40
 PROMPTS_MOST = 8
@@ -207,18 +205,20 @@ class Course:
         number = entry[1]
         prompt = self.prompts[number]
         lane.prompts.append((number, prompt))
-        lane.held += prompt
+        lane.held += _whole(prompt)
         lane.unprefilled += prompt
         self.engines[number], self.sent_s[number] = moment.lanes.index(lane), max(lane.before_s, self.at_s[number])
 
     def _fits(self, lane: Lane, number: int) -> bool:
-        """Whether all on the lane and this one come to their ends without a token too many: the most is at some end."""
-        prompt, room, begun = self.prompts[number], self.room, len(lane.prompts)
+        """Whether it has room now, and all on the lane and this one to their ends: the most is held when one ends."""
+        prompt, begun, running = self.prompts[number], len(lane.prompts), len(lane.runs)
+        room = self.room - lane.leaving - lane.held - _whole(prompt)
         if (
-            lane.kv + lane.leaving + lane.held + prompt + (len(lane.runs) + begun + 1) * LOST_TOKENS > room
+            lane.kv + running > room
             or (lane.unprefilled and lane.unprefilled + prompt > TOGETHER_TOKENS)
             or begun >= PROMPTS_MOST
-            or len(lane.runs) + begun >= self._seats
+            or running + begun >= self._seats
+            or (lane.kv + running * BLOCK_TOKENS > room and _held(lane.runs, lane.steps) > room)
         ):
             return False
         ends = [(run[0], run[1]) for run in lane.runs]
@@ -228,11 +228,15 @@ class Course:
             first = lane.steps - (-tokens // self._most)
             ends.append((first + self.outputs[each] - 1, self.prompts[each] - first))
         ends.sort(reverse=True)
-        held = 0
+        return self._ends_fit(ends)
+
+    def _ends_fit(self, ends: list[tuple[int, int]]) -> bool:
+        """Who ends holds its room one step longer, in which the others grow. Blocks are counted where it is close."""
+        held, room = 0, self.room
         for going, (finish, less) in enumerate(ends, 1):
-            held += less + LOST_TOKENS
-            # Who ends holds its room one step longer, in which the others grow.
-            if held + going * (finish + 1) > room:
+            held += less
+            tokens = held + going * (finish + 1)
+            if tokens > room or (tokens + going * (BLOCK_TOKENS - 1) > room and _held(ends[:going], finish) > room):
                 return False
         return True
 
@@ -282,7 +286,7 @@ class Course:
 
     def _join(self, moment: Moment, lane: Lane, number: int) -> None:
         prompt, now_s = self.prompts[number], lane.clock_s
-        lane.held -= prompt
+        lane.held -= _whole(prompt)
         if now_s - self.at_s[number] > self._promise.ttft_s:
             self._miss(moment, number)
         if self.outputs[number] > 1:
@@ -297,7 +301,7 @@ class Course:
                 break
             gone += 1
             lane.kv -= finish + less
-            lane.leaving += finish + less + LOST_TOKENS
+            lane.leaving += _whole(finish + less)
             took_s = lane.clock_s - first_s
             if took_s > self._promise.tpot_s * (self.outputs[number] - 1) and not self.missed[number]:
                 self._miss(moment, number)
@@ -321,6 +325,16 @@ def kv_token_s(setting: Setting) -> float:
     """Seconds of a full engine that holding one token of KV for one step takes."""
     kv_tokens = setting.engine.kv_tokens
     return setting.engine.steps.decode_s(min(setting.engine.max_sequences, FULL_OF), kv_tokens) / kv_tokens
+
+
+def _whole(tokens: int) -> int:
+    """In whole blocks."""
+    return -(-tokens // BLOCK_TOKENS) * BLOCK_TOKENS
+
+
+def _held(runs: Sequence[tuple[int, int] | tuple[int, int, float, int]], steps: int) -> int:
+    """Tokens of the blocks that they hold in the step after so many, each grown by one unless it has ended."""
+    return sum(_whole(run[1] + steps + (run[0] > steps)) for run in runs)
 
 
 def _clock_s(lane: Lane) -> float:
