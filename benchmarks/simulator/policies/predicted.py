@@ -125,15 +125,19 @@ class Held(Predicted):
             self.world.cloud(request)
 
     def act(self, now_s: float) -> None:
-        """Whoever fits goes, in the order of arrival; one that does not fit keeps no other from it."""
+        """Whoever fits goes, in the order of arrival; one that does not fit keeps no smaller one from it."""
         if not self._queue:
             return
         kept: deque[Request] = deque()
+        # Where a prompt finds no room, none that is as long does: each placed since took some.
+        refused_tokens = math.inf
         for request in self._queue:
-            engine = self.free(request, now_s)
+            engine = self.free(request, now_s) if request.prompt_tokens < refused_tokens else None
             if engine is not None:
                 self.place(request, engine, now_s)
-            elif now_s - request.arrival_s >= self.hold_s - 1e-9:
+                continue
+            refused_tokens = min(refused_tokens, request.prompt_tokens)
+            if now_s - request.arrival_s >= self.hold_s - 1e-9:
                 self.world.cloud(request)
             else:
                 kept.append(request)
