@@ -16,5 +16,6 @@ Wire speed: relay (block, scenario, relay_table) and soak (soak_phases, leaver, 
 drive pump (job, client, completeness, tally) against a router (contender) in front of stub (stub_engine,
 stub_connection, stub_answer, numbered, tamper, pace) and look at the process table (machine); abort, cost. choices
 holds the contestants of the hot path.
+simulate: nothing runs and time is reckoned (simulator); what a promise costs under the router's rules and others'.
 To add a verb: a module with add_arguments and main, and a line in `__main__`.
 """

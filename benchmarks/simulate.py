@@ -21,15 +21,16 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.report.quantity import counted, number, seconds
+from benchmarks.simulator import bound, hindsight
 from benchmarks.simulator.arrival import arrivals_in, rate_of, span_s
 from benchmarks.simulator.capacity import highest
 from benchmarks.simulator.cloud_times import FORM, cloud_in
 from benchmarks.simulator.named import NAMED, kind_of
 from benchmarks.simulator.outcome import Outcome, Promise
-from benchmarks.simulator.policies.named import FAMILIES, named_in
+from benchmarks.simulator.policies.named import FAMILIES, Named, named_in
 from benchmarks.simulator.scaling import Scaling
 from benchmarks.simulator.setting import EngineKind, Setting
-from benchmarks.simulator.table import outcomes_table, promise_line
+from benchmarks.simulator.table import bound_line, outcomes_table, promise_line
 from benchmarks.simulator.trial import local_keeps, outcome
 from benchmarks.simulator.tuning import tuned
 from benchmarks.simulator.validation import rows_table, validated
@@ -52,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("policies").add_argument
     add("--policy", action="append", metavar="NAME", help=f"several times, side by side: {policies}")
     add("--best", action="store_true", help="find the settings of each policy with the lowest bill, promise kept")
+    add("--hindsight", action="store_true", help="and the best found by one who knows the whole trace (slow)")
+    add("--bound", action="store_true", help="and a bill that no rule can be below that keeps the promise")
     add("--ttft-s", type=float, default=2.0, metavar="S", help="promised time to the first token (default 2)")
     add("--tpot-s", type=float, default=0.1, metavar="S", help="promised mean time of the tokens after it (0.1)")
     add("--share", type=float, default=0.99, help="of the requests that must get both (default 0.99)")
@@ -94,26 +97,41 @@ def main(options: argparse.Namespace) -> int:
         return KEPT
     policies = [named_in(text) for text in options.policy or ("local", "cloud")]
     setting, title = _scaled(options, setting_in(options), notes)
-    found = []
-    for policy in policies:
-        with notes.status(f"{policy}: {counted(len(setting.arrivals), 'request')}"):
-            found.append(outcome(setting, tuned(setting, policy) if options.best else policy))
-    document = json.dumps(_document(title, setting, found), indent=1)
+    found = _found(options, setting, policies, notes)
+    least_usd = None
+    if options.bound:
+        with notes.status("a bill that no rule can be below"):
+            least_usd = bound.least_usd(setting)
+    document = json.dumps(_document(title, setting, found, least_usd), indent=1)
     if options.json == STDOUT:
         print(document)
         return _status(found)
     console.print(outcomes_table(title, found, setting.promise), promise_line(setting.promise), sep="\n")
+    if least_usd is not None:
+        console.print(bound_line(least_usd, found[0].all_cloud_usd))
     if options.json is not None:
         options.json.write_text(document + "\n")
         console.print(f"written: {options.json}", markup=False, soft_wrap=True)
     return _status(found)
 
 
+def _found(options: argparse.Namespace, setting: Setting, policies: Sequence[Named], notes: Console) -> list[Outcome]:
+    """One policy after the other; each meets the same requests and the same cloud."""
+    found = []
+    for policy in policies:
+        with notes.status(f"{policy}: {counted(len(setting.arrivals), 'request')}"):
+            found.append(outcome(setting, tuned(setting, policy) if options.best else policy))
+    if options.hindsight:
+        with notes.status("the best that can be found by one who knows the whole trace"):
+            found.append(hindsight.outcome(setting))
+    return found
+
+
 def _status(found: Sequence[Outcome]) -> int:
     return KEPT if any(each.is_kept for each in found) else BROKEN
 
 
-def _document(title: str, setting: Setting, found: Sequence[Outcome]) -> dict[str, object]:
+def _document(title: str, setting: Setting, found: Sequence[Outcome], least_usd: float | None) -> dict[str, object]:
     """What was simulated, and what came of it under each policy."""
     return {
         "title": title,
@@ -127,6 +145,7 @@ def _document(title: str, setting: Setting, found: Sequence[Outcome]) -> dict[st
         "cloud": asdict(setting.cloud),
         "promise": asdict(setting.promise),
         "seed": setting.seed,
+        "least_usd": least_usd,
         "policies": [each.document() for each in found],
     }
 

@@ -78,6 +78,15 @@ def test_the_best_of_a_family_keeps_the_promise(trace: str, tmp_path: Path) -> N
     assert 0 < best["bill_share"] < 1
 
 
+def test_no_rule_is_below_the_bound(trace: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    words = ["--share", "0.95", "--rate", "9", "--policy", "count=16", "--bound", "--json", str(file)]
+    main(["simulate", "--trace", trace, *words])
+    document = json.loads(file.read_text())
+    assert 0 < document["least_usd"] <= document["policies"][0]["usd"]
+    assert "no rule keeps the promise below" in capsys.readouterr().out
+
+
 def test_the_status_says_when_nothing_keeps_the_promise(trace: str) -> None:
     assert main(["simulate", "--trace", trace, "--rate", "40", "--policy", "local"]) == 1
 
@@ -92,8 +101,14 @@ def test_the_status_says_when_nothing_keeps_the_promise(trace: str) -> None:
         (["--cloud", "free"], "--cloud"),
         (["--share", "1.5"], "--share"),
         (["--kv-tokens", "0"], "--kv-tokens"),
+        (["--hours", "0.0001"], "two moments"),
     ],
 )
 def test_bad_input_is_one_sentence(trace: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--trace", trace, *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_without_a_trace_there_is_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate"]) == 2
+    assert "--trace" in capsys.readouterr().err

@@ -38,6 +38,14 @@ def promise_line(promise: Promise) -> Text:
     return Text(f"{line}; bill in % of all cloud; misses in % of requests", style="dim")
 
 
+def bound_line(least_usd: float, all_cloud_usd: float) -> Text:
+    """What nobody can be below."""
+    share = least_usd / all_cloud_usd if all_cloud_usd else 0.0
+    return Text(
+        f" proved: no rule keeps the promise below {share * PER_CENT:.2f} % ({dollars(least_usd)})", style="dim"
+    )
+
+
 def _kept(outcome: Outcome, promise: Promise) -> Text:
     return Text(_floored(outcome.kept_share), style="green" if outcome.kept_share >= promise.share else "bold red")
 
