@@ -1,17 +1,18 @@
 """A bill below which no policy keeps the promise, whatever it foresees: proved. For engines without prefix cache.
 
-The proof. Let R be an engine's room for KV in tokens, and take any b, d >= 0 with decode_s(n, 0) >= b + d n for all n.
+The proof. Let R be an engine's room for KV in tokens, and take b, d >= 0 with decode_s(n, 0) >= b + d n for all n.
 
-1. A step in which n sequences decode and read K tokens takes decode_s(n, 0) + k K, or, with chunks of prompts beside
-   them, what mixed_s says. As K and the KV of its prompts fit into R, b >= b (K + their KV) / R. So a sequence that
-   reads x tokens can be charged d + (k + b / R) x, and the sum of charges is never more than what the step took. Over
-   its answer of o tokens a request of p reads p + 1, ..., p + o - 1 tokens.
-2. What a step with c tokens of prompts takes beyond b and d n is, over all n, at least f(c), the greatest convex
-   function below it with f(0) = 0. Being convex it is superadditive: prompts that share a step can each be charged f of
-   their own. Only a step that is full (n + c = max_batched_tokens) cuts a prompt, and each token of a prompt in it can
-   be charged a, the least share of a full step. A prompt is cut into pieces in full steps and a rest r: it is charged
-   at least the minimum over r of a (p - r) + min(f(r), a r). Its attention to itself is charged as it is: the sum over
-   its chunks is p^2 / 2, however it is cut. Who yields to others computes more, never less.
+1. A step in which n sequences decode and read K tokens takes decode_s(n, 0) + k K. As K fits into R, b >= b K / R. So a
+   sequence that reads x tokens can be charged d + (k + b / R) x, and the sum of charges is never more than what the
+   step took. Over its answer of o tokens a request of p reads p + 1, ..., p + o - 1 tokens.
+2. A step with chunks of prompts takes mixed_s(n, 0, chunks) + k' K. With k the lower of the two, what is left of it
+   after those charges is least at K = 0 or at K = R: at least e = min(b, (k' - k) R) more than mixed_s - b - d n. Let
+   f(c) be the greatest convex function below that, over all n, with f(0) = 0, c the prompts' tokens in the step. Being
+   convex it is superadditive: prompts that share a step can each be charged f of their own. Only a step that is full
+   (n + c = max_batched_tokens) cuts a prompt, and each token of a prompt in it can be charged a, the least share of a
+   full step. A prompt is cut into pieces in full steps and a rest r: it is charged at least the minimum over r of
+   a (p - r) + min(f(r), a r). Its attention to itself is charged as it is: the sum over its chunks is p^2 / 2, however
+   it is cut. Who yields to others computes more, never less.
 3. An engine charges no more than a second for each second. So for any price of its seconds u(t) >= 0 and any price of a
    miss m >= 0, a plan that keeps the promise costs at least
        sum over requests of the cheapest of: its cloud price (and m, where the cloud is late); its charges at the least
@@ -87,19 +88,20 @@ def charges(kind: EngineKind, prompts: Ints, outputs: Ints) -> tuple[Floats, Flo
     each_s = max((float(alone[min(MANY, seats) - 1]) - float(alone[min(FEW, seats) - 1])) / (MANY - FEW), 0.0)
     counts = np.arange(seats + 1)
     base_s = float((alone - each_s * counts[1:]).min())
+    read_s = min(steps.kv_s, steps.beside_kv_s)
+    more_s = max(min(base_s, (steps.beside_kv_s - read_s) * kind.kv_tokens), 0.0)
     pair_s = (steps.mixed_s(0, 0, ((1, GRID),)) - steps.mixed_s(0, 0, ((1, 0),))) / GRID
     chunks = np.arange(1, budget + 1)
     least, full_s = np.full(budget + 1, math.inf), math.inf
     for count in range(min(seats, budget - 1) + 1):
         beyond_s = np.array([steps.mixed_s(count, 0, ((int(chunk), 0),)) for chunk in chunks[: budget - count]])
-        beyond_s -= chunks[: budget - count] ** 2 * (pair_s / 2) + base_s + each_s * count
+        beyond_s -= chunks[: budget - count] ** 2 * (pair_s / 2) + base_s + each_s * count - more_s
         least[1 : budget - count + 1] = np.minimum(least[1 : budget - count + 1], beyond_s)
         full_s = min(full_s, float(beyond_s[-1]) / (budget - count))
     least[0] = 0.0
     rest_s = np.minimum(np.minimum.accumulate(np.minimum(convex(least) - full_s * np.arange(budget + 1), 0)), 0)
-    held_s = base_s / kind.kv_tokens
-    kv_s = min(steps.kv_s, steps.beside_kv_s) + held_s
-    prompt_s = full_s * prompts + rest_s[np.minimum(prompts, budget)] + prompts**2 * (pair_s / 2) + held_s * prompts
+    kv_s = read_s + base_s / kind.kv_tokens
+    prompt_s = full_s * prompts + rest_s[np.minimum(prompts, budget)] + prompts**2 * (pair_s / 2)
     answer_s = (outputs - 1) * (each_s + kv_s * (prompts + outputs / 2))
     return np.maximum(prompt_s, 0.0), answer_s
 
@@ -120,10 +122,17 @@ def convex(values: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Dollars for a second of an engine in each bin, and for a miss."""
+    """Dollars for a second of an engine in each bin, and for a miss. The last bin is all time after: it costs nothing."""
 
     second_usd: Floats
     miss_usd: float
+
+    @classmethod
+    def priced(cls, second_usd: Floats, miss_usd: float) -> Self:
+        """None below 0."""
+        second_usd = np.maximum(second_usd, 0.0)
+        second_usd[-1] = 0.0
+        return cls(second_usd, max(miss_usd, 0.0))
 
 
 class Dual:
@@ -168,7 +177,7 @@ class Dual:
         """Dollars. From one price for all the time to one for each few seconds."""
         work, mean_usd = self._work, float(self._usd.mean())
         worth = float(self._usd.sum() / max((work.prompt_s + work.answer_s).sum(), 1e-9))
-        flat = [Prices(np.full(work.bins, worth * 2 * step / GRID), mean_usd) for step in range(GRID + 1)]
+        flat = [Prices.priced(np.full(work.bins, worth * 2 * step / GRID), mean_usd) for step in range(GRID + 1)]
         prices = max(flat, key=lambda each: self.proved(each)[0])
         usd = self.proved(prices)[0]
         for block in BLOCKS:
@@ -186,9 +195,9 @@ class Dual:
                 best = usd, prices
             step = STEP / (1 + done / SLOWER)
             over = np.repeat(np.add.reduceat(used, starts) / sizes, sizes) / (self._engines * BIN_S)
-            prices = Prices(
-                np.maximum(prices.second_usd + step * worth * np.clip(over, -1, 1), 0.0),
-                max(prices.miss_usd + step * mean_usd * max(min(misses / max(self._allowed, 1), 1), -1), 0.0),
+            prices = Prices.priced(
+                prices.second_usd + step * worth * np.clip(over, -1, 1),
+                prices.miss_usd + step * mean_usd * max(min(misses / max(self._allowed, 1), 1), -1),
             )
         return best
 
