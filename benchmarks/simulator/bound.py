@@ -122,7 +122,7 @@ def convex(values: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Dollars for a second of an engine in each bin, and for a miss. The last bin is all time after: it costs nothing."""
+    """Dollars for a second of an engine in each bin, and for a miss. The last bin is all time after, for nothing."""
 
     second_usd: Floats
     miss_usd: float
