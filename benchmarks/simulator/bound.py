@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -80,30 +81,34 @@ class Work:
 def charges(kind: EngineKind, prompts: Ints, outputs: Ints) -> tuple[Floats, Floats]:
     """Seconds for each request's prompt, and for its answer. Raises ValueError for engines with a prefix cache."""
     if kind.prefix_cache:
-        raise ValueError(
-            "a prompt that is found again costs nothing, so nothing is proved of engines with prefix cache"
-        )
+        raise ValueError("a prompt found again costs nothing, so nothing is proved of engines with a prefix cache")
+    each_s, kv_s, pair_s, full_s, rest_s = _coefficients(kind)
+    rest = rest_s[np.minimum(prompts, kind.max_batched_tokens)]
+    prompt_s = full_s * prompts + rest + prompts**2 * (pair_s / 2)
+    return np.maximum(prompt_s, 0.0), (outputs - 1) * (each_s + kv_s * (prompts + outputs / 2))
+
+
+@cache
+def _coefficients(kind: EngineKind) -> tuple[float, float, float, float, Floats]:
+    """d, k + b / R, what a pair of tokens takes, a, and what a rest of so many tokens takes less than a each."""
     steps, budget, seats = kind.steps, kind.max_batched_tokens, kind.max_sequences
     alone = np.array([steps.decode_s(count, 0) for count in range(1, seats + 1)])
     each_s = max((float(alone[min(MANY, seats) - 1]) - float(alone[min(FEW, seats) - 1])) / (MANY - FEW), 0.0)
-    counts = np.arange(seats + 1)
-    base_s = float((alone - each_s * counts[1:]).min())
+    base_s = float((alone - each_s * np.arange(1, seats + 1)).min())
     read_s = min(steps.kv_s, steps.beside_kv_s)
     more_s = max(min(base_s, (steps.beside_kv_s - read_s) * kind.kv_tokens), 0.0)
     pair_s = (steps.mixed_s(0, 0, ((1, GRID),)) - steps.mixed_s(0, 0, ((1, 0),))) / GRID
     chunks = np.arange(1, budget + 1)
     least, full_s = np.full(budget + 1, math.inf), math.inf
     for count in range(min(seats, budget - 1) + 1):
-        beyond_s = np.array([steps.mixed_s(count, 0, ((int(chunk), 0),)) for chunk in chunks[: budget - count]])
-        beyond_s -= chunks[: budget - count] ** 2 * (pair_s / 2) + base_s + each_s * count - more_s
-        least[1 : budget - count + 1] = np.minimum(least[1 : budget - count + 1], beyond_s)
-        full_s = min(full_s, float(beyond_s[-1]) / (budget - count))
+        room = budget - count
+        beyond_s = np.array([steps.mixed_s(count, 0, ((chunk, 0),)) for chunk in range(1, room + 1)])
+        beyond_s -= chunks[:room] ** 2 * (pair_s / 2) + base_s + each_s * count - more_s
+        least[1 : room + 1] = np.minimum(least[1 : room + 1], beyond_s)
+        full_s = min(full_s, float(beyond_s[-1]) / room)
     least[0] = 0.0
-    rest_s = np.minimum(np.minimum.accumulate(np.minimum(convex(least) - full_s * np.arange(budget + 1), 0)), 0)
-    kv_s = read_s + base_s / kind.kv_tokens
-    prompt_s = full_s * prompts + rest_s[np.minimum(prompts, budget)] + prompts**2 * (pair_s / 2)
-    answer_s = (outputs - 1) * (each_s + kv_s * (prompts + outputs / 2))
-    return np.maximum(prompt_s, 0.0), answer_s
+    rest_s = np.minimum.accumulate(np.minimum(convex(least) - full_s * np.arange(budget + 1), 0))
+    return each_s, read_s + base_s / kind.kv_tokens, pair_s, full_s, rest_s
 
 
 def convex(values: Floats) -> Floats:
