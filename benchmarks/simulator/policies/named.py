@@ -10,6 +10,8 @@ from types import MappingProxyType
 from benchmarks.simulator.policies.counted import Count, Slots
 from benchmarks.simulator.policies.plain import Cloud, Local
 from benchmarks.simulator.policies.predicted import Held, Predicted
+from benchmarks.simulator.policies.sluice import Sluiced
+from benchmarks.simulator.policies.sluice import Sluiced
 from benchmarks.simulator.policies.thresholds import Thresholds
 from benchmarks.simulator.world import Policy
 
@@ -53,6 +55,7 @@ FAMILIES = MappingProxyType(
         "count": Family("[N]", Count, (16,), (COUNTS,)),
         "slots": Family("[N]", Slots, (16,), (COUNTS,)),
         "thresholds": Family("[QUEUE,KV,AGE_S]", Thresholds, (5, 0.8, 0), (QUEUES, KV_SHARES, ())),
+        "sluice": Family("", Sluiced),
         "predicted": Family(
             "[TTFT_SHARE,HEAD]",
             Predicted,
@@ -65,6 +68,7 @@ FAMILIES = MappingProxyType(
             (1.0, 30),
             ((0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6), (0.0, 15.0, 30.0, 60.0, 90.0, 120.0)),
         ),
+        "sluice": Family("", Sluiced),
     }
 )
 
