@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from benchmarks.simulator.foresight import ABROAD, HERE, LATE, Course, Moment
+from benchmarks.simulator.foresight import Course
+from benchmarks.simulator.moment import ABROAD, HERE, LATE, Moment
 
 # Which change is tried, by a number drawn: these shares spill somebody for one who missed, swap, change one place,
 # move a turn; the rest are of patience.
