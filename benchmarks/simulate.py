@@ -30,7 +30,7 @@ from benchmarks.simulator.outcome import Outcome, Promise
 from benchmarks.simulator.policies.named import FAMILIES, Named, named_in
 from benchmarks.simulator.scaling import Scaling
 from benchmarks.simulator.setting import EngineKind, Setting
-from benchmarks.simulator.table import bound_line, outcomes_table, promise_line
+from benchmarks.simulator.table import bound_line, outcomes_table, promise_line, title_line
 from benchmarks.simulator.trial import local_keeps, outcome
 from benchmarks.simulator.tuning import tuned
 from benchmarks.simulator.validation import rows_table, validated
@@ -106,7 +106,7 @@ def main(options: argparse.Namespace) -> int:
     if options.json == STDOUT:
         print(document)
         return _status(found)
-    console.print(outcomes_table(title, found, setting.promise), promise_line(setting.promise), sep="\n")
+    console.print(title_line(title), outcomes_table(found, setting.promise), promise_line(setting.promise), sep="\n")
     if least_usd is not None:
         console.print(bound_line(least_usd, found[0].all_cloud_usd))
     if options.json is not None:

@@ -16,12 +16,12 @@ PER_CENT = 100
 NOTHING = "·"
 
 
-def outcomes_table(title: str, outcomes: Sequence[Outcome], promise: Promise) -> Table:
+def outcomes_table(outcomes: Sequence[Outcome], promise: Promise) -> Table:
     """A line for each policy. Misses are shares of all requests; green keeps the promise, red breaks it.
 
     Columns in which no policy has anything are left out.
     """
-    made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    made = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     made.add_column("policy", overflow="fold", min_width=10)
     rows = [[cell(outcome, promise) for _, cell in COLUMNS] for outcome in outcomes]
     said = [place for place in range(len(COLUMNS)) if any(row[place].plain != NOTHING for row in rows)]
@@ -30,6 +30,11 @@ def outcomes_table(title: str, outcomes: Sequence[Outcome], promise: Promise) ->
     for outcome, row in zip(outcomes, rows, strict=True):
         made.add_row(outcome.policy, *(row[place] for place in said))
     return made
+
+
+def title_line(title: str) -> Text:
+    """What is simulated; above the table, since its own title would be folded into its width."""
+    return Text(title, style="bold")
 
 
 def promise_line(promise: Promise) -> Text:
