@@ -11,7 +11,6 @@ from benchmarks.simulator.policies.counted import Count, Slots
 from benchmarks.simulator.policies.plain import Cloud, Local
 from benchmarks.simulator.policies.predicted import Held, Predicted
 from benchmarks.simulator.policies.sluice import Sluiced
-from benchmarks.simulator.policies.sluice import Sluiced
 from benchmarks.simulator.policies.thresholds import Thresholds
 from benchmarks.simulator.world import Policy
 
@@ -68,7 +67,6 @@ FAMILIES = MappingProxyType(
             (1.0, 30),
             ((0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6), (0.0, 15.0, 30.0, 60.0, 90.0, 120.0)),
         ),
-        "sluice": Family("", Sluiced),
     }
 )
 
