@@ -1,8 +1,8 @@
 """What is left of a promise: it holds for a share of the requests, and the others may be missed. One writer.
 
-A miss has a price: what may be saved by one more. It is low while fewer were missed than may be and grows without
-bound when that is used up, so that what is left goes where it saves most (a dual price, as in online budgeted
-allocation: Devanur and Hayes, 2009, "The adwords problem", with the multiplicative update of the exponentiated gradient).
+A miss has a price: what may be saved by one more. It is low while fewer were missed than may be and grows when that is
+used up, so that what is left goes where it saves most (a dual price, as in online budgeted allocation: Devanur and
+Hayes, 2009, "The adwords problem", here with a multiplicative update).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 
 # Of the misses that the promise allows, so many are planned with: who is late nobody foresees exactly.
-PLANNED = 0.8
+PLANNED = 0.7
 # Requests of memory: older ones fade. So many may be missed ahead, as a share of them.
 REMEMBERED = 20_000.0
-AHEAD = 2_000.0
+AHEAD = 1_000.0
 # Of the mean price of a request: what a miss costs while all goes by plan.
 USUAL = 2.0
 LEAST, MOST = 0.02, 50.0

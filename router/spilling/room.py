@@ -30,7 +30,7 @@ NEVER = (0.0,) * len(STEPS)
 
 
 class Freed:
-    """Of one engine: KV tokens given back within each of STEPS, the growth of the others taken off. Kept for a while."""
+    """Of one engine: KV tokens given back within each of STEPS, less the growth of the others. Kept for a while."""
 
     __slots__ = ("_load", "_old_s", "tokens")
 

@@ -21,10 +21,10 @@ import math
 from bisect import insort
 from collections.abc import Hashable, Sequence
 
+from router.spilling.demand import Demand
 from router.spilling.guard import lost
 from router.spilling.load import EngineLoad
 from router.spilling.misses import Misses
-from router.spilling.ranks import Ranks
 from router.spilling.room import GROWTH_TOKENS, Freed, Pool, free_tokens, pooled
 from router.spilling.sample import Sample
 from router.spilling.standing import Standing
@@ -38,14 +38,14 @@ MARGIN_S = 0.25
 # While so few tokens are still to be read at an engine, or for so few steps, one more prompt is sent: an engine plans a
 # step or two ahead.
 UNREAD_TOKENS, UNREAD_STEPS = 300, 2.5
-# Work that had to go of late is remembered so long (e-fold), and so much more of it goes early.
-REMEMBERED_S, AHEAD = 90.0, 1.6
+# Of the share of the work that had to go of late, so much goes early.
+AHEAD = 1.6
 # Nobody goes early whose first token is expected before this, and all whose worth says so after that, of the promise.
 NEVER_BEFORE, ALWAYS_AFTER = 0.2, 0.6
 # Being read at once is no wait.
 PROMPTLY_S, PROMPTLY = 0.25, 1.3
 # Of those who decode, so many may be expected to break their promised time per token for one more prompt.
-LOST = 0.1
+LOST = 0.04
 # Fillers: how many, and how late.
 FILLERS, LATEST_S = 30, 20.0
 # What a call to the cloud takes before the cloud hears of it.
@@ -58,8 +58,6 @@ LOOK_S = 0.02
 SHED_S = 0.06
 # Engines whose forecast is renewed at one look, at most; the others serve a little longer.
 RENEWED = 3
-# The mean price and the mean tokens held are averaged over so many requests.
-AVERAGED = 200.0
 
 
 class Sluice:
@@ -74,10 +72,7 @@ class Sluice:
         self._placed: list[Placed] = []
         self._stays: dict[Hashable, tuple[Want, int, Stay]] = {}
         self._spilled: dict[Hashable, tuple[Want, float]] = {}
-        self._ranks = Ranks()
-        # Work that came and that had to go, in engine seconds; it fades.
-        self._offered_s, self._gone_s, self._faded_s = 1e-9, 0.0, 0.0
-        self._usd_each, self._tokens_each = 0.0, 1000.0
+        self._demand = Demand()
         self._shed_s = 0.0
         self._full = Full(1e-4, 1e-6)
 
@@ -93,7 +88,7 @@ class Sluice:
     def arrive(self, want: Want, now_s: float) -> None:
         """One more request."""
         self.misses.asked()
-        self._count(want, now_s)
+        self._demand.came(want, now_s)
         if not self._line and self._place(want, now_s):
             return
         pool = self._pool(now_s)
@@ -198,7 +193,7 @@ class Sluice:
             return False
         share = ttft_s / want.ttft_s
         ramp = min(1.0, max(0.0, (share - NEVER_BEFORE) / (ALWAYS_AFTER - NEVER_BEFORE)))
-        return self._ranks.below(want.worth.usd_per_s) < AHEAD * ramp * self._gone_s / self._offered_s
+        return self._demand.below(want.worth) < AHEAD * ramp * self._demand.gone_share
 
     def _shed(self, now_s: float, pool: Pool) -> None:
         """While somebody would be late, whoever is worth least for its room goes, of all up to that one."""
@@ -222,7 +217,7 @@ class Sluice:
 
     def _drop(self, want: Want, now_s: float, pool: Pool) -> None:
         """To the cloud, or to the fillers where breaking the promise costs less."""
-        self._gone_s += want.worth.engine_s
+        self._demand.went(want)
         if self._spill_usd(want, now_s) <= self._late_usd():
             why = Why.KV if pool.wait_s(want.prompt_tokens) > 0 else Why.TTFT
             self._spill(want, why, now_s)
@@ -244,7 +239,7 @@ class Sluice:
         return self._miss_usd() if len(self._fillers) < FILLERS else math.inf
 
     def _miss_usd(self) -> float:
-        return self.misses.price(self._usd_each, len(self._fillers))
+        return self.misses.price(self._demand.usd_each, len(self._fillers))
 
     def _fill(self, now_s: float) -> None:
         """Nobody else waits: those that save most a second first."""
@@ -278,18 +273,8 @@ class Sluice:
         # The next look begins with another one.
         capacity = standings[0].kv_capacity_tokens
         if capacity:
-            self._full = full(standings[0].tempo, capacity, self._tokens_each)
+            self._full = full(standings[0].tempo, capacity, self._demand.tokens_each)
         return pooled(standings, self._freed)
-
-    def _count(self, want: Want, now_s: float) -> None:
-        fade = math.exp((self._faded_s - now_s) / REMEMBERED_S)
-        self._faded_s = now_s
-        self._gone_s *= fade
-        self._offered_s = self._offered_s * fade + want.worth.engine_s
-        if want.may_spill:
-            self._usd_each += (want.worth.usd - self._usd_each) / AVERAGED
-            self._ranks.learn(want.worth.usd_per_s, want.worth.engine_s)
-        self._tokens_each += (want.prompt_tokens + want.lengths.mean / 2 - self._tokens_each) / AVERAGED
 
     def _judge(self, want: Want, now_s: float) -> None:
         if now_s > want.due_s:
