@@ -10,10 +10,12 @@ Stand-ins for what cannot be had or made to fail: cloud (with cloud_reply, price
 prefix_cache, exposition); both misbehave on purpose (switch) and share wire (the OpenAI form) and loopback; process
 starts one (or a router) and says where it listens.
 The demo: demo (demo_stack, demo_view, pressure, verdict) drives crowd through stream. latency: what the router adds.
-affinity (talks): what a strategy does to the engines' prefix caches. tokens: how far the router's estimates are off.
+affinity (talks): what a strategy does to the engines' prefix caches. tokens and lengths: how far the router's estimates
+of prompts and answers are off.
 Wire speed: relay (block, scenario, relay_table) and soak (soak_phases, leaver, memory_watch, soak_report, memory_curve)
 drive pump (job, client, completeness, tally) against a router (contender) in front of stub (stub_engine,
 stub_connection, stub_answer, numbered, tamper, pace) and look at the process table (machine); abort, cost. choices
 holds the contestants of the hot path.
+simulate: nothing runs and time is reckoned (simulator); what a promise costs under the router's rules and others'.
 To add a verb: a module with add_arguments and main, and a line in `__main__`.
 """

@@ -18,15 +18,15 @@ One token (no step of `answer`)
 
 Packages: tables (stack.toml), routing, health (breakers, second tries), quotas (limits of providers), clouds (the way
 to them), comparing (shadows and splits), verbs (`spillway cost`, `preset`, `route`, `arms`).
-What runs where: registry (clouds, resolved), spots and gaps (holes in that, named), edits (of stack.toml).
+What runs where: registry (clouds, resolved), spots, gaps and overflow (holes in that, named), edits (of stack.toml).
 The client's side: front (head, offer, linger), exchange (errand runs `answer` without a task, outbox sends in batches).
 The targets' side: upstream (connection, engine_reply, whole, patience), clouds; sse cuts events.
 Asked without being sent: question (nobody sends it), rehearsal (POST /spillway/route), explain and because (why each
 target stands where it stands), costs (dollars of a job), imagined (the Fleet as if all of stack.toml ran).
-Around it: feed (Snapshots in, Reports out), lobby, ledger, books and outcome (rows and money), metrics, gauges and
-tally, decided and status, ids, errors, serve.
+Around it: feed (Snapshots in, Reports out), lobby, ledger, books, moves and outcome (rows and money), metrics, gauges
+and tally, decided and status, ids, errors, serve.
 Several processes: seat, port, workers (the parent), siblings and rows (counts in shared memory), report and shown.
 
-To add a filter: an entry in `filters.FILTERS` and its condition in `dropped_by`. To add a strategy: its name in
+To add a filter: a Lack in `spilling.parity` and an entry in `filters.FILTERS`. To add a strategy: its name in
 `tables.strategy`, a function and an entry in `scorers.SCORERS`, a table of cases in its test.
 """

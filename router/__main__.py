@@ -139,7 +139,7 @@ def _planned(path: Path | None) -> Rules | None:
 def _overridden(rules: Rules, options: argparse.Namespace) -> Rules:
     given = {key: vars(options)[key] for key in ("host", "port", "workers") if vars(options)[key] is not None}
     endpoint = rules.endpoint.model_dump() | given
-    return parse_rules(rules.model_dump() | {"endpoint": endpoint}, "--host, --port and --workers")
+    return parse_rules(rules.model_dump(exclude_unset=True) | {"endpoint": endpoint}, "--host, --port and --workers")
 
 
 def _refuse_gaps(rules: Rules, models: Sequence[ModelView], path: Path | None, is_open: bool) -> None:

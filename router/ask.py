@@ -13,7 +13,17 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from router.body import LONGEST_NAME, Body, Embedding, Prompt, parsed, read_chat, read_completion, read_embedding
+from router.body import (
+    LONGEST_NAME,
+    NO_FIELDS,
+    Body,
+    Embedding,
+    Prompt,
+    parsed,
+    read_chat,
+    read_completion,
+    read_embedding,
+)
 from router.errors import ApiError
 from router.ids import new_id
 from router.length import Length
@@ -55,7 +65,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     class that its task prefers where no model is named, `fill` the fields that its task gives a body which leaves them
     out. `prefixes` are digests of how its prompt begins (`router.prefixes`), where affinity counts. `order` and
     `strategy` count instead of the tier's where its route or task says so. `route` is the rule of [[routes]] that it
-    follows, `arm` its part of a comparison, `shadow_of` the request whose copy it is.
+    follows, `arm` its part of a comparison, `shadow_of` the request whose copy it is. `relies` are the fields that it
+    has of those that not every target obeys.
     """
 
     request_id: str
@@ -90,6 +101,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     arm: str | None = None
     shadow_of: str | None = None
     lengths: tuple[Length, ...] = ()
+    relies: frozenset[str] = NO_FIELDS
 
     @property
     def body(self) -> dict[str, Any]:
@@ -133,6 +145,8 @@ def read_ask(raw: bytes, headers: Mapping[str, str], endpoint: Endpoint, rules: 
         NO_FILL,
         prefixes_of(body) if rules.wants_affinity and endpoint is not EMBEDDING else (),
     )
+    if relies := body.relies:
+        ask = replace(ask, relies=relies)
     return ask if task is None or endpoint is EMBEDDING else _with_task(ask, rules.tasks[task], body)
 
 

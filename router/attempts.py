@@ -23,7 +23,7 @@ from router.failure import LEDGER, LEFT, Failure, cause_of, is_full, none_left, 
 from router.health.breaker import DEATHS
 from router.health.ejection import SILENT_TIMES
 from router.health.triggers import FILTERED, SPENT, UNFIT, next_at, trigger_of
-from router.ledger import BudgetSpent, LedgerError
+from router.moves import BudgetSpent, LedgerError
 from router.patience import LEAST_PROBE_S, Patience, patience_for, writing_s
 from router.reply import Reply
 from router.routing.fleet import Place, Target
@@ -233,15 +233,15 @@ def _shared(ask: Ask, turn: Turn, limits: Limits, patience: Patience) -> Patienc
 
 async def _set_aside(doors: Doors, ask: Ask, target: Target, flight: Flight, patience: Patience) -> None:
     """The ledger looks once more: others may have set money aside since the decision."""
-    usd, limit_usd = reserved_usd(ask, target), doors.watch.rules.limits.cloud_usd_per_day
+    usd, caps = reserved_usd(ask, target), doors.watch.rules.limits.caps
     try:
         async with asyncio.timeout(patience.first_s):
-            await doors.ledger.reserve(flight.id, target.name, usd, limit_usd)
+            await doors.ledger.reserve(flight.id, target.name, usd, caps)
     except TimeoutError as error:
         message = f"no money could be set aside within {patience.first_s:.3g} s"
         raise TargetUnavailable(target.name, patience.cause, message, was_reached=False) from error
     except BudgetSpent as error:
-        message = "the day's budget is set aside for others"
+        message = f"the {error.period}'s budget is set aside for others"
         raise TargetUnavailable(target.name, BUDGET, message, saturated=True, was_reached=False) from error
     except LedgerError as error:
         message = f"no money can be set aside: {error.why}"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from router.ask import Ask
-from router.routing.filters import FITS_CONTEXT, GIVES_SEVERAL, IS_CAPABLE, KEEPS_PRIVACY, Filter
 from router.routing.fleet import Place, Target
 from router.routing.passing import Money, ease, ill, is_affordable
 from router.routing.policy import NO_PAST, Decision, Latches, need_of
 from router.routing.ranking import Past, Ranked, ShutOut
 from router.routing.spill import forecast, judge, late
 from router.routing.terms import Terms
-from router.routing.tokens import VLLM, least_tokens
 
 LOCAL = Place.LOCAL
 # By target: the weighted sum and each strategy's figure, where several were compared.
@@ -131,23 +129,5 @@ def why_not_now(case: Case, target: Target) -> str:
 def why_shut_out(case: Case, out: ShutOut) -> str:
     if out.rule is None:
         return f"the order names it nowhere: {', '.join(case.terms.order)}"
-    words = FILTER_WORDS.get(out.rule)
-    return f"{_name(out.rule)}: {words(case.ask, out.target)}" if words else _name(out.rule)
-
-
-def _name(rule: Filter) -> str:
-    return rule.no.removeprefix(": ").removesuffix(" no")
-
-
-FILTER_WORDS: Mapping[Filter, Callable[[Ask, Target], str]] = {
-    KEEPS_PRIVACY: lambda _ask, _target: "the request is local-only",
-    IS_CAPABLE: lambda ask, target: f"it has no {', '.join(sorted(ask.needs - target.capabilities))}",
-    GIVES_SEVERAL: lambda ask, _target: f"it gives one answer, {ask.answers} are wanted",
-    FITS_CONTEXT: lambda ask, target: f"{_length(ask, target)}, its context is {target.context_tokens:,}",
-}
-
-
-def _length(ask: Ask, target: Target) -> str:
-    """vLLM refuses what has no room for the longest answer."""
-    answer = f" and {ask.max_tokens:,} for the answer" if ask.max_tokens and target.kind == VLLM else ""
-    return f"at least {least_tokens(ask, target):,.0f} tokens{answer}"
+    name, lack = out.rule.no.removeprefix(": ").removesuffix(" no"), out.rule.lack
+    return name if lack is None else f"{name}: {lack.words(case.ask, out.target)}"

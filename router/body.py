@@ -24,6 +24,9 @@ TOKEN_BYTES = 4
 # Their size says little about their tokens.
 UNCOUNTED = frozenset({"image_url", "input_audio"})
 
+NO_FIELDS = frozenset[str]()
+SOME_OBEY = ("logprobs", "top_logprobs", "seed", "logit_bias", "stop")
+
 Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
 Count = Annotated[int, Meta(ge=1)]
 Answers = Annotated[int, Meta(ge=1, le=16)]
@@ -39,7 +42,8 @@ class StreamOptions(msgspec.Struct, frozen=True):
 class Body(msgspec.Struct, kw_only=True, frozen=True):
     """The fields of either endpoint that we rely on; the rest belongs to the target.
 
-    The last four steer an engine's scheduler; what is in them does not matter, only that they are there.
+    The last four steer an engine's scheduler; what is in them does not matter, only that they are there. So it is with
+    those that not every target obeys, from `logprobs` on.
     """
 
     model: Name
@@ -53,6 +57,11 @@ class Body(msgspec.Struct, kw_only=True, frozen=True):
     metadata: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     response_format: dict[str, Any] | None = None
+    logprobs: Any = None
+    top_logprobs: Any = None
+    seed: Any = None
+    logit_bias: Any = None
+    stop: Any = None
     priority: Any = UNSET
     kv_transfer_params: Any = UNSET
     vllm_xargs: Any = UNSET
@@ -63,9 +72,21 @@ class Body(msgspec.Struct, kw_only=True, frozen=True):
         return not (self.priority is self.kv_transfer_params is self.vllm_xargs is self.cache_salt is UNSET)
 
     @property
+    def relies(self) -> frozenset[str]:
+        """Fields that it has of those that not every target obeys."""
+        if self.logprobs is self.top_logprobs is self.seed is self.logit_bias is self.stop is None:
+            return NO_FIELDS
+        return frozenset([field for field in SOME_OBEY if _is_meant(getattr(self, field))])
+
+    @property
     def wants_schema(self) -> bool:
         # A list, because the type may be anything, also what a set cannot look up.
         return self.response_format is not None and self.response_format.get("type") in ["json_schema", "json_object"]
+
+
+def _is_meant(value: object) -> bool:
+    """Of a completion `logprobs = 0` asks for those of the tokens that were chosen, and a seed may be 0."""
+    return value is not None and value is not False and value not in ([], {}, "")
 
 
 class Chat(Body, frozen=True):

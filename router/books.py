@@ -1,4 +1,4 @@
-"""The ledger's file: a row for each request, and the day's money. The only importer of sqlite3.
+"""The ledger's file: a row for each request, and the money of hours, days and months. The only importer of sqlite3.
 
 Synchronous, for one thread; several processes may have the same file open. Each change of money is one transaction
 that keeps the others out from its first look to its end, so that all of them together keep a limit.
@@ -14,12 +14,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import astuple
 
+from router.moves import LedgerBusy, LedgerError, Reserve, Settle, Spent, refused
 from router.outcome import COLUMNS, Outcome
+from router.spilling.periods import DAY_S, HOUR_S, Dollars, Periods, periods_at
 
-DAY_S = 86400
 # How long one process waits for another one that writes; they hold the file for some ten milliseconds.
 PATIENCE_S = 2.0
 AGAIN_S = 0.02
@@ -41,75 +41,61 @@ COMPARED = f"""SELECT {", ".join(COLUMNS)} FROM outcome WHERE at_unix_s >= ?1 AN
     (SELECT shadow_of FROM outcome WHERE arm = ?3 AND at_unix_s >= ?1))"""
 HAS_OWNER = "SELECT count(*) FROM pragma_table_info('reservation') WHERE name = 'owner'"
 ADD_OWNER = "ALTER TABLE reservation ADD COLUMN owner INTEGER NOT NULL DEFAULT 0"
-# The sum of each day is kept beside the reservations: a look at it takes as long in the evening as in the morning.
-SUMS = (
+# A period is told by its first second. The sums are kept beside the reservations: a look at them takes as long at the
+# end of a month as at its beginning.
+DAY = f"CAST(at_unix_s / {DAY_S} AS INTEGER) * {DAY_S}"
+STARTS = {
+    "hour": f"CAST(at_unix_s / {HOUR_S} AS INTEGER) * {HOUR_S}",
+    "day": DAY,
+    "month": f"CAST(strftime('%s', {DAY}, 'unixepoch', 'start of month') AS INTEGER)",
+}
+
+
+def _adding(usd: str) -> str:
+    """So much more in each period of the new row."""
+    rows = [
+        f"('{period}', {start.replace('at_unix_s', 'new.at_unix_s')}, new.owner, {usd})"
+        for period, start in STARTS.items()
+    ]
+    return f"INSERT INTO spent VALUES {', '.join(rows)} ON CONFLICT DO UPDATE SET usd = usd + excluded.usd"
+
+
+RESERVATIONS = (
     "CREATE INDEX IF NOT EXISTS reservation_at ON reservation (at_unix_s)",
     "CREATE INDEX IF NOT EXISTS reservation_held ON reservation (at_unix_s) WHERE state = 'held'",
-    "CREATE TABLE IF NOT EXISTS spend (day INTEGER, owner INTEGER, usd REAL, PRIMARY KEY (day, owner))",
-    """CREATE TRIGGER IF NOT EXISTS reserved AFTER INSERT ON reservation BEGIN
-    INSERT INTO spend VALUES (CAST(new.at_unix_s / 86400 AS INTEGER), new.owner, new.usd)
-    ON CONFLICT DO UPDATE SET usd = usd + excluded.usd; END""",
-    """CREATE TRIGGER IF NOT EXISTS settled AFTER UPDATE OF usd ON reservation BEGIN
-    UPDATE spend SET usd = usd + new.usd - old.usd
-    WHERE day = CAST(new.at_unix_s / 86400 AS INTEGER) AND owner = new.owner; END""",
 )
-FORGET_SUMS = "DELETE FROM spend WHERE day = ?"
-SUM_UP = "INSERT INTO spend SELECT ?, owner, sum(usd) FROM reservation WHERE at_unix_s >= ? GROUP BY owner"
+# An older file has sums of days alone.
+HAS_SUMS = "SELECT count(*) FROM sqlite_master WHERE name = 'spent'"
+SUMS = (
+    "DROP TRIGGER IF EXISTS reserved",
+    "DROP TRIGGER IF EXISTS settled",
+    "DROP TABLE IF EXISTS spend",
+    "CREATE TABLE spent (period TEXT, start INTEGER, owner INTEGER, usd REAL, PRIMARY KEY (period, start, owner))",
+    f"CREATE TRIGGER reserved AFTER INSERT ON reservation BEGIN {_adding('new.usd')}; END",
+    f"CREATE TRIGGER settled AFTER UPDATE OF usd ON reservation BEGIN {_adding('new.usd - old.usd')}; END",
+    *(
+        f"INSERT INTO spent SELECT '{period}', {start}, owner, sum(usd) FROM reservation GROUP BY 2, owner"
+        for period, start in STARTS.items()
+    ),
+)
 # Nobody else expires what belongs to a worker that was never started again; after a day no call still runs.
 EXPIRE = "UPDATE reservation SET state = 'expired' WHERE state = 'held' AND (owner = ? OR at_unix_s < ?)"
 RESERVE = "INSERT INTO reservation (id, at_unix_s, target, usd, state, owner) VALUES (?, ?, ?, ?, 'held', ?)"
 SETTLE = "UPDATE reservation SET state = 'settled', usd = ? WHERE id = ?"
-# What began yesterday and still runs counts today too: nobody knows yet what it costs.
-SPENT = "SELECT owner = ?, usd FROM spend WHERE day = ?"
-HELD_OVER = "SELECT owner = ?, usd FROM reservation WHERE state = 'held' AND at_unix_s >= ? AND at_unix_s < ?"
+SPENT = """SELECT period, owner = ?, usd FROM spent WHERE (period = 'hour' AND start = ?)
+    OR (period = 'day' AND start = ?) OR (period = 'month' AND start = ?)"""
+# What began before a period and still runs counts in it too: nobody knows yet what it costs. What nobody has settled
+# for a whole period, or for a day, does not run any more.
+HELD_OVER = (
+    "SELECT at_unix_s, owner = ?, usd FROM reservation WHERE state = 'held' AND at_unix_s >= ? AND at_unix_s < ?"
+)
+RUNS_ON_S = {"hour": HOUR_S, "day": DAY_S, "month": DAY_S}
 ONE_ROW = f"({', '.join('?' * len(COLUMNS))})"
 INSERT = {
     1 << power: f"INSERT INTO outcome ({', '.join(COLUMNS)}) VALUES {', '.join([ONE_ROW] * (1 << power))}"
     for power in range(MOST_ROWS.bit_length())
 }
 BAD_VALUE = (OverflowError, UnicodeError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
-
-
-class LedgerError(Exception):
-    """The ledger cannot be written: no money can be set aside, so nothing may go to a cloud. `why` is for clients, who
-    need not know where it lies; the whole text says that, and how to mend it."""
-
-    def __init__(self, why: str, path: Path | None = None, advice: str = "") -> None:
-        super().__init__((f"{path}: " if path else "") + why + (f"; {advice}" if advice else ""))
-        self.why = why
-
-
-class BudgetSpent(LedgerError):
-    """What is spent and set aside today, by all workers together, leaves no room for this call."""
-
-
-class LedgerBusy(LedgerError):
-    """Another program keeps the file locked. Nothing was written; it may be written later."""
-
-
-class Reserve(Struct, frozen=True):
-    """Set `usd` aside, unless the day's money would pass `limit_usd`."""
-
-    id: str
-    at_unix_s: float
-    target: str
-    usd: float
-    limit_usd: float
-
-
-class Settle(Struct, frozen=True):
-    """Replace what was set aside by what it cost."""
-
-    id: str
-    usd: float
-
-
-class Spent(Struct, frozen=True):
-    """Dollars spent or set aside on one day (counted from 1970, UTC), by this worker and by the others."""
-
-    day: int
-    own_usd: float
-    others_usd: float
 
 
 class Books:
@@ -136,7 +122,7 @@ class Books:
 
     def spent(self, now_unix_s: float) -> Spent:
         with self._our_errors():
-            return self._spent(int(now_unix_s // DAY_S))
+            return self._spent(periods_at(now_unix_s))
 
     def carry_out(self, moves: Sequence[Reserve | Settle]) -> dict[str, LedgerError]:
         """All in one transaction, on disk when it returns: which could not be done and why. Raises LedgerError."""
@@ -176,18 +162,24 @@ class Books:
         connection.execute(INDEX_ARMS)
         if connection.execute(HAS_OWNER).fetchone() == (0,):
             connection.execute(ADD_OWNER)
-        for statement in SUMS:
+        for statement in RESERVATIONS:
             connection.execute(statement)
+        if connection.execute(HAS_SUMS).fetchone() == (0,):
+            for statement in SUMS:
+                connection.execute(statement)
         connection.execute(EXPIRE, (self._worker, (day - 1) * DAY_S))
-        connection.execute(FORGET_SUMS, (day,))
-        connection.execute(SUM_UP, (day, day * DAY_S))
 
-    def _spent(self, day: int) -> Spent:
-        usd = [0.0, 0.0]
-        for statement, when in ((SPENT, (day,)), (HELD_OVER, ((day - 1) * DAY_S, day * DAY_S))):
-            for own, part in self._money.execute(statement, (self._worker, *when)):
-                usd[own] += part
-        return Spent(day, own_usd=usd[True], others_usd=usd[False])
+    def _spent(self, periods: Periods) -> Spent:
+        starts = {"hour": periods.hour, "day": periods.day, "month": periods.month}
+        usd = {period: [0.0, 0.0] for period in starts}
+        for period, own, part in self._money.execute(SPENT, (self._worker, *starts.values())):
+            usd[period][own] += part
+        for at_unix_s, own, part in self._money.execute(HELD_OVER, (self._worker, periods.day - DAY_S, periods.hour)):
+            for period, start in starts.items():
+                if start - RUNS_ON_S[period] <= at_unix_s < start:
+                    usd[period][own] += part
+        others, mine = ({period: each[own] for period, each in usd.items()} for own in (False, True))
+        return Spent(periods, own=Dollars(**mine), others=Dollars(**others))
 
     def _carry_out(self, move: Reserve | Settle) -> LedgerError | None:
         try:
@@ -199,13 +191,9 @@ class Books:
         return None
 
     def _reserve(self, wish: Reserve) -> LedgerError | None:
-        spent = self._spent(int(wish.at_unix_s // DAY_S))
-        spent_usd = spent.own_usd + spent.others_usd
-        if spent_usd + wish.usd > wish.limit_usd:
-            return BudgetSpent(
-                f"{wish.target} may cost {wish.usd:.6f} dollars, and {spent_usd:.6f} of today's {wish.limit_usd:.2f}"
-                f" are spent or set aside"
-            )
+        error = refused(wish, self._spent(periods_at(wish.at_unix_s)))
+        if error is not None:
+            return error
         self._money.execute(RESERVE, (wish.id, wish.at_unix_s, wish.target, wish.usd, self._worker))
         return None
 

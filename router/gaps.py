@@ -13,6 +13,7 @@ import msgspec
 
 from engines.snapshot import ModelView
 from ground.prices import Listed
+from router.overflow import spills_have_money, spills_have_twins
 from router.registry import deployments, is_turned_off, provider_of
 from router.routing.chain import models_of, stand_ins
 from router.spots import LOCAL, Situation, Spot, inside, may_be_elsewhere, may_be_off, situation_of
@@ -246,4 +247,6 @@ CHECKS: tuple[Check, ...] = (
     _tasks_have_models,
     _places_have_keys,
     _places_have_prices,
+    spills_have_twins,
+    spills_have_money,
 )

@@ -1,4 +1,4 @@
-"""What every request cost and why it ran where it ran; and the money that may still be spent today.
+"""What every request cost and why it ran where it ran; and the money that may still be spent, by hour, day and month.
 
 The event loop never waits for the disk: one thread owns the file (`router.books`). Rows gather for a moment and are
 written together. Money is set aside on disk before a cloud call; what a crash leaves unsettled counts as spent when
@@ -20,8 +20,10 @@ from pathlib import Path
 import structlog
 from msgspec import Struct
 
-from router.books import DAY_S, Books, BudgetSpent, LedgerBusy, LedgerError, Reserve, Settle
+from router.books import Books
+from router.moves import BudgetSpent, LedgerBusy, LedgerError, Reserve, Settle
 from router.outcome import Outcome
+from router.spilling.periods import NO_CAP, NO_CAPS, Dollars, Periods, periods_at
 
 __all__ = ["BudgetSpent", "Ledger", "LedgerError", "Outcome"]
 
@@ -69,15 +71,15 @@ class Ledger:
         self._rows: list[Outcome] = []
         self._dropped = 0
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
-        # By reservation: dollars, and the day they were set aside.
-        self._held: dict[str, tuple[float, int]] = {}
+        # By reservation: dollars, and when they were set aside.
+        self._held: dict[str, tuple[float, float]] = {}
         self._late: list[Settle] = []
         now_unix_s = clock()
         self._books = Books(path, worker, now_unix_s)
         self._was_failing, self._failed_s = False, -math.inf
         self._spent = self._books.spent(now_unix_s)
         self._looked_unix_s = self._fresh_until_unix_s = now_unix_s
-        self._day, self._own_usd = self._spent.day, self._spent.own_usd
+        self._periods, self._own = self._spent.periods, self._spent.own
         self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
         self._thread.start()
 
@@ -93,42 +95,52 @@ class Ledger:
         return "" if trouble is None else trouble.why
 
     @property
-    def spent_today_usd(self) -> float:
-        """With what is set aside for calls under way. This worker's part is exact, the others' about a second old."""
-        now_unix_s = self._clock()
-        if not self._looked_unix_s <= now_unix_s < self._fresh_until_unix_s:
-            self._look_again(now_unix_s)
-        return self._own_usd + self._spent.others_usd
+    def spent(self) -> Dollars:
+        """In each running period, with what is set aside for calls under way. This worker's part is exact, the others'
+        about a second old."""
+        own, others = self._own_now(), self._spent.others
+        return Dollars(own.hour + others.hour, own.day + others.day, own.month + others.month)
+
+    def left_usd(self, caps: Dollars) -> float:
+        """What the tightest of the caps leaves. Each request asks it."""
+        own, others = self._own_now(), self._spent.others
+        left = caps.day - own.day - others.day
+        if caps.hour != NO_CAP:
+            left = min(left, caps.hour - own.hour - others.hour)
+        return left if caps.month == NO_CAP else min(left, caps.month - own.month - others.month)
 
     async def refresh(self) -> None:
         """Look up what the others have spent: for a reader that asks seldom. Raises LedgerError when closed."""
-        self._turn_day(self._clock())
+        self._turn(self._clock())
         await self._answer(None)
 
-    async def reserve(self, reservation: str, target: str, usd: float, limit_usd: float = math.inf) -> None:
+    async def reserve(self, reservation: str, target: str, usd: float, caps: Dollars = NO_CAPS) -> None:
         """Set money aside, on disk before it returns. Raises BudgetSpent or another LedgerError.
 
-        What all workers have spent and set aside on this day stays within `limit_usd`, whoever asks at the same time.
+        What all workers have spent and set aside in the running hour, day and month stays within `caps`, whoever asks
+        at the same time.
         """
         if not math.isfinite(usd):
             # It would make every sum that it enters worthless.
             raise LedgerError(f"{target}: {usd} is no amount that can be set aside; look at its price in stack.toml")
         now_unix_s = self._clock()
-        self._turn_day(now_unix_s)
-        self._held[reservation] = (usd, self._day)
-        self._own_usd += usd
+        self._turn(now_unix_s)
+        self._held[reservation] = (usd, now_unix_s)
+        self._own = _with(self._own, usd, usd, usd)
         try:
-            await self._answer(Reserve(reservation, now_unix_s, target, usd, limit_usd))
+            await self._answer(Reserve(reservation, now_unix_s, target, usd, caps))
         except BaseException:
             # It may be on disk all the same: when the caller gave up, or the disk failed after it had written.
             self.settle(reservation, 0.0)
             raise
 
     def settle(self, reservation: str, usd: float) -> None:
-        """Replace what was set aside by what it cost. It counts on the day on which it was set aside."""
-        self._turn_day(self._clock())
-        held_usd, day = self._held.pop(reservation, (0.0, self._day))
-        self._own_usd += (usd if day == self._day else 0.0) - held_usd
+        """Replace what was set aside by what it cost. It counts in the periods in which it was set aside."""
+        now_unix_s = self._clock()
+        self._turn(now_unix_s)
+        held_usd, at_unix_s = self._held.pop(reservation, (0.0, now_unix_s))
+        hour, day, month = ((usd if at_unix_s >= start else 0.0) - held_usd for start in _starts(self._periods))
+        self._own = _with(self._own, hour, day, month)
         self._calls.put(Settle(reservation, usd))
 
     def record(self, outcome: Outcome) -> None:
@@ -153,17 +165,31 @@ class Ledger:
         self._calls.put(_Waiting(reserve, done))
         await asyncio.shield(done)
 
+    def _own_now(self) -> Dollars:
+        now_unix_s = self._clock()
+        if not self._looked_unix_s <= now_unix_s < self._fresh_until_unix_s:
+            self._look_again(now_unix_s)
+        return self._own
+
     def _look_again(self, now_unix_s: float) -> None:
-        self._turn_day(now_unix_s)
+        self._turn(now_unix_s)
         self._looked_unix_s = now_unix_s
-        self._fresh_until_unix_s = min(now_unix_s + FRESH_S, (self._day + 1.0) * DAY_S)
+        self._fresh_until_unix_s = min(now_unix_s + FRESH_S, self._periods.hour_ends)
         self._calls.put(_Sign.LOOK)
 
-    def _turn_day(self, now_unix_s: float) -> None:
-        day = int(now_unix_s // DAY_S)
-        if day != self._day:
-            # What is still held counts on every day until it is settled.
-            self._day, self._own_usd = day, sum(usd for usd, _ in self._held.values())
+    def _turn(self, now_unix_s: float) -> None:
+        if self._periods.hour <= now_unix_s < self._periods.hour_ends:
+            return
+        before, now = self._periods, periods_at(now_unix_s)
+        # What is still held counts in every period until it is settled.
+        held_usd = sum(usd for usd, _ in self._held.values())
+        own = self._own
+        self._own = Dollars(
+            held_usd,
+            own.day if now.day == before.day else held_usd,
+            own.month if now.month == before.month else held_usd,
+        )
+        self._periods = now
 
     # From here on: the writer's thread. It shares with the loop's only `_calls`, `_rows`, to whose end the loop
     # appends, and what it replaces as a whole: `_spent`.
@@ -251,3 +277,11 @@ def _resolve(done: asyncio.Future[None], error: LedgerError | None) -> None:
     # A loop that has ended has nobody left who waits.
     with suppress(RuntimeError):
         done.get_loop().call_soon_threadsafe(resolve)
+
+
+def _with(spent: Dollars, hour: float, day: float, month: float) -> Dollars:
+    return Dollars(spent.hour + hour, spent.day + day, spent.month + month)
+
+
+def _starts(periods: Periods) -> tuple[int, int, int]:
+    return periods.hour, periods.day, periods.month

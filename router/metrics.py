@@ -14,6 +14,7 @@ from router.gauges import snapshot_gauges
 from router.outcome import Outcome
 from router.quotas.room import UNBOUNDED
 from router.routing.fleet import Fleet, Place
+from router.spilling.periods import Dollars
 from router.tally import SECONDS, Sums, Tally, from_json
 
 WHERE = ("target", "tier")
@@ -27,13 +28,13 @@ class Metrics:
     def __init__(
         self,
         view: Callable[[], Fleet],
-        spent_today_usd: Callable[[], float],
+        spent: Callable[[], Dollars],
         workers: int = 1,
         heard: Callable[[], tuple[Snapshot | None, float]] = lambda: (None, 0.0),
     ) -> None:
         self._view = view
         self._heard = heard
-        self._spent_today_usd = spent_today_usd
+        self._spent = spent
         self._workers = workers
         self._tally = Tally()
         self.observe: Callable[[Outcome], None] = self._tally.add
@@ -49,7 +50,7 @@ class Metrics:
     def text(self, others: Sequence[bytes] = ()) -> bytes:
         """The page: this worker's counts with what other workers have exported. Raises ValueError if one is none."""
         sums = [*self._tally.sums(), *(each for other in others for each in from_json(other))]
-        return generate_latest(_Page(sums, self._view(), self._spent_today_usd(), self._workers, *self._heard()))
+        return generate_latest(_Page(sums, self._view(), self._spent(), self._workers, *self._heard()))
 
 
 class _Page(Collector):
@@ -59,14 +60,14 @@ class _Page(Collector):
         self,
         sums: Sequence[Sums],
         fleet: Fleet,
-        spent_today_usd: float,
+        spent: Dollars,
         workers: int,
         snapshot: Snapshot | None,
         snapshot_age_s: float,
     ) -> None:
         self._sums = sums
         self._fleet = fleet
-        self._spent_today_usd = spent_today_usd
+        self._spent = spent
         self._workers = workers
         self._snapshot = snapshot
         self._snapshot_age_s = snapshot_age_s
@@ -79,7 +80,7 @@ class _Page(Collector):
         yield _histogram("ttft_seconds", "Time to first token", first)
         whole = [(each, each.e2e_s, each.e2e_buckets) for each in self._sums]
         yield _histogram("request_seconds", "Time from arrival to the last byte", whole)
-        yield from _gauges(self._fleet, self._spent_today_usd)
+        yield from _gauges(self._fleet, self._spent)
         yield from snapshot_gauges(self._snapshot, self._snapshot_age_s)
         yield GaugeMetricFamily("spillway_workers", "Router processes that share the port", self._workers)
 
@@ -139,7 +140,7 @@ def _since(group: Sequence[Sums]) -> float:
     return min(each.since_unix_s for each in group)
 
 
-def _gauges(fleet: Fleet, spent_today_usd: float) -> Iterator[Metric]:
+def _gauges(fleet: Fleet, spent: Dollars) -> Iterator[Metric]:
     """Gauges are computed when they are read, so there is no second copy to keep true."""
     ready = GaugeMetricFamily("spillway_target_ready", "1 if the target can take requests", labels=["target"])
     flying = GaugeMetricFamily("spillway_in_flight", "Requests in flight", labels=["target"])
@@ -156,6 +157,12 @@ def _gauges(fleet: Fleet, spent_today_usd: float) -> Iterator[Metric]:
             waiting.add_metric([target.name], target.load.waiting)
         if target.room is not UNBOUNDED:
             left.add_metric([target.name], target.room.left_share)
-    spent = GaugeMetricFamily("spillway_spent_today_usd", "Dollars spent or set aside since midnight UTC")
-    spent.add_metric([], spent_today_usd)
-    yield from (ready, flying, promised, kv, waiting, left, spent)
+    yield from (ready, flying, promised, kv, waiting, left, _spent(spent))
+
+
+def _spent(spent: Dollars) -> Metric:
+    words = "Dollars spent at clouds or set aside for them since the hour, day or month began (UTC)"
+    family = GaugeMetricFamily("spillway_spent_usd", words, labels=["period"])
+    for period, usd in (("hour", spent.hour), ("day", spent.day), ("month", spent.month)):
+        family.add_metric([period], usd)
+    return family

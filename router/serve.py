@@ -139,7 +139,7 @@ def _open(rules: Rules, keys: Keys, kept: _Kept, seat: Seat, config: Path | None
     lobby, outbox = Lobby(), Outbox()
     watch.on_change = lobby.tell
     upstream = Upstream(rules.limits, outbox)
-    metrics = Metrics(watch.now, lambda: ledger.spent_today_usd, seat.workers, watch.newest)
+    metrics = Metrics(watch.now, lambda: ledger.spent, seat.workers, watch.newest)
     reports = Reports(seat, watch, metrics, ledger)
     edits = Edits(config, watch, clouds, upstream, seat.rules_fd, is_open)
     line = Line(watch, lobby)

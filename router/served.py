@@ -61,7 +61,7 @@ class Doors(msgspec.Struct, frozen=True):
     counter: Counter = msgspec.field(default_factory=Counter)
 
     def money(self) -> Money:
-        return Money(left_usd=self.watch.rules.limits.cloud_usd_per_day - self.ledger.spent_today_usd)
+        return Money(self.ledger.left_usd(self.watch.rules.limits.caps))
 
 
 class Served(msgspec.Struct, frozen=True):

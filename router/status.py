@@ -47,7 +47,7 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
     """`GET /spillway/status`."""
     watch, fleet = doors.watch, doors.watch.view(now_s)
     snapshot, rules = watch.snapshot, watch.rules
-    together = doors.reports.together()
+    together, spent = doors.reports.together(), doors.ledger.spent
     return {
         "endpoint": f"http://{rules.endpoint.host}:{rules.endpoint.port}/v1",
         "ready": ready(fleet)[0],
@@ -68,8 +68,12 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "clouds": [_cloud(target) for target in fleet.targets if target.place is Place.CLOUD],
         "spilling": together.spilling,
         "spend": {
-            "today_usd": round(doors.ledger.spent_today_usd, 8),
+            "today_usd": round(spent.day, 8),
+            "hour_usd": round(spent.hour, 8),
+            "month_usd": round(spent.month, 8),
             "cloud_usd_per_day": rules.limits.cloud_usd_per_day,
+            "cloud_usd_per_hour": rules.limits.cloud_usd_per_hour,
+            "cloud_usd_per_month": rules.limits.cloud_usd_per_month,
             "lost_outcomes": together.lost_outcomes,
             "ledger": together.ledger,
         },

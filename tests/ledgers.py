@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from router.ledger import Ledger
+from router.spilling.periods import NO_CAPS, Dollars
+
+
+def a_day(usd: float) -> Dollars:
+    """So much may be spent in a day."""
+    return replace(NO_CAPS, day=usd)
 
 
 class Clock:

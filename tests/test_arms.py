@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from router.books import LedgerError, read_arms, read_compared
+from router.books import read_arms, read_compared
 from router.comparing.arms import arms_of
+from router.moves import LedgerError
 from router.outcome import Outcome
 from router.verbs.__main__ import main
 from tests.ledgers import opened

@@ -223,9 +223,19 @@ def allow(router: Router, usd_per_day: float) -> None:
 
 
 def test_a_budget_that_is_used_up_keeps_requests_here(apart: Router) -> None:
-    allow(apart, 0.0)
+    allow(apart, 1e-9)
     _, headers, _ = post(apart, asked("tier/premium"))
     assert (headers["x-spillway-target"], headers["x-spillway-reason"]) == ("local/tiny", "budget")
+
+
+def test_so_does_one_of_an_hour_while_the_day_has_plenty(apart: Router) -> None:
+    path = Path(apart.get("/spillway/status")["config"]["path"])
+    limits = f"[limits]\ncloud_usd_per_hour = {1e-9:.9f}\ncloud_usd_per_month = 50\n"
+    path.write_text(path.read_text().partition("[limits]")[0] + limits)
+    until(lambda: spend(apart)["cloud_usd_per_hour"] == 1e-9)
+    _, headers, _ = post(apart, asked("tier/premium"))
+    assert (headers["x-spillway-target"], headers["x-spillway-reason"]) == ("local/tiny", "budget")
+    assert (spend(apart)["cloud_usd_per_day"], spend(apart)["cloud_usd_per_month"]) == (10.0, 50.0)
 
 
 def test_a_budget_holds_however_many_ask_at_once(apart: Router) -> None:

@@ -51,15 +51,15 @@ async def spend():
     await ledger.reserve("second", "cloud/nano", 0.5)
     size = max(each.stat().st_size for each in path.parent.iterdir())
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-    before = ledger.spent_today_usd
+    before = ledger.spent.day
     try:
         for number in range(1000):
-            before = ledger.spent_today_usd
+            before = ledger.spent.day
             await ledger.reserve(f"more-{number}", "cloud/nano", 0.01)
     except LedgerError as error:
         print(error)
         assert sys.argv[1] not in error.why
-    print(before, ledger.spent_today_usd)
+    print(before, ledger.spent.day)
     ledger.close()
 
 asyncio.run(spend())
@@ -68,14 +68,14 @@ asyncio.run(spend())
 
 async def test_money_set_aside_counts_until_it_is_settled(tmp_path: Path) -> None:
     with opened(tmp_path / "ledger") as ledger:
-        assert ledger.spent_today_usd == 0
+        assert ledger.spent.day == 0
         await ledger.reserve("a", "cloud/nano", 0.5)
         await ledger.reserve("b", "cloud/nano", 0.25)
-        assert ledger.spent_today_usd == pytest.approx(0.75)
+        assert ledger.spent.day == pytest.approx(0.75)
         ledger.settle("a", 0.125)
-        assert ledger.spent_today_usd == pytest.approx(0.375)
+        assert ledger.spent.day == pytest.approx(0.375)
         ledger.settle("b", 0.0)
-        assert ledger.spent_today_usd == pytest.approx(0.125)
+        assert ledger.spent.day == pytest.approx(0.125)
 
 
 async def test_money_is_on_disk_before_the_call(tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ async def test_a_day_is_counted_by_itself(tmp_path: Path) -> None:
         await ledger.reserve("a", "cloud/nano", 0.5)
         ledger.settle("a", 0.5)
         clock.now_unix_s = MIDNIGHT - 0.001
-        assert ledger.spent_today_usd == 0.5
+        assert ledger.spent.day == 0.5
         clock.now_unix_s = MIDNIGHT
-        assert ledger.spent_today_usd == 0
+        assert ledger.spent.day == 0
         await ledger.reserve("b", "cloud/nano", 0.125)
-        assert ledger.spent_today_usd == 0.125
+        assert ledger.spent.day == 0.125
 
 
 async def test_a_call_over_midnight_is_never_forgotten_while_it_runs(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ async def test_a_call_over_midnight_is_never_forgotten_while_it_runs(tmp_path: P
     with opened(tmp_path / "ledger", clock) as ledger:
         await ledger.reserve("a", "cloud/nano", 0.5)
         clock.now_unix_s = MIDNIGHT + 1
-        assert ledger.spent_today_usd == 0.5
+        assert ledger.spent.day == 0.5
         ledger.settle("a", 0.25)
-        assert ledger.spent_today_usd <= 0.25
+        assert ledger.spent.day <= 0.25
 
 
 @given(
@@ -122,12 +122,12 @@ def test_reopening_gives_the_same_sum(
                 await ledger.reserve(str(number), "cloud/nano", reserved_usd)
                 if cost_usd is not None:
                     ledger.settle(str(number), cost_usd)
-            return ledger.spent_today_usd
+            return ledger.spent.day
 
     spent_usd = asyncio.run(spend())
     assert spent_usd == pytest.approx(sum(reserved if cost is None else cost for reserved, cost in calls))
     with opened(path) as again:
-        assert again.spent_today_usd == pytest.approx(spent_usd)
+        assert again.spent.day == pytest.approx(spent_usd)
 
 
 def test_what_a_killed_router_left_unsettled_counts_as_spent(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_what_a_killed_router_left_unsettled_counts_as_spent(tmp_path: Path) -> 
         assert child.stdout.readline() == "ready\n"
         child.kill()
     with opened(path) as ledger:
-        assert ledger.spent_today_usd == pytest.approx(4 * 0.1 + 6 * 0.5 + 0.25)
+        assert ledger.spent.day == pytest.approx(4 * 0.1 + 6 * 0.5 + 0.25)
         states = rows(path, "SELECT state, count(*) FROM reservation GROUP BY state ORDER BY state")
         assert states == [("expired", 7), ("settled", 4)]
 
@@ -153,7 +153,7 @@ def test_a_full_disk_refuses_new_money_and_keeps_what_was_settled(tmp_path: Path
     assert str(path) in error
     assert 0.75 <= before_usd == pytest.approx(after_usd)
     with opened(path) as ledger:
-        assert ledger.spent_today_usd == pytest.approx(before_usd)
+        assert ledger.spent.day == pytest.approx(before_usd)
 
 
 @pytest.mark.parametrize("place", ["file/ledger", "folder", "text"])
@@ -176,12 +176,12 @@ async def test_a_thousand_reservations_at_once_add_up(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     with opened(path) as ledger:
         await asyncio.gather(*(ledger.reserve(f"r{number}", "cloud/nano", 0.25) for number in range(1000)))
-        assert ledger.spent_today_usd == 250.0
+        assert ledger.spent.day == 250.0
         for number in range(0, 1000, 2):
             ledger.settle(f"r{number}", 0.125)
-        assert ledger.spent_today_usd == 187.5
+        assert ledger.spent.day == 187.5
     with opened(path) as again:
-        assert again.spent_today_usd == 187.5
+        assert again.spent.day == 187.5
         assert again.lost_outcomes == 0
 
 
@@ -193,7 +193,7 @@ async def test_a_caller_that_gives_up_leaves_nothing_set_aside(tmp_path: Path) -
         setting_aside.cancel()
         with pytest.raises(asyncio.CancelledError):
             await setting_aside
-        assert ledger.spent_today_usd == 0
+        assert ledger.spent.day == 0
     assert rows(path, "SELECT usd, state FROM reservation") == [(0.0, "settled")]
 
 
@@ -202,4 +202,4 @@ async def test_a_closed_ledger_refuses_money_at_once(tmp_path: Path) -> None:
         await ledger.reserve("a", "cloud/nano", 0.5)
     with pytest.raises(LedgerError, match="closed"):
         await asyncio.wait_for(ledger.reserve("b", "cloud/nano", 0.5), timeout=5)
-    assert ledger.spent_today_usd == 0.5
+    assert ledger.spent.day == 0.5

@@ -16,6 +16,7 @@ from msgspec.structs import astuple
 
 from router import books
 from router.ledger import LedgerError
+from router.moves import LedgerBusy
 from router.outcome import COLUMNS, Outcome
 from tests.ledgers import opened, request_ids, rows
 from tests.routers import until
@@ -146,7 +147,7 @@ def test_rows_that_could_not_be_written_need_no_other_call_to_be_tried_again(
     def locked_at_first(self: books.Books, batch: Sequence[Outcome]) -> None:
         tries.append(len(batch))
         if len(tries) == 1:
-            raise books.LedgerBusy("another program keeps it locked")
+            raise LedgerBusy("another program keeps it locked")
         write(self, batch)
 
     monkeypatch.setattr(books.Books, "write", locked_at_first)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from router.ledger import BudgetSpent, LedgerError
-from tests.ledgers import Clock, opened, rows
+from tests.ledgers import Clock, a_day, opened, rows
 from tests.routers import until
 from tests.specimens import outcome
 
@@ -26,11 +26,12 @@ WORKER = """
 import asyncio, sys
 from pathlib import Path
 from router.ledger import BudgetSpent, Ledger
+from tests.ledgers import a_day
 from tests.specimens import outcome
 
 async def ask(ledger, name, given):
     try:
-        await ledger.reserve(name, "cloud/nano", 0.125, 5.0)
+        await ledger.reserve(name, "cloud/nano", 0.125, a_day(5.0))
         given.append(name)
     except BudgetSpent:
         pass
@@ -104,7 +105,7 @@ def test_a_worker_that_starts_again_expires_its_own_money_only(tmp_path: Path) -
     path = tmp_path / "ledger"
     given = race(path, "kill")
     with opened(path, worker=2) as ledger:
-        assert ledger.spent_today_usd == 5.0
+        assert ledger.spent.day == 5.0
     states = rows(path, "SELECT owner, state, count(*) FROM reservation GROUP BY owner, state ORDER BY owner")
     assert states == [
         (number, "expired" if number == 2 else "held", count) for number, count in enumerate(given) if count
@@ -115,14 +116,14 @@ async def test_what_others_spend_is_seen_and_leaves_less(tmp_path: Path) -> None
     path = tmp_path / "ledger"
     with opened(path) as one, opened(path, worker=1) as other:
         await other.reserve("b", "cloud/nano", 0.5)
-        until(lambda: one.spent_today_usd == 0.5)
-        await one.reserve("a", "cloud/nano", 0.25, limit_usd=0.75)
-        assert one.spent_today_usd == 0.75
+        until(lambda: one.spent.day == 0.5)
+        await one.reserve("a", "cloud/nano", 0.25, caps=a_day(0.75))
+        assert one.spent.day == 0.75
         with pytest.raises(BudgetSpent, match=r"0.125000 .* 0.750000 of today's 0.75 "):
-            await one.reserve("c", "cloud/nano", 0.125, limit_usd=0.75)
+            await one.reserve("c", "cloud/nano", 0.125, caps=a_day(0.75))
         other.settle("b", 0.125)
-        until(lambda: one.spent_today_usd == 0.375)
-        await one.reserve("c", "cloud/nano", 0.125, limit_usd=0.75)
+        until(lambda: one.spent.day == 0.375)
+        await one.reserve("c", "cloud/nano", 0.125, caps=a_day(0.75))
     assert rows(path, "SELECT id, usd FROM reservation ORDER BY id") == [("a", 0.25), ("b", 0.125), ("c", 0.125)]
 
 
@@ -131,18 +132,18 @@ async def test_who_asks_seldom_can_look_first(tmp_path: Path) -> None:
     with opened(tmp_path / "ledger", clock) as one, opened(tmp_path / "ledger", clock, worker=1) as other:
         await other.reserve("b", "cloud/nano", 0.5)
         await one.refresh()
-        assert one.spent_today_usd == 0.5
+        assert one.spent.day == 0.5
 
 
 async def test_money_that_is_refused_leaves_no_trace(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     with opened(path) as ledger:
         with pytest.raises(BudgetSpent):
-            await ledger.reserve("a", "cloud/nano", 0.5, limit_usd=0.25)
+            await ledger.reserve("a", "cloud/nano", 0.5, caps=a_day(0.25))
         for usd in (math.nan, math.inf):
             with pytest.raises(LedgerError, match="cloud/nano"):
                 await ledger.reserve("a", "cloud/nano", usd)
-        assert ledger.spent_today_usd == 0
+        assert ledger.spent.day == 0
     assert rows(path, "SELECT * FROM reservation") == []
 
 
@@ -152,7 +153,7 @@ async def test_a_reservation_that_cannot_be_written_takes_no_other_with_it(tmp_p
             *(ledger.reserve(name, "cloud/nano", 0.5) for name in ("a", "\ud800", "b")), return_exceptions=True
         )
         assert [type(each) for each in made] == [type(None), LedgerError, type(None)]
-        assert ledger.spent_today_usd == 1.0
+        assert ledger.spent.day == 1.0
 
 
 async def test_calls_of_others_that_run_over_midnight_count_until_they_are_settled(tmp_path: Path) -> None:
@@ -163,12 +164,12 @@ async def test_calls_of_others_that_run_over_midnight_count_until_they_are_settl
         other.settle("settled", 0.0)
         clock.now_unix_s = MIDNIGHT + 1
         with pytest.raises(BudgetSpent):
-            await one.reserve("a", "cloud/nano", 0.5, limit_usd=0.75)
+            await one.reserve("a", "cloud/nano", 0.5, caps=a_day(0.75))
         other.settle("b", 0.25)
         await other.refresh()
-        await one.reserve("a", "cloud/nano", 0.75, limit_usd=0.75)
-        assert one.spent_today_usd == 0.75
-        assert other.spent_today_usd == 0
+        await one.reserve("a", "cloud/nano", 0.75, caps=a_day(0.75))
+        assert one.spent.day == 0.75
+        assert other.spent.day == 0
 
 
 async def test_a_worker_that_never_came_back_does_not_hold_money_for_ever(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ async def test_a_worker_that_never_came_back_does_not_hold_money_for_ever(tmp_pa
     for days, spent_usd, state in ((0, 0.5, "held"), (1, 0.5, "held"), (2, 0.0, "expired")):
         clock.now_unix_s = MIDNIGHT + days * 86_400.0
         with opened(path, clock) as ledger:
-            assert ledger.spent_today_usd == spent_usd
+            assert ledger.spent.day == spent_usd
         assert rows(path, "SELECT state FROM reservation") == [(state,)]
 
 
@@ -188,13 +189,13 @@ async def test_a_ledger_from_before_there_were_workers_is_taken_over(tmp_path: P
     with closing(sqlite3.connect(path)) as old:
         old.executescript(OLD_SCHEMA.format(today=MIDNIGHT + 1, yesterday=MIDNIGHT - 1))
     with opened(path, Clock(MIDNIGHT + 2)) as ledger:
-        assert ledger.spent_today_usd == 0.75
+        assert ledger.spent.day == 0.75
         with pytest.raises(BudgetSpent):
-            await ledger.reserve("new", "cloud/nano", 0.5, limit_usd=1.0)
-        await ledger.reserve("new", "cloud/nano", 0.25, limit_usd=1.0)
+            await ledger.reserve("new", "cloud/nano", 0.5, caps=a_day(1.0))
+        await ledger.reserve("new", "cloud/nano", 0.25, caps=a_day(1.0))
         ledger.record(outcome())
     with opened(path, Clock(MIDNIGHT + 2)) as again:
-        assert again.spent_today_usd == 1.0
+        assert again.spent.day == 1.0
     assert rows(path, "SELECT id, state, owner FROM reservation WHERE id <> 'yesterday' ORDER BY id") == [
         ("crashed", "expired", 0),
         ("new", "expired", 0),

@@ -18,15 +18,17 @@ from router.metrics import Metrics
 from router.outcome import Outcome
 from router.quotas.room import Room
 from router.routing.fleet import Fleet, InFlight
+from router.spilling.periods import Dollars
 from router.tally import SECONDS
 from tests.specimens import CLOUD, ENGINE, KEYLESS, LOCAL, busy, cloud, load, local, outcome, snapshot
 
 NOBODY = Fleet(())
+NOTHING = Dollars(0.0, 0.0, 0.0)
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def page(*outcomes: Outcome, fleet: Fleet = NOBODY, spent_usd: float = 0.0) -> Series:
-    metrics = Metrics(lambda: fleet, lambda: spent_usd)
+def page(*outcomes: Outcome, fleet: Fleet = NOBODY, spent: Dollars = NOTHING) -> Series:
+    metrics = Metrics(lambda: fleet, lambda: spent)
     for each in outcomes:
         metrics.observe(each)
     return series_of(metrics.text())
@@ -89,7 +91,7 @@ def test_a_request_is_counted_by_target_tier_and_reason() -> None:
 def test_gauges_show_the_fleet_of_this_moment() -> None:
     engine = local(in_flight=InFlight(requests=2, promised_tokens=30), load=load(kv_used_fraction=0.5, waiting=4))
     limited = cloud(name="cloud/limited", room=Room(12.0, "requests_per_minute (30)", 0.25))
-    series = page(fleet=Fleet((engine, KEYLESS, limited)), spent_usd=1.25)
+    series = page(fleet=Fleet((engine, KEYLESS, limited)), spent=Dollars(0.25, 1.25, 9.0))
     # Only of targets with limits, so the sum is that of one.
     assert total(series, "spillway_quota_left") == 0.25
     assert total(series, "spillway_target_ready", target="local/smoke") == 1
@@ -98,7 +100,9 @@ def test_gauges_show_the_fleet_of_this_moment() -> None:
     assert total(series, "spillway_in_flight_tokens", target="local/smoke") == 30
     assert total(series, "spillway_kv_used_fraction") == 0.5
     assert total(series, "spillway_engine_waiting") == 4
-    assert total(series, "spillway_spent_today_usd") == 1.25
+    assert total(series, "spillway_spent_usd", period="hour") == 0.25
+    assert total(series, "spillway_spent_usd", period="day") == 1.25
+    assert total(series, "spillway_spent_usd", period="month") == 9.0
 
 
 def test_an_engine_that_reports_nothing_has_no_gauge_of_its_own() -> None:
@@ -108,7 +112,7 @@ def test_an_engine_that_reports_nothing_has_no_gauge_of_its_own() -> None:
 
 def test_a_scrape_sees_what_happened_since_the_last_one() -> None:
     fleets = iter([Fleet((LOCAL,)), Fleet((busy(requests=1),))])
-    metrics = Metrics(lambda: next(fleets), lambda: 0.0)
+    metrics = Metrics(lambda: next(fleets), lambda: NOTHING)
     assert b'spillway_in_flight{target="local/smoke"} 0.0' in metrics.text()
     assert b'spillway_in_flight{target="local/smoke"} 1.0' in metrics.text()
 
@@ -152,7 +156,7 @@ EXACT = [
 
 
 def test_the_page_is_what_the_client_library_would_have_written() -> None:
-    metrics = Metrics(lambda: NOBODY, lambda: 0.0)
+    metrics = Metrics(lambda: NOBODY, lambda: NOTHING)
     for each in EXACT:
         metrics.observe(each)
     expected = without_times(by_the_client_library(EXACT))
@@ -162,7 +166,7 @@ def test_the_page_is_what_the_client_library_would_have_written() -> None:
 
 @given(st.lists(OUTCOMES, max_size=12), st.integers(1, 4))
 def test_workers_together_show_what_one_alone_would(outcomes: list[Outcome], count: int) -> None:
-    workers = [Metrics(lambda: NOBODY, lambda: 0.0) for _ in range(count)]
+    workers = [Metrics(lambda: NOBODY, lambda: NOTHING) for _ in range(count)]
     for number, each in enumerate(outcomes):
         workers[number % count].observe(each)
     shown, *others = workers
@@ -175,17 +179,17 @@ def test_workers_together_show_what_one_alone_would(outcomes: list[Outcome], cou
 
 
 def test_reading_the_page_changes_no_count() -> None:
-    one, other = (Metrics(lambda: NOBODY, lambda: 0.0) for _ in range(2))
+    one, other = (Metrics(lambda: NOBODY, lambda: NOTHING) for _ in range(2))
     for metrics in (one, other):
         metrics.observe(outcome())
     first = one.text([other.export()])
     assert one.text([other.export()]) == first
 
 
-@pytest.mark.parametrize("raw", [b"", b"[[1]]", b"\xff", Metrics(lambda: NOBODY, lambda: 0.0).export() + b"]"])
+@pytest.mark.parametrize("raw", [b"", b"[[1]]", b"\xff", Metrics(lambda: NOBODY, lambda: NOTHING).export() + b"]"])
 def test_what_is_no_tally_is_said_to_be_none(raw: bytes) -> None:
     with pytest.raises(ValueError, match="tally of another worker"):
-        Metrics(lambda: NOBODY, lambda: 0.0).text([raw])
+        Metrics(lambda: NOBODY, lambda: NOTHING).text([raw])
 
 
 GPU = GpuView(
@@ -203,7 +207,7 @@ GPU = GpuView(
 
 def shown(engine: EngineView, gpu: GpuView, age_s: float) -> Series:
     heard = dataclasses.replace(snapshot(engine), gpus=(gpu,), refused="no room")
-    return series_of(Metrics(lambda: NOBODY, lambda: 0.0, 1, lambda: (heard, age_s)).text())
+    return series_of(Metrics(lambda: NOBODY, lambda: NOTHING, 1, lambda: (heard, age_s)).text())
 
 
 def test_engines_and_gpus_are_shown_with_the_age_of_each_figure() -> None:

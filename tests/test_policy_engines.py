@@ -90,7 +90,7 @@ def test_work_weighs_more_on_an_engine_that_is_slowed_down() -> None:
     assert names(decide(ask(tier="bulk"), slowed, well)) == ["local/b", "local/a"]
 
 
-OLLAMA = local(kind="ollama", context_tokens=1000, gives_one=True)
+OLLAMA = local(kind="ollama", context_tokens=1000, drops=frozenset({"n"}))
 
 
 @pytest.mark.parametrize(

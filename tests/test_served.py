@@ -54,7 +54,7 @@ def doors_at(folder: Path) -> Iterator[Doors]:
     """Only the doors that the end of a request goes through; nobody may touch the others."""
     watch = Watch(RULES, environment=ENVIRONMENT)
     with opened(folder / "ledger.sqlite3") as ledger:
-        given = {"watch": watch, "ledger": ledger, "metrics": Metrics(watch.now, lambda: 0.0)}
+        given = {"watch": watch, "ledger": ledger, "metrics": Metrics(watch.now, lambda: ledger.spent)}
         yield Doors(**cast(Any, dict.fromkeys(Doors.__struct_fields__) | given))
 
 

@@ -59,12 +59,21 @@ def render_router(status: Mapping[str, Any] | None) -> list[RenderableType]:
     if preset := said.get("preset"):
         parts.append(_line(f"preset       {preset}{_cost(said.get('cost_per_job') or {})}"))
     if spend := said.get("spend"):
-        parts.append(_line(f"spent today  ${spend['today_usd']:.4f} of ${spend['cloud_usd_per_day']:.2f}"))
+        parts.append(
+            _line(f"spent today  ${spend['today_usd']:.4f} of ${spend['cloud_usd_per_day']:.2f}{_also(spend)}")
+        )
         if why := spend.get("ledger"):
             parts.append(_line(f"the ledger cannot be written, so no cloud is asked: {why}", "red"))
         if lost := spend.get("lost_outcomes"):
             parts.append(_line(f"{lost} requests could not be written to the ledger", "red"))
     return parts
+
+
+def _also(spend: Mapping[str, Any]) -> str:
+    """The other periods that have a budget."""
+    capped = [period for period in ("hour", "month") if spend.get(f"cloud_usd_per_{period}") is not None]
+    said = (f"this {each} ${spend[f'{each}_usd']:.4f} of ${spend[f'cloud_usd_per_{each}']:.2f}" for each in capped)
+    return "".join(f", {each}" for each in said)
 
 
 def _cost(usd_per_job: Mapping[str, float | None]) -> str:

@@ -1,10 +1,11 @@
-"""What is known of providers in general: which windows they bound, and when their day begins.
+"""What is known of providers in general: which windows they bound, when their day begins, what they do not take.
 
 A kind is litellm's name of a provider. Of kinds that are not listed nothing is known, so nothing is refused.
 """
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,13 +19,20 @@ OPENAI = "openai"
 OPENAI_HOST = "api.openai.com"
 
 
+ONE_ANSWER = frozenset({"n"})
+LOGPROBS = frozenset({"logprobs", "top_logprobs"})
+# Without one of these an answer is another one, or lacks what was asked for. Of other fields it is only the style.
+FIELDS = LOGPROBS | ONE_ANSWER | {"seed", "logit_bias", "stop"}
+NO_FIELDS = frozenset[str]()
+
+
 class Kind(msgspec.Struct, frozen=True):
-    """`windows` are the bounds that it has, `day_zone` the time zone at whose midnight its day begins. `gives_one`: it
-    gives one answer, whatever `n` says, for litellm 1.106 leaves the field out there."""
+    """`windows` are the bounds that it has, `day_zone` the time zone at whose midnight its day begins. `drops` are the
+    fields that litellm 1.106 leaves out of a request there without a word, of those that an answer hangs on."""
 
     windows: tuple[str, ...] = WINDOWS
     day_zone: str = "UTC"
-    gives_one: bool = False
+    drops: frozenset[str] = NO_FIELDS
 
 
 UNLISTED = Kind()
@@ -35,13 +43,13 @@ KINDS = {
     # "Rate limits": RPM, RPD, TPM, TPD.
     OPENAI: Kind(),
     # "Rate limits": requests, input tokens and output tokens, each per minute.
-    "anthropic": Kind(MINUTES, gives_one=True),
+    "anthropic": Kind(MINUTES, drops=FIELDS - {"stop"}),
     # "Rate limits": RPM, TPM, RPD; "RPD quotas reset at midnight Pacific time".
-    "gemini": Kind((*MINUTES, REQUESTS_DAY), "America/Los_Angeles"),
+    "gemini": Kind((*MINUTES, REQUESTS_DAY), "America/Los_Angeles", frozenset({"top_logprobs", "logit_bias"})),
     # "Rate Limits": RPM, RPD, TPM, TPD.
     "groq": Kind(),
     # "Rate limit and usage tiers": requests per second, tokens per minute (and per month).
-    "mistral": Kind(MINUTES, gives_one=True),
+    "mistral": Kind(MINUTES, drops=FIELDS - {"seed", "stop"}),
     # "Rate limits": a dynamic rate of requests and of tokens for each model, shown as RPM and TPM.
     "together_ai": Kind(MINUTES),
     # "Limits": of free models, requests per minute and per day.
@@ -49,7 +57,7 @@ KINDS = {
     # "Rate Limit": only how many requests of a model run at once.
     "deepseek": Kind(()),
     # "Rate limits": RPM, RPD, TPD.
-    "sambanova": Kind((REQUESTS_MINUTE, REQUESTS_DAY, TOKENS_DAY), gives_one=True),
+    "sambanova": Kind((REQUESTS_MINUTE, REQUESTS_DAY, TOKENS_DAY), drops=FIELDS - {"stop"}),
     # "Rate limits and scaling": RPM and TPM.
     "nebius": Kind(MINUTES),
 }
@@ -58,6 +66,23 @@ KINDS = {
 def kind_of(name: str, base_url: str | None = None) -> Kind:
     """What is known of it; of another server that speaks OpenAI's format, nothing."""
     return UNLISTED if is_somebody_elses(name, base_url) else KINDS.get(name, UNLISTED)
+
+
+def drops_of(kind: str, model: str) -> frozenset[str]:
+    """What is left out for this model (a litellm model string). For models of OpenAI's format litellm goes by their
+    names; of some that can reason it takes `logprobs` while they do not, which nobody can tell here."""
+    if kind != OPENAI:
+        return KINDS.get(kind, UNLISTED).drops
+    name = model.rpartition("/")[2]
+    if "search" in name and REASONING.match(name):
+        return FIELDS
+    if REASONING.match(name):
+        return LOGPROBS | {"logit_bias", "stop"}
+    return LOGPROBS if O_SERIES.match(name) else NO_FIELDS
+
+
+REASONING = re.compile(r"gpt-([5-9]|\d\d)")
+O_SERIES = re.compile(r"o\d")
 
 
 def is_somebody_elses(name: str, base_url: str | None) -> bool:

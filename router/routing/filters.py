@@ -1,6 +1,6 @@
 """May or can a target serve an Ask at all? Each rule with the answer for the client when it leaves nobody.
 
-Pure. To add a rule: a Filter in FILTERS, and its condition at the same place in `dropped_by`.
+Pure. To add a rule: a Lack and its condition in `spilling.parity`, and a Filter in FILTERS.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from router.ask import EMBEDDING, PROMPT_FIELDS, Ask
+from router.ask import PROMPT_FIELDS, Ask
 from router.errors import ApiError
 from router.routing.fleet import OLLAMA, Fleet, Place, Target
-from router.routing.tokens import fits, least_tokens
+from router.routing.tokens import least_tokens
+from router.spilling import parity
+from router.spilling.parity import Lack
 
 RETRY_STARTING_S = 5.0
 # Members of an enumeration are slow to look up in it.
@@ -64,39 +66,43 @@ def _too_long(ask: Ask, _fleet: Fleet, candidates: Targets) -> ApiError:
     return ApiError(400, "context_length_exceeded", message, PROMPT_FIELDS[ask.endpoint])
 
 
+def _drops_fields(ask: Ask, _fleet: Fleet, candidates: Targets) -> ApiError:
+    names = ", ".join(
+        f"{target.name} leaves out {'/'.join(sorted(ask.relies & target.drops))}" for target in candidates
+    )
+    return ApiError(400, "unsupported_capability", f"no target obeys all fields of the request: {names}")
+
+
 class Filter(NamedTuple):
-    """`refuse` is given whom it dropped last; `no` is what the list of decisions says of each."""
+    """`refuse` is given whom it dropped last; `no` is what the list of decisions says of each. `lack` is what whoever
+    it drops lacks; None: the model itself."""
 
     refuse: Callable[[Ask, Fleet, Targets], ApiError]
     no: str
+    lack: Lack | None = None
+
+
+def _of(lack: Lack, refuse: Callable[[Ask, Fleet, Targets], ApiError]) -> Filter:
+    return Filter(refuse, f": {lack.name} no", lack)
 
 
 SERVES_MODEL = Filter(_no_such_model, ": serves_model no")
-KEEPS_PRIVACY = Filter(_only_clouds, ": keeps_privacy no")
-IS_CAPABLE = Filter(_no_capability, ": is_capable no")
-GIVES_SEVERAL = Filter(_one_answer, ": gives_several no")
-FITS_CONTEXT = Filter(_too_long, ": fits_context no")
+KEEPS_PRIVACY = _of(parity.PRIVACY, _only_clouds)
+IS_CAPABLE = _of(parity.CAPABILITY, _no_capability)
+GIVES_SEVERAL = _of(parity.ANSWERS, _one_answer)
+OBEYS_FIELDS = _of(parity.FIELD, _drops_fields)
+FITS_CONTEXT = _of(parity.CONTEXT, _too_long)
 # One after the other: each sees only what those before it let through.
-FILTERS = (SERVES_MODEL, KEEPS_PRIVACY, IS_CAPABLE, GIVES_SEVERAL, FITS_CONTEXT)
+FILTERS = (SERVES_MODEL, KEEPS_PRIVACY, IS_CAPABLE, GIVES_SEVERAL, OBEYS_FIELDS, FITS_CONTEXT)
+BY_LACK = {each.lack.name: each for each in FILTERS if each.lack is not None}
 
 Dropped = Sequence[tuple[Filter, Target]]
 
 
-def dropped_by(ask: Ask, target: Target) -> Filter | None:
-    """The first rule that forbids a target which serves one of the Ask's models. One function for all of them, because
-    each request asks it of each."""
-    if ask.local_only and target.place is not LOCAL:
-        return KEEPS_PRIVACY
-    if ask.needs and not ask.needs <= target.capabilities:
-        return IS_CAPABLE
-    if ask.endpoint is EMBEDDING:
-        # Several texts fit one by one; how long each is the engine counts.
-        return None
-    if target.only_embeds:
-        return IS_CAPABLE
-    if target.gives_one and ask.answers > 1:
-        return GIVES_SEVERAL
-    return None if fits(ask, target) else FITS_CONTEXT
+def dropped_by(ask: Ask, target: Target, has_home: bool = False) -> Filter | None:
+    """The first rule that forbids a target which serves one of the Ask's models (`spilling.parity`)."""
+    lacking = parity.lack(ask, target, has_home)
+    return None if lacking is None else BY_LACK[lacking.name]
 
 
 def fits_all(ask: Ask, plain_tokens: int) -> bool:
@@ -107,16 +113,17 @@ def fits_all(ask: Ask, plain_tokens: int) -> bool:
         and not ask.needs
         and not ask.local_only
         and ask.answers <= 1
+        and not ask.relies
     )
 
 
-def sieve(ask: Ask, targets: Targets) -> tuple[Targets, Dropped]:
-    """Those that no rule forbids, and the others with the first rule that does.
+def sieve(ask: Ask, targets: Targets, has_home: bool = False) -> tuple[Targets, Dropped]:
+    """Those that no rule forbids, and the others with the first rule that does. `has_home`: an engine can serve it.
 
     Only who might be forbidden is looked at closely: a decision asks it of each of some hundred targets.
     """
     most_tokens, needs, local_only = ask.prompt_bytes + (ask.max_tokens or 0), ask.needs, ask.local_only
-    several = ask.answers > 1
+    several, relies = ask.answers > 1, has_home and bool(ask.relies)
     fit: list[Target] = []
     dropped: list[tuple[Filter, Target]] = []
     for target in targets:
@@ -126,9 +133,9 @@ def sieve(ask: Ask, targets: Targets) -> tuple[Targets, Dropped]:
             or (local_only and target.place is not LOCAL)
             or target.kind == OLLAMA
             or target.only_embeds
-            or (several and target.gives_one)
+            or ((several or relies) and target.drops)
         ):
-            rule = dropped_by(ask, target)
+            rule = dropped_by(ask, target, has_home)
             if rule is not None:
                 dropped.append((rule, target))
                 continue

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from engines.snapshot import EngineState, EngineView, Load, ModelView, Snapshot
 from ground.prices import Listed
 from router.ask import BYTES_PER_TOKEN
-from router.clouds.kinds import kind_of
+from router.clouds.kinds import NO_FIELDS, ONE_ANSWER, drops_of
 from router.health.verdict import WELL, Verdict
 from router.quotas.room import UNBOUNDED, Room
 from router.registry import TEXT, Away, Deployment, Price, deployments, only_embeds
@@ -79,7 +79,7 @@ class Target(msgspec.Struct, frozen=True):
     once, the others queue; None where memory decides. `weight` is below 1 while it is slowed down. `key` is what its
     counts are kept under: a replaced engine hands its name on while its last requests still run. `size` is the class of
     its model, `provider` whose limits hold for it, `preference` its share among its like where a tier weighs them.
-    `only_embeds`: it makes vectors and no text. `gives_one`: it gives one answer, however many are asked for.
+    `only_embeds`: it makes vectors and no text. `drops` are fields that it does not obey, as `n`: it gives one answer.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Target(msgspec.Struct, frozen=True):
     provider: str = ""
     preference: float = 1.0
     only_embeds: bool = False
-    gives_one: bool = False
+    drops: frozenset[str] = NO_FIELDS
     health: Verdict = WELL
     room: Room = UNBOUNDED
 
@@ -236,7 +236,7 @@ def _local(engine: EngineView, model: ModelView | None, size: str | None, enviro
         size=size,
         only_embeds=only_embeds(capabilities),
         # Ollama 0.33: its /v1 reads no `n` and one prompt alone.
-        gives_one=engine.kind == OLLAMA,
+        drops=ONE_ANSWER if engine.kind == OLLAMA else NO_FIELDS,
     )
 
 
@@ -286,5 +286,5 @@ def _cloud(deployment: Deployment, cloud_off: Mapping[str, Away]) -> Target:
         provider=deployment.provider,
         preference=deployment.weight,
         only_embeds=only_embeds(deployment.capabilities),
-        gives_one=kind_of(deployment.kind, deployment.base_url).gives_one,
+        drops=drops_of(deployment.kind, deployment.model),
     )

@@ -192,12 +192,14 @@ def turn_of(ask: Ask, terms: Terms) -> tuple[str, str] | None:
 def ranked(ask: Ask, groups: Sequence[Group], terms: Terms, past: Past, plain_tokens: int = 0) -> Ranked:
     """Only what no filter drops and the order names, group by group. `plain_tokens` as the Fleet says."""
     result, measure = Ranked(len(terms.order)), Measure(ask, terms, scene_of(ask, terms, past))
-    is_plain = fits_all(ask, plain_tokens)
+    is_plain, has_home = fits_all(ask, plain_tokens), False
     for number, group in enumerate(groups):
         engines, clouds = group
         if not is_plain:
             engines, no_engines = sieve(ask, engines)
-            clouds, no_clouds = sieve(ask, clouds)
+            if ask.relies and not has_home:
+                has_home = any([terms.position(engine) < result.width for engine in engines])
+            clouds, no_clouds = sieve(ask, clouds, has_home)
             result.dropped += [
                 ShutOut(number, terms.position(target), rule, target) for rule, target in (*no_engines, *no_clouds)
             ]

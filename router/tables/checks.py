@@ -19,6 +19,9 @@ Check = Callable[[Rules], Iterator[str]]
 CLOUD = "cloud/"
 # By difflib: "opnai" is as near to "openai" as 0.9, and litellm's "anthropic_text" to "anthropic" as 0.78.
 NEARLY = 0.8
+# One step of the smallest models on the fastest of GPUs, and the way through a router, take as long: less was meant in
+# another unit, and every request would spill for nothing.
+LEAST_TTFT_S = 0.005
 # What requests can need and models can do, beside what a model's own table in models.lock may call by other names.
 CAPABILITIES = ("chat", "completion", "embeddings", "tools", "vision", "json_schema", "reasoning", "audio")
 
@@ -167,6 +170,37 @@ def _windows(where: str, kind: str, base_url: str | None, quota: Quota) -> Itera
             yield f"{where}: {window}: {kind} has no {window}; {there}"
 
 
+def _budgets_fit(rules: Rules) -> Iterator[str]:
+    """A budget that is more than that of a longer period would never count, and is meant otherwise."""
+    limits = rules.limits
+    default = "" if "cloud_usd_per_day" in limits.model_fields_set else ", its default"
+    hour, day, month = limits.cloud_usd_per_hour, limits.cloud_usd_per_day, limits.cloud_usd_per_month
+    if hour is not None and hour > day:
+        yield (
+            f"[limits]: cloud_usd_per_hour: {hour:g} dollars an hour never count beside cloud_usd_per_day = {day:g}"
+            f"{default}; lower it, leave it out, or give the day more"
+        )
+    if month is not None and day > month:
+        yield (
+            f"[limits]: cloud_usd_per_month: with {month:g} dollars a month, cloud_usd_per_day = {day:g}{default} never"
+            " counts; lower the day's, or give the month more"
+        )
+    if month is not None and hour is not None and hour > month:
+        yield (
+            f"[limits]: cloud_usd_per_hour: {hour:g} dollars an hour never count beside cloud_usd_per_month ="
+            f" {month:g}; lower it, or leave it out"
+        )
+
+
+def _promises_can_be_kept(rules: Rules) -> Iterator[str]:
+    for name, tier in rules.tiers.items():
+        if tier.ttft_target_s < LEAST_TTFT_S:
+            yield (
+                f"[tiers.{name}]: ttft_target_s: no engine and no cloud gives a first token within"
+                f" {tier.ttft_target_s:g} s; promise {LEAST_TTFT_S:g} s or more (it is in seconds)"
+            )
+
+
 # In the order in which a reader wants to hear of them.
 CHECKS: tuple[Check, ...] = (
     _active_preset_exists,
@@ -184,6 +218,8 @@ CHECKS: tuple[Check, ...] = (
     _kinds_are_spelt_right,
     _clouds_have_keys,
     _windows_exist,
+    _budgets_fit,
+    _promises_can_be_kept,
 )
 
 

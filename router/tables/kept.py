@@ -19,7 +19,8 @@ def keep_rules(rules: Rules) -> int:
 
 def keep_rules_in(fd: int, rules: Rules) -> None:
     """These rules from now on. Every worker may write them: they all read the same file."""
-    content = rules.model_dump_json().encode()
+    # Whether a key was written or left out is kept too: some holes (`router.overflow`) depend on it.
+    content = rules.model_dump_json(exclude_unset=True).encode()
     with _locked(fd, fcntl.LOCK_EX):
         os.pwrite(fd, content, 0)
         os.ftruncate(fd, len(content))

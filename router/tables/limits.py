@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from pydantic import Field
 
+from router.spilling.periods import NO_CAP, Dollars
 from router.tables.table import Count, Seconds, Table, Usd
 
 # Whoever stops the whole stack waits for the router and then for the engines, and not for ever.
@@ -23,8 +26,8 @@ class Limits(Table):
     whole_answer_s  a whole request from its arrival, streaming or not
     drain_s         what may run on after TERM, 30 at most
 
-    Every bound belongs to one request and is kept by the worker that serves it, but for `cloud_usd_per_day`: that
-    is one sum for all workers, kept exactly by the ledger's transactions.
+    Every bound belongs to one request and is kept by the worker that serves it, but for the clouds' money in each hour,
+    day and month of UTC: these are sums for all workers, kept exactly by the ledger's transactions. None: no bound.
     """
 
     default_tier: str = "standard"
@@ -36,4 +39,12 @@ class Limits(Table):
     silence_s: Seconds = 120.0
     whole_answer_s: Seconds = 600.0
     drain_s: Seconds = Field(10.0, le=LONGEST_DRAIN_S)
+    cloud_usd_per_hour: Usd | None = None
     cloud_usd_per_day: Usd = 10.0
+    cloud_usd_per_month: Usd | None = None
+
+    @cached_property
+    def caps(self) -> Dollars:
+        """Kept, because each request asks it."""
+        hour, month = self.cloud_usd_per_hour, self.cloud_usd_per_month
+        return Dollars(NO_CAP if hour is None else hour, self.cloud_usd_per_day, NO_CAP if month is None else month)

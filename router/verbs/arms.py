@@ -18,9 +18,10 @@ from rich.console import Group, RenderableType
 
 from engines.snapshot import state_home
 from ground.table import Column, Fitted
-from router.books import LedgerError, read_arms, read_compared
+from router.books import read_arms, read_compared
 from router.comparing.arms import ArmFigures, arms_of
 from router.comparing.split import CONTROL, TRIAL
+from router.moves import LedgerError
 from router.verbs.given import VerbError, console, one_of, options
 from router.verbs.shown import dollars, line
 

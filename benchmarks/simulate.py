@@ -1,0 +1,208 @@
+"""What would it cost to keep a promise? A trace on simulated engines with a cloud, under rules beside each other.
+
+Nothing is measured and nothing is asked: time is reckoned, and the router's own decisions are made in it. A rate below
+the trace's own thins it, one above lays it over itself; bursts stay as short as they were. With --load L the rate is L
+times the highest at which the engines alone keep the promise. Status 1 where no policy keeps it.
+
+    python -m benchmarks simulate --trace conv.csv.gz --load 3.0 --policy local --policy count=24 --policy predicted
+    python -m benchmarks simulate --trace conv.csv.gz --rate 4.92 --policy count --policy thresholds --best
+    python -m benchmarks simulate --validate calibration
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.report.quantity import counted, number, seconds
+from benchmarks.simulator import bound, hindsight
+from benchmarks.simulator.arrival import arrivals_in, rate_of, span_s
+from benchmarks.simulator.capacity import highest
+from benchmarks.simulator.cloud_times import FORM, cloud_in
+from benchmarks.simulator.named import NAMED, kind_of
+from benchmarks.simulator.outcome import Outcome, Promise
+from benchmarks.simulator.policies.named import FAMILIES, Named, named_in
+from benchmarks.simulator.scaling import Scaling
+from benchmarks.simulator.setting import EngineKind, Setting
+from benchmarks.simulator.table import bound_line, outcomes_table, promise_line, title_line
+from benchmarks.simulator.trial import local_keeps, outcome
+from benchmarks.simulator.tuning import tuned
+from benchmarks.simulator.validation import rows_table, validated
+from benchmarks.workload.trace import Sampling, TraceKind
+
+KEPT, BROKEN = 0, 1
+# Of what is not a terminal.
+WIDTH = 100
+ENGINE = "rtx4090-llama3.1-8b"
+CLOUD = "0.15/0.60,0.6,1.5"
+STDOUT = Path("-")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    _add_trace(parser)
+    _add_places(parser)
+    policies = ", ".join(f"{name}={each.form}" if each.form else name for name, each in FAMILIES.items())
+    add = parser.add_argument_group("policies").add_argument
+    add("--policy", action="append", metavar="NAME", help=f"several times, side by side: {policies}")
+    add("--best", action="store_true", help="find the settings of each policy with the lowest bill, promise kept")
+    add("--hindsight", action="store_true", help="and the best found by one who knows the whole trace (slow)")
+    add("--bound", action="store_true", help="and a bill that no rule can be below that keeps the promise")
+    add("--ttft-s", type=float, default=2.0, metavar="S", help="promised time to the first token (default 2)")
+    add("--tpot-s", type=float, default=0.1, metavar="S", help="promised mean time of the tokens after it (0.1)")
+    add("--share", type=float, default=0.99, help="of the requests that must get both (default 0.99)")
+    add("--json", type=Path, nargs="?", const=STDOUT, metavar="FILE", help="figures as JSON, there or on stdout")
+
+
+def _add_trace(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("trace").add_argument
+    add("--trace", type=Path, metavar="FILE", help="arrivals and lengths of .csv or .jsonl (.gz too)")
+    add("--trace-kind", choices=[*TraceKind], default="auto", help="whose columns (default: found out)")
+    add("--rate", type=float, help="requests a second (default: the trace's own)")
+    add("--load", type=float, help="times the highest rate at which the engines alone keep the promise")
+    add("--stretch", action="store_true", help="make the rate by stretching time, bursts included")
+    add("--hours", type=float, help="of the trace, only so much from its beginning")
+    add("--sessions-per-h", type=float, default=60.0, help="how many sessions of an agentic trace begin (default 60)")
+    add("--seed", type=int, default=0, help="of the cloud's times and of thinning (default 0)")
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("engines and cloud").add_argument
+    add("--engines", type=int, default=1, metavar="N", help="how many (default 1)")
+    add("--engine", default=ENGINE, choices=[*NAMED], help=f"which (default {ENGINE})")
+    add("--tables", type=Path, metavar="FOLDER", help="fit its speed anew to the tables there")
+    add(
+        "--validate", type=Path, metavar="FOLDER", help="only this: how far the engines are off the runs recorded there"
+    )
+    add("--kv-tokens", type=int, help="room of one engine (default: as measured with it)")
+    add("--max-batched-tokens", type=int, help="of one step (default: as measured with it, such as 2048)")
+    add("--max-sequences", type=int, help="at a time (default: as measured with it, such as 256)")
+    add("--prefix-cache", action="store_true", help="let engines find leading blocks again, where the trace tells them")
+    add("--cloud", default=CLOUD, metavar=FORM, help=f"dollars a million tokens, and seconds (default {CLOUD})")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Raises ValueError with a sentence where there is nothing to simulate, OSError where there is no such file."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    notes = Console(stderr=True, highlight=False)
+    if options.validate is not None:
+        console.print(rows_table(validated(options.validate)))
+        return KEPT
+    policies = [named_in(text) for text in options.policy or ("local", "cloud")]
+    setting, title = _scaled(options, setting_in(options), notes)
+    found = _found(options, setting, policies, notes)
+    least_usd = None
+    if options.bound:
+        with notes.status("a bill that no rule can be below"):
+            least_usd = bound.least_usd(setting)
+    document = json.dumps(_document(title, setting, found, least_usd), indent=1)
+    if options.json == STDOUT:
+        print(document)
+        return _status(found)
+    console.print(title_line(title), outcomes_table(found, setting.promise), promise_line(setting.promise), sep="\n")
+    if least_usd is not None:
+        console.print(bound_line(least_usd, found[0].all_cloud_usd))
+    if options.json is not None:
+        options.json.write_text(document + "\n")
+        console.print(f"written: {options.json}", markup=False, soft_wrap=True)
+    return _status(found)
+
+
+def _found(options: argparse.Namespace, setting: Setting, policies: Sequence[Named], notes: Console) -> list[Outcome]:
+    """One policy after the other; each meets the same requests and the same cloud."""
+    found = []
+    for policy in policies:
+        with notes.status(f"{policy}: {counted(len(setting.arrivals), 'request')}"):
+            found.append(outcome(setting, tuned(setting, policy) if options.best else policy))
+    if options.hindsight:
+        with notes.status("the best that can be found by one who knows the whole trace"):
+            found.append(hindsight.outcome(setting))
+    return found
+
+
+def _status(found: Sequence[Outcome]) -> int:
+    return KEPT if any(each.is_kept for each in found) else BROKEN
+
+
+def _document(title: str, setting: Setting, found: Sequence[Outcome], least_usd: float | None) -> dict[str, object]:
+    """What was simulated, and what came of it under each policy."""
+    return {
+        "title": title,
+        "requests_per_s": rate_of(setting.arrivals),
+        "engines": setting.engines,
+        "speed": setting.engine.steps.source,
+        "kv_tokens": setting.engine.kv_tokens,
+        "max_batched_tokens": setting.engine.max_batched_tokens,
+        "max_sequences": setting.engine.max_sequences,
+        "prefix_cache": setting.engine.prefix_cache,
+        "cloud": asdict(setting.cloud),
+        "promise": asdict(setting.promise),
+        "seed": setting.seed,
+        "least_usd": least_usd,
+        "policies": [each.document() for each in found],
+    }
+
+
+def setting_in(options: argparse.Namespace) -> Setting:
+    """What was asked for, at the trace's own rate. Raises ValueError with a sentence, OSError on no file."""
+    if options.trace is None:
+        raise ValueError("there is nothing to simulate; name a --trace FILE")
+    if options.rate is not None and options.load is not None:
+        raise ValueError("--rate and --load both say how much comes; give one of them")
+    if options.engines < 1:
+        raise ValueError(f"--engines {options.engines}: there must be one at least")
+    sampling = Sampling(sessions_per_h=options.sessions_per_h, seed=options.seed)
+    limit_s = options.hours * 3600 if options.hours else None
+    return Setting(
+        arrivals=arrivals_in(options.trace, TraceKind(options.trace_kind), sampling, limit_s),
+        engine=_engine_in(options),
+        engines=options.engines,
+        cloud=cloud_in(options.cloud),
+        promise=_promise_in(options),
+        seed=options.seed,
+    )
+
+
+def _engine_in(options: argparse.Namespace) -> EngineKind:
+    kind = kind_of(options.engine, options.tables, prefix_cache=options.prefix_cache)
+    given = {name: getattr(options, name) for name in ("kv_tokens", "max_batched_tokens", "max_sequences")}
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {value}: it must be 1 at least")
+    return replace(kind, **{name: value for name, value in given.items() if value is not None})
+
+
+def _promise_in(options: argparse.Namespace) -> Promise:
+    if min(options.ttft_s, options.tpot_s) <= 0 or not 0 < options.share <= 1:
+        raise ValueError("--ttft-s and --tpot-s must be above 0 s, --share above 0 and at most 1")
+    return Promise(options.ttft_s, options.tpot_s, options.share)
+
+
+def _scaled(options: argparse.Namespace, setting: Setting, notes: Console) -> tuple[Setting, str]:
+    """At the rate asked for, and a line that says what is simulated."""
+    way = Scaling.STRETCH if options.stretch else Scaling.OVERLAY
+    own, load = rate_of(setting.arrivals), ""
+    rate = own if options.rate is None else options.rate
+    if options.load is not None:
+        with notes.status("the highest rate at which the engines alone keep the promise") as status:
+
+            def keeps(tried: float) -> bool:
+                status.update(f"do the engines alone keep the promise at {number(tried)} requests/s?")
+                return local_keeps(setting.at_rate(tried, way))
+
+            most = highest(keeps, own)
+        rate, load = most * options.load, f" ({options.load:g} x {number(most)}, what the engines alone keep)"
+    setting = setting if rate == own else setting.at_rate(rate, way)
+    lasts = seconds(span_s(setting.arrivals))
+    engines = counted(setting.engines, "engine")
+    return setting, (
+        f"{options.trace.name.partition('.')[0]}: {counted(len(setting.arrivals), 'request')} in {lasts}, "
+        f"{number(rate)}/s{load}, {engines} {options.engine}"
+    )

@@ -1,0 +1,45 @@
+"""How soon a cloud twin gives its first token: learned from what was spilled to it. One writer.
+
+Such times are spread like a log-normal distribution (llmperf's recorded services; its mean and spread follow with
+little memory), so two numbers say how likely it is late.
+"""
+
+from __future__ import annotations
+
+import math
+
+# Until something was spilled: a median and a spread that most services keep.
+MEDIAN_S, SPREAD = 0.8, 0.6
+# Answers that the start is worth, and that are remembered.
+BELIEVED, REMEMBERED = 10.0, 500.0
+# No spread is believed that is smaller: one bad minute is always near.
+LEAST_SPREAD = 0.2
+# A cloud is not asked for more than it can say by then.
+SHORTEST_S = 1e-3
+
+
+class Twin:
+    """First tokens of one cloud deployment."""
+
+    def __init__(self, median_s: float = MEDIAN_S, spread: float = SPREAD) -> None:
+        self._log_s = math.log(median_s)
+        self._square = spread * spread
+        self._known = BELIEVED
+
+    def learn(self, ttft_s: float) -> None:
+        """A first token came after so long; the time limit where none came."""
+        self._known = min(self._known + 1.0, REMEMBERED)
+        astray = math.log(max(ttft_s, SHORTEST_S)) - self._log_s
+        self._log_s += astray / self._known
+        self._square += (astray * astray * (1.0 - 1.0 / self._known) - self._square) / self._known
+
+    @property
+    def median_s(self) -> float:
+        return math.exp(self._log_s)
+
+    def late_share(self, left_s: float) -> float:
+        """How likely its first token comes later than that."""
+        if left_s <= SHORTEST_S:
+            return 1.0
+        spread = max(math.sqrt(self._square), LEAST_SPREAD)
+        return 0.5 * math.erfc((math.log(left_s) - self._log_s) / (spread * math.sqrt(2.0)))

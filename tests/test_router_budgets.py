@@ -1,0 +1,50 @@
+"""[limits] and promises that cannot both hold, refused when stack.toml is read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from router.spilling.periods import Dollars
+from router.tables.limits import Limits
+from router.tables.read import load_rules
+from tests.test_router_config import TIER, refusal
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (
+            "cloud_usd_per_hour = 20.0",
+            "cloud_usd_per_hour: 20 dollars an hour never count beside cloud_usd_per_day = 10, ",
+        ),
+        ("cloud_usd_per_hour = 2\ncloud_usd_per_day = 1", "an hour never count beside cloud_usd_per_day = 1; lower it"),
+        ("cloud_usd_per_month = 5", "cloud_usd_per_month: with 5 dollars a month, cloud_usd_per_day = 10, its default"),
+        ("cloud_usd_per_day = 9\ncloud_usd_per_month = 5", "cloud_usd_per_day = 9 never counts; lower the day's"),
+        (
+            "cloud_usd_per_hour = 7\ncloud_usd_per_day = 9\ncloud_usd_per_month = 5",
+            "cloud_usd_per_hour: 7 dollars an hour never count beside cloud_usd_per_month = 5",
+        ),
+        ("cloud_usd_per_month = -1", "[limits]: cloud_usd_per_month: must be greater than or equal to 0"),
+        ("cloud_usd_per_hour = nan", "[limits]: cloud_usd_per_hour: "),
+        ("cloud_usd_per_hour = true", "[limits]: cloud_usd_per_hour: must be a number"),
+        ("cloud_usd_per_day = '5'", "[limits]: cloud_usd_per_day: must be a number"),
+        ("cloud_usd_per_week = 5", "[limits]: unknown key 'cloud_usd_per_week'; did you mean 'cloud_usd_per_"),
+    ],
+)
+def test_budgets_that_say_two_things_or_none_are_refused(tmp_path: Path, limits: str, words: str) -> None:
+    assert words in refusal(tmp_path, TIER + f"[limits]\n{limits}\n")
+
+
+def test_budgets_of_all_three_periods_may_be_given(tmp_path: Path) -> None:
+    path = tmp_path / "stack.toml"
+    path.write_text(TIER + "[limits]\ncloud_usd_per_hour = 1\ncloud_usd_per_day = 1.0\ncloud_usd_per_month = 30.0\n")
+    assert load_rules(path).limits.caps == Dollars(1.0, 1.0, 30.0)
+    assert Limits().caps == Dollars(math.inf, 10.0, math.inf)
+
+
+def test_a_promise_that_nobody_can_keep_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "[tiers.quick]\nttft_target_s = 0.001\n[limits]\ndefault_tier = 'quick'\n")
+    assert "[tiers.quick]: ttft_target_s: no engine and no cloud gives a first token within 0.001 s" in message

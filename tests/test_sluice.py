@@ -1,0 +1,203 @@
+"""The sluice alone, its clock passed in: who is served here, who waits and who goes; and what it learns on the way."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from router.registry import Price
+from router.spilling.demand import Demand
+from router.spilling.lengths import Kind, Lengths
+from router.spilling.load import EngineLoad
+from router.spilling.misses import Misses
+from router.spilling.ranks import Ranks
+from router.spilling.room import STEPS, Freed, Pool, pooled
+from router.spilling.sample import Sample
+from router.spilling.sluice import LATEST_S, Sluice
+from router.spilling.speeds import Speeds, Tempo
+from router.spilling.twin import Twin
+from router.spilling.want import Placed, Want, Why
+
+PRICE = Price(0.15, 0.60)
+TEMPO = Tempo.given(prefill_tokens_per_s=10_000.0, stream_tokens_per_s=50.0)
+KV_TOKENS = 10_000
+
+
+def lengths_of(tokens: int) -> Sample:
+    """Answers that are all about that long."""
+    lengths, kind = Lengths(), Kind()
+    for _ in range(200):
+        lengths.learn(kind, tokens)
+    return lengths.sample(kind)
+
+
+ANSWERS = lengths_of(100)
+
+
+class Line:
+    """A sluice in front of engines, and what it has decided."""
+
+    def __init__(self, engines: int = 1, kv_tokens: int = KV_TOKENS) -> None:
+        loads = [EngineLoad(Speeds(TEMPO), kv_tokens) for _ in range(engines)]
+        self.sluice = Sluice(loads, Twin(), Misses())
+        self.placed: dict[object, Placed] = {}
+
+    def ask(self, key: object, at_s: float, prompt_tokens: int, may_spill: bool = True) -> Placed | None:
+        price = PRICE if may_spill else None
+        worth = self.sluice.worth(prompt_tokens, ANSWERS, price)
+        self.sluice.arrive(Want(key, at_s, prompt_tokens, 2.0, 0.1, ANSWERS, worth, price), at_s)
+        return self.look(at_s).get(key)
+
+    def look(self, at_s: float) -> dict[object, Placed]:
+        self.placed |= {each.want.key: each for each in self.sluice.decide(at_s)}
+        return self.placed
+
+    def begun(self, key: object, at_s: float) -> None:
+        self.sluice.began(key, at_s)
+        self.look(at_s)
+
+
+@pytest.fixture
+def full() -> Line:
+    """One engine that nine requests of a thousand tokens fill."""
+    line = Line()
+    for number in range(9):
+        at_s = number * 0.2
+        assert line.ask(number, at_s, 1000) is not None
+        line.begun(number, at_s + 0.15)
+    return line
+
+
+def test_what_fits_goes_at_once_to_the_engine_with_the_least_to_read() -> None:
+    line = Line(engines=2)
+    first, second = line.ask("first", 0.0, 500), line.ask("second", 0.0, 500)
+    assert first is not None
+    assert second is not None
+    assert (first.engine, second.engine) == (0, 1)
+    assert first.why is Why.FITS
+
+
+def test_one_prompt_at_a_time_waits_inside_an_engine() -> None:
+    line = Line()
+    assert line.ask("first", 0.0, 2000) is not None
+    assert line.ask("second", 0.001, 2000) is None
+    assert line.sluice.waiting == 1
+    line.begun("first", 0.2)
+    assert line.placed["second"].engine == 0
+
+
+def test_who_finds_no_room_waits_until_somebody_ends(full: Line) -> None:
+    assert full.ask("late", 1.8, 1000) is None
+    full.sluice.ended(0, 100, 2.0)
+    assert full.look(2.0)["late"].engine == 0
+
+
+def test_a_line_that_would_be_late_loses_who_is_worth_least_for_its_room(full: Line) -> None:
+    # No more misses are allowed, so that nobody is kept as a filler.
+    for _ in range(100):
+        full.sluice.misses.missed()
+    for number in range(20, 40):
+        full.ask(number, 1.8, 1000)
+    full.ask("long", 1.8, 6000)
+    for number in range(40, 60):
+        full.ask(number, 1.8, 1000)
+    gone = [each for each in full.placed.values() if each.engine is None]
+    assert gone
+    assert {each.why for each in gone} <= {Why.KV, Why.TTFT}
+    assert full.placed["long"].engine is None
+
+
+def test_who_may_not_spill_waits_however_long_the_line(full: Line) -> None:
+    for number in range(20, 60):
+        full.ask(number, 1.8, 1000, may_spill=False)
+    assert all(each.engine is not None for each in full.placed.values())
+    assert full.sluice.waiting == 40
+
+
+def test_no_money_no_spill_while_misses_are_allowed(full: Line) -> None:
+    full.sluice.price_factor = float("inf")
+    for number in range(20, 40):
+        full.ask(number, 1.8, 1000)
+    assert [each for each in full.placed.values() if each.engine is None] == []
+
+
+def test_a_filler_is_not_kept_for_ever(full: Line) -> None:
+    full.sluice.price_factor = 1e9
+    for number in range(20, 40):
+        full.ask(number, 1.8, 1000)
+    full.look(1.8 + LATEST_S + 1)
+    assert any(each.engine is None for each in full.placed.values())
+
+
+def test_a_client_that_leaves_is_forgotten(full: Line) -> None:
+    full.ask("waits", 1.8, 1000)
+    for key in ("waits", 0, 1):
+        full.sluice.left(key, 1.9)
+    assert full.sluice.waiting == 0
+    full.ask("next", 1.9, 1000)
+    assert full.placed["next"].engine == 0
+
+
+def test_the_next_look_is_asked_for_only_while_somebody_waits(full: Line) -> None:
+    assert full.sluice.next_look_s(1.8) == float("inf")
+    full.ask("waits", 1.8, 1000)
+    assert 1.8 < full.sluice.next_look_s(1.8) < 2.0
+
+
+def test_a_miss_grows_dearer_as_the_promise_is_used_up() -> None:
+    misses = Misses(0.99)
+    for _ in range(1000):
+        misses.asked()
+    before = misses.price(1.0, 0)
+    for _ in range(15):
+        misses.missed()
+    assert misses.price(1.0, 0) > 2 * before
+    assert misses.price(1.0, 5) > misses.price(1.0, 0)
+    assert misses.kept_share == pytest.approx(0.985, abs=0.001)
+
+
+def test_a_promise_without_misses_has_no_price_for_one() -> None:
+    assert Misses(1.0).price(1.0, 0) == float("inf")
+
+
+def test_the_cloud_s_times_are_learned() -> None:
+    twin, drawn = Twin(), random.Random(1)
+    for _ in range(400):
+        twin.learn(drawn.lognormvariate(-0.5, 0.5))
+    assert twin.median_s == pytest.approx(0.607, rel=0.1)
+    assert twin.late_share(2.0) == pytest.approx(0.0085, abs=0.01)
+    assert twin.late_share(0.0) == 1.0
+    assert twin.late_share(0.5) > twin.late_share(1.0) > twin.late_share(2.0)
+
+
+def test_ranks_are_shares_of_weight() -> None:
+    ranks = Ranks()
+    assert ranks.below(1.0) == 0.0
+    for value, weight in ((1.0, 1.0), (2.0, 3.0)):
+        ranks.learn(value, weight)
+    assert [ranks.below(value) for value in (0.5, 1.0, 1.5, 2.0)] == [0.0, 0.25, 0.25, 1.0]
+
+
+def test_demand_that_could_all_be_served_lets_nobody_go_early() -> None:
+    assert Demand().gone_share == 0.0
+
+
+def test_room_comes_from_whoever_ends_first() -> None:
+    load = EngineLoad(Speeds(TEMPO), KV_TOKENS)
+    for number in range(8):
+        stay = load.sent(1000, number * 0.2, lengths=ANSWERS)
+        load.began(stay, number * 0.2 + 0.15)
+    freed, standing = Freed(load), load.standing(1.6)
+    assert freed.is_old(1.6)
+    freed.renew(standing, 1.6)
+    assert not freed.is_old(1.6)
+    pool = pooled([standing], [freed])
+    assert list(pool.freed) == sorted(pool.freed)
+    assert pool.freed[-1] == pytest.approx(8 * 1000, rel=0.2)
+    assert 0.0 == pool.wait_s(500) < pool.wait_s(4000) < pool.wait_s(8000) < pool.wait_s(30_000)
+
+
+def test_without_anybody_to_wait_for_the_wait_is_long_and_finite() -> None:
+    pool = Pool(1, 100.0, (0.0,) * len(STEPS), 0.02, 0.0, 1e-4)
+    assert 100 < pool.wait_s(10_000) < float("inf")
