@@ -13,21 +13,21 @@ import os
 import select
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
 
-# What verbs import when they need it; nothing here reads the environment before it is used.
-import httpx  # noqa: F401
-
-import engines.fetching
-import engines.up  # noqa: F401
 from engines import cli
 
+# What verbs import when they need it; nothing here reads the environment before it is used.
+WARM = ("httpx", "engines.fetching", "engines.up")
 DRIVER = "libnvidia-ml.so.1"
 
 
 def main() -> None:
+    for name in WARM:
+        import_module(name)
     with socket(AF_UNIX, SOCK_STREAM) as door:
         door.bind(sys.argv[1])
         door.listen()

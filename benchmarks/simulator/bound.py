@@ -40,6 +40,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BIN_S = 1.0
+# What a request may do, in the order of its costs: 0 goes to the cloud.
+HERE, BEHIND = 1, 2
 # The tangent to a step's time is taken between these counts of sequences: about what a full engine has.
 FEW, MANY = 16, 48
 # Blocks of so many bins share a price, coarse to fine; so many steps at each.
@@ -165,7 +167,7 @@ class Dual:
             )
         )
         chosen = costs.argmin(axis=0)
-        here, behind = chosen == 1, chosen == 2  # noqa: PLR2004
+        here, behind = chosen == HERE, chosen == BEHIND
         used: Floats = np.full(work.bins, -self._engines * BIN_S)
         for bins, seconds, who in (
             (prompt, work.prompt_s, here),

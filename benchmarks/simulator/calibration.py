@@ -27,6 +27,8 @@ NS_PER_US = 1e3
 # How often a layer occurs in a step: once, or so many times in each of the model's layers.
 ONCE = ("embedding", "final_layernorm", "lm_head", "sampler")
 IN_EACH_LAYER = MappingProxyType({"layernorm": 2})
+# A line needs so many points.
+LEAST_POINTS = 2
 # Below so many tokens the tables measure the start of a kernel, not what it does.
 LEAST_TOKENS = 64
 MOST_BEFORE = 8192
@@ -115,7 +117,7 @@ def _summed(path: Path, count: str, layers: int) -> Knots:
         layer = row.text("layer")
         times = 1 if layer in ONCE else layers * IN_EACH_LAYER.get(layer, 1)
         total_ms[int(row.number(count))] += times * row.number("time_us") / US_PER_MS
-    if len(total_ms) < 2:  # noqa: PLR2004 - a line needs two points
+    if len(total_ms) < LEAST_POINTS:
         raise ValueError(f"{path}: needs rows of two different {count} at least")
     return tuple(sorted(total_ms.items()))
 

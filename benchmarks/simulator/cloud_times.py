@@ -16,7 +16,8 @@ TTFT_P50_S, TTFT_P95_S, TPOT_S = 0.6, 1.5, 0.015
 # The standard normal quantile of 95 %.
 Z95 = 1.6448536269514722
 FORM = "PRICE_IN/PRICE_OUT[,TTFT_P50,TTFT_P95[,TPOT]]"
-TIMES = 3
+# How many numbers FORM may have: prices, then times.
+PRICES, TIMES = 2, (0, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def cloud_in(text: str) -> CloudTimes:
         waited_s = [float(each) for each in times]
     except ValueError:
         raise ValueError(f"--cloud {text!r}: write {FORM}, such as 0.15/0.60,0.6,1.5") from None
-    if len(paid) != 2 or len(waited_s) not in (0, 2, TIMES):  # noqa: PLR2004
+    if len(paid) != PRICES or len(waited_s) not in TIMES:
         raise ValueError(f"--cloud {text!r}: write {FORM}, such as 0.15/0.60,0.6,1.5")
     if min(paid) < 0 or max(paid) == 0 or not all(map(math.isfinite, (*paid, *waited_s))):
         raise ValueError(f"--cloud {text!r}: prices are dollars a million tokens, above 0")

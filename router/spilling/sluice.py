@@ -172,7 +172,7 @@ class Sluice:
         prompt_tokens = want.prompt_tokens
         if (
             standing.unread_tokens + prompt_tokens > UNREAD_TOKENS
-            and _unread_s(standing) > UNREAD_STEPS * standing.step_s
+            and standing.unread_s > UNREAD_STEPS * standing.step_s
         ):
             return False
         if prompt_tokens > free_tokens(standing) and standing.all_sequences + standing.waiting:
@@ -265,12 +265,12 @@ class Sluice:
 
     def _pool(self, now_s: float) -> Pool:
         standings = [load.standing(now_s) for load in self.loads]
+        # Who was renewed is not old at the next look: then it is the turn of the others.
         renewed = 0
         for freed, standing in zip(self._freed, standings, strict=True):
             if renewed < RENEWED and freed.is_old(now_s):
                 freed.renew(standing, now_s)
                 renewed += 1
-        # The next look begins with another one.
         capacity = standings[0].kv_capacity_tokens
         if capacity:
             self._full = full(standings[0].tempo, capacity, self._demand.tokens_each)
@@ -279,10 +279,3 @@ class Sluice:
     def _judge(self, want: Want, now_s: float) -> None:
         if now_s > want.due_s:
             self.misses.missed()
-
-
-def _unread_s(standing: Standing) -> float:
-    """How long it takes until the prompts that wait are read."""
-    tempo = standing.tempo
-    all_s = tempo.prefill_s(standing.unread_tokens, standing.unread_pairs, standing.all_sequences, standing.read_tokens)
-    return all_s - standing.reading_s

@@ -76,6 +76,12 @@ class Standing(msgspec.Struct, frozen=True):
         all_s = tempo.prefill_s(self.unread_tokens + fresh, self.unread_pairs + pairs, sequences, kv_tokens)
         return max(all_s - self.reading_s, own_s) + self.step_s * tempo.planned_steps
 
+    @property
+    def unread_s(self) -> float:
+        """Until the prompts that wait are read."""
+        read_s = self.tempo.prefill_s(self.unread_tokens, self.unread_pairs, self.all_sequences, self.read_tokens)
+        return read_s - self.reading_s
+
     def stall(self, prompt_tokens: float, cached_tokens: float = 0.0) -> tuple[float, int]:
         """What those who decode have to sit through if this prompt is sent now, from now to its first token: seconds,
         and the steps in them, each of which gives them a token."""
