@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from engines.snapshot import ModelView
 from router.app import create_app
+from router.basin import Basin
 from router.clouds.cloud import Clouds
 from router.edits import Edits
 from router.feed import Line, poll_engines
@@ -137,13 +138,21 @@ def _open(rules: Rules, keys: Keys, kept: _Kept, seat: Seat, config: Path | None
     quotas.obey(watch.deployed)
     watch.on_deployed, watch.rooms = quotas.obey, quotas.rooms
     lobby, outbox = Lobby(), Outbox()
-    watch.on_change = lobby.tell
+    basin = Basin(watch)
+
+    def stir() -> None:
+        lobby.tell()
+        basin.stir()
+
+    watch.on_change = stir
     upstream = Upstream(rules.limits, outbox)
     metrics = Metrics(watch.now, lambda: ledger.spent, seat.workers, watch.newest)
     reports = Reports(seat, watch, metrics, ledger)
     edits = Edits(config, watch, clouds, upstream, seat.rules_fd, is_open)
     line = Line(watch, lobby)
-    return Doors(keys, watch, line, lobby, outbox, upstream, clouds, quotas, ledger, metrics, reports, edits, seat)
+    return Doors(
+        keys, watch, line, lobby, outbox, upstream, clouds, quotas, ledger, metrics, reports, edits, seat, basin
+    )
 
 
 class _Server(uvicorn.Server):

@@ -9,6 +9,7 @@ from functools import lru_cache
 import msgspec
 
 from router.ask import Ask
+from router.basin import Basin
 from router.clouds.cloud import Clouds
 from router.comparing.slots import Slots
 from router.counter import Counter
@@ -56,6 +57,7 @@ class Doors(msgspec.Struct, frozen=True):
     reports: Reports
     edits: Edits
     seat: Seat
+    basin: Basin
     # Of copies that shadows send.
     slots: Slots = msgspec.field(default_factory=Slots)
     counter: Counter = msgspec.field(default_factory=Counter)

@@ -11,13 +11,15 @@ PLACES = frozenset({"local", "cloud"})
 
 
 class Tier(Table):
-    """A promise (time to first token) and a preference (order of targets; may it leave for the cloud).
+    """A promise (time to first token, and time per token after it) and a preference (order of targets; may it leave for
+    the cloud).
 
     Among targets of the same rank in `order` the `strategy` decides. `fallbacks` are models that serve when none of the
     model's own targets does, `emergency` those for when these fail too; a model's own chain goes before them.
     """
 
     ttft_target_s: Seconds
+    tpot_target_s: Seconds = 0.1
     order: tuple[str, ...] = Field(("local", "cloud"), min_length=1)
     may_spill: Flag = True
     strategy: Weights = {}
