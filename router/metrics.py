@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -31,11 +31,13 @@ class Metrics:
         spent: Callable[[], Dollars],
         workers: int = 1,
         heard: Callable[[], tuple[Snapshot | None, float]] = lambda: (None, 0.0),
+        lines: Callable[[], Iterable[Metric]] = tuple,
     ) -> None:
         self._view = view
         self._heard = heard
         self._spent = spent
         self._workers = workers
+        self._lines = lines
         self._tally = Tally()
         self.observe: Callable[[Outcome], None] = self._tally.add
 
@@ -50,7 +52,8 @@ class Metrics:
     def text(self, others: Sequence[bytes] = ()) -> bytes:
         """The page: this worker's counts with what other workers have exported. Raises ValueError if one is none."""
         sums = [*self._tally.sums(), *(each for other in others for each in from_json(other))]
-        return generate_latest(_Page(sums, self._view(), self._spent(), self._workers, *self._heard()))
+        more = chain(self._lines(), snapshot_gauges(*self._heard()))
+        return generate_latest(_Page(sums, self._view(), self._spent(), self._workers, more))
 
 
 class _Page(Collector):
@@ -62,15 +65,13 @@ class _Page(Collector):
         fleet: Fleet,
         spent: Dollars,
         workers: int,
-        snapshot: Snapshot | None,
-        snapshot_age_s: float,
+        more: Iterable[Metric],
     ) -> None:
         self._sums = sums
         self._fleet = fleet
         self._spent = spent
         self._workers = workers
-        self._snapshot = snapshot
-        self._snapshot_age_s = snapshot_age_s
+        self._more = more
 
     def collect(self) -> Iterator[Metric]:
         yield _requests(self._sums)
@@ -81,7 +82,7 @@ class _Page(Collector):
         whole = [(each, each.e2e_s, each.e2e_buckets) for each in self._sums]
         yield _histogram("request_seconds", "Time from arrival to the last byte", whole)
         yield from _gauges(self._fleet, self._spent)
-        yield from snapshot_gauges(self._snapshot, self._snapshot_age_s)
+        yield from self._more
         yield GaugeMetricFamily("spillway_workers", "Router processes that share the port", self._workers)
 
 

@@ -17,6 +17,7 @@ from router.routing.fleet import Place, Target
 from router.routing.forecast import tokens_of
 from router.routing.policy import Decision, let_in, spilled, turned_away
 from router.siblings import Row, Siblings
+from router.spilling.accuracy import Errors
 from router.spilling.lengths import Kind, Lengths
 from router.spilling.load import EngineLoad
 from router.spilling.misses import Misses
@@ -62,6 +63,16 @@ class Aboard(msgspec.Struct, eq=False, gc=False):
     twin: Twin | None = None
 
 
+class Line(msgspec.Struct, frozen=True):
+    """Who waits before the engines of a model: requests, their prompt tokens. Of the work of late `gone_share` found no
+    room."""
+
+    model: str
+    waiting: int
+    tokens: int
+    gone_share: float
+
+
 def settled(decision: Decision, ticket: Ticket, now_s: float) -> Decision:
     """What it comes to that the sluice has placed it so."""
     placed = ticket.placed
@@ -84,6 +95,7 @@ class Pools:
         self._siblings = siblings
         self._standing: Sequence[tuple[Target, Account]] = ()
         self._sluices: dict[str, Sluice] = {}
+        self._engines: dict[str, Mapping[str, EngineLoad]] = {}
         self._misses: dict[str, Misses] = {}
         self._twins: dict[str, Twin] = {}
 
@@ -97,7 +109,7 @@ class Pools:
         """These targets from now on."""
         self._standing = standing
         for model, sluice in self._sluices.items():
-            sluice.stand(self._loads(model))
+            self._place_engines(model, sluice)
 
     def misses_of(self, tier: str) -> Misses:
         """What is left of a tier's promise."""
@@ -113,18 +125,20 @@ class Pools:
             twin = self._twins[target.name] = Twin()
         return twin
 
-    def _loads(self, model: str) -> Mapping[str, EngineLoad]:
-        return {
+    def _place_engines(self, model: str, sluice: Sluice) -> None:
+        engines = {
             target.key: account.load
             for target, account in self._standing
             if account.load is not None and target.off is None and (not model or model in target.models)
         }
+        self._engines[model] = engines
+        sluice.stand(engines)
 
     def _sluice(self, model: str) -> Sluice:
         sluice = self._sluices.get(model)
         if sluice is None:
             sluice = self._sluices[model] = Sluice(self.misses_of)
-            sluice.stand(self._loads(model))
+            self._place_engines(model, sluice)
         return sluice
 
     # The line.
@@ -173,11 +187,26 @@ class Pools:
         """The models of which a part goes to clouds now, because there is no room."""
         return [model or "any" for model, each in self._sluices.items() if each.gone_share > TOLD_SHARE]
 
+    def shown(self) -> Iterator[Line]:
+        """The line of each model."""
+        for model, each in self._sluices.items():
+            yield Line(model or "any", each.waiting, round(each.line_tokens), each.gone_share)
+
+    def kept_shares(self) -> Iterator[tuple[str, float]]:
+        """Of each tier that was asked for."""
+        return ((tier, misses.kept_share) for tier, misses in self._misses.items())
+
+    def errors(self) -> Iterator[tuple[str, Errors]]:
+        """Of predicted first tokens, by engine."""
+        for target, account in self._standing:
+            if account.load is not None:
+                yield target.name, account.load.accuracy.errors()
+
     def _want(self, ticket: Ticket, arrival: Arrival, sluice: Sluice) -> Want:
         lengths = self.lengths.sample(kind_of(arrival.ask, arrival.prompt_tokens))
         cloud = arrival.gate.twin
         twin = self.twin_of(cloud) if cloud is not None and cloud.place is CLOUD else None
-        return want_of(ticket, arrival, lengths, sluice.loads[arrival.first.key], twin, sluice.worth)
+        return want_of(ticket, arrival, lengths, self._engines[ticket.model][arrival.first.key], twin, sluice.worth)
 
     def _hear_siblings(self, model: str, sluice: Sluice) -> None:
         siblings = self._siblings
@@ -185,7 +214,7 @@ class Pools:
             return
         lines = siblings.others(LINE + model)
         sluice.beside(sum([row.unstarted_tokens for row in lines]), sum([row.requests for row in lines]))
-        for key, load in sluice.loads.items():
+        for key, load in self._engines[model].items():
             rows = siblings.others(key)
             load.beside(
                 sum([row.requests - row.unstarted for row in rows]),
@@ -206,9 +235,7 @@ class Pools:
             aboard.ticket, aboard.stay = ticket, ticket.placed.stay
         elif load is not None:
             lengths = self.lengths.sample(aboard.kind)
-            aboard.stay = load.sent(
-                prompt_tokens, now_s, expected_tokens=lengths.mean, lengths=lengths, shows_first=ask.stream
-            )
+            aboard.stay = load.sent(prompt_tokens, now_s, lengths=lengths, shows_first=ask.stream)
         if target.place is CLOUD and ask.stream:
             aboard.twin = self.twin_of(target)
         return aboard

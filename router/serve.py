@@ -25,6 +25,7 @@ from router.basin import Basin
 from router.clouds.cloud import Clouds
 from router.edits import Edits
 from router.feed import Line, poll_engines
+from router.foresight import line_gauges
 from router.front import Front
 from router.health.retries import Budget
 from router.ledger import Ledger, LedgerError
@@ -146,7 +147,7 @@ def _open(rules: Rules, keys: Keys, kept: _Kept, seat: Seat, config: Path | None
 
     watch.on_change = stir
     upstream = Upstream(rules.limits, outbox)
-    metrics = Metrics(watch.now, lambda: ledger.spent, seat.workers, watch.newest)
+    metrics = Metrics(watch.now, lambda: ledger.spent, seat.workers, watch.newest, lambda: line_gauges(watch.pools))
     reports = Reports(seat, watch, metrics, ledger)
     edits = Edits(config, watch, clouds, upstream, seat.rules_fd, is_open)
     line = Line(watch, lobby)

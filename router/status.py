@@ -67,6 +67,8 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "tiers": [{"name": name} | tier.model_dump(mode="json") for name, tier in rules.tiers.items()],
         "clouds": [_cloud(target) for target in fleet.targets if target.place is Place.CLOUD],
         "spilling": together.spilling,
+        "lines": [to_builtins(line) for line in watch.pools.shown()],
+        "kept": dict(watch.pools.kept_shares()),
         "spend": {
             "today_usd": round(spent.day, 8),
             "hour_usd": round(spent.hour, 8),
