@@ -12,7 +12,7 @@ from router.spilling.lengths import Kind, Lengths
 from router.spilling.load import EngineLoad
 from router.spilling.misses import Misses
 from router.spilling.ranks import Ranks
-from router.spilling.room import STEPS, Freed, Pool, pooled
+from router.spilling.room import STEPS, Forecast, Freed, forecast
 from router.spilling.sample import Sample
 from router.spilling.sluice import LATEST_S, Sluice
 from router.spilling.speeds import Speeds, Tempo
@@ -39,8 +39,9 @@ class Line:
     """A sluice in front of engines, and what it has decided."""
 
     def __init__(self, engines: int = 1, kv_tokens: int = KV_TOKENS) -> None:
-        loads = [EngineLoad(Speeds(TEMPO), kv_tokens) for _ in range(engines)]
-        self.sluice = Sluice(loads, Twin(), Misses())
+        self.misses = Misses()
+        self.sluice = Sluice(lambda tier: self.misses)
+        self.sluice.stand({engine: EngineLoad(Speeds(TEMPO), kv_tokens) for engine in range(engines)})
         self.placed: dict[object, Placed] = {}
 
     def ask(self, key: object, at_s: float, prompt_tokens: int, may_spill: bool = True) -> Placed | None:
@@ -96,7 +97,7 @@ def test_who_finds_no_room_waits_until_somebody_ends(full: Line) -> None:
 def test_a_line_that_would_be_late_loses_who_is_worth_least_for_its_room(full: Line) -> None:
     # No more misses are allowed, so that nobody is kept as a filler.
     for _ in range(100):
-        full.sluice.misses.missed()
+        full.misses.missed()
     for number in range(20, 40):
         full.ask(number, 1.8, 1000)
     full.ask("long", 1.8, 6000)
@@ -192,12 +193,12 @@ def test_room_comes_from_whoever_ends_first() -> None:
     assert freed.is_old(1.6)
     freed.renew(standing, 1.6)
     assert not freed.is_old(1.6)
-    pool = pooled([standing], [freed])
+    pool = forecast([standing], [freed])
     assert list(pool.freed) == sorted(pool.freed)
     assert pool.freed[-1] == pytest.approx(8 * 1000, rel=0.2)
     assert 0.0 == pool.wait_s(500) < pool.wait_s(4000) < pool.wait_s(8000) < pool.wait_s(30_000)
 
 
 def test_without_anybody_to_wait_for_the_wait_is_long_and_finite() -> None:
-    pool = Pool(1, 100.0, (0.0,) * len(STEPS), 0.02, 0.0, 1e-4)
+    pool = Forecast(1, 100.0, (0.0,) * len(STEPS), 0.02, 0.0, 1e-4)
     assert 100 < pool.wait_s(10_000) < float("inf")

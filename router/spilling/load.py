@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from engines.snapshot import Load
 from router.spilling.accuracy import Accuracy
 from router.spilling.clock import Clock
+from router.spilling.others import Others
 from router.spilling.prompts import Prompts
 from router.spilling.reserves import Reserves
 from router.spilling.sample import Sample
+from router.spilling.slow_start import SlowStart
 from router.spilling.speeds import Speeds, pairs_of
 from router.spilling.standing import Standing
 from router.spilling.stay import Stay
@@ -48,12 +50,14 @@ class EngineLoad:
         "_read_per_s",
         "_reserves",
         "_share",
+        "_slow",
+        "_standing",
         "_starts",
         "accuracy",
         "kv_capacity_tokens",
         "most_sequences",
+        "others",
         "speeds",
-        "strangers",
     )
 
     def __init__(
@@ -67,13 +71,15 @@ class EngineLoad:
     ) -> None:
         self.speeds = speeds
         self.accuracy = Accuracy()
-        self.strangers = Strangers()
+        self.others = Others()
         self.kv_capacity_tokens = kv_capacity_tokens
         self.most_sequences = most_sequences
         self._at_s = now_s
         self._clock = Clock()
         self._prompts = Prompts()
         self._reserves = Reserves(tpot_s)
+        self._slow = SlowStart()
+        self._standing: Standing | None = None
         # Of those that decode: their prompts, and what the count of steps was when each began. With the count of steps
         # that is all that is needed for the KV tokens of all of them. `expected` answers are of all that are here.
         self._decoding: dict[Stay, None] = {}
@@ -91,16 +97,18 @@ class EngineLoad:
         now_s: float,
         *,
         cached_tokens: int = 0,
-        expected_tokens: float = 0.0,
         lengths: Sample | None = None,
         predicted_ttft_s: float | None = None,
+        shows_first: bool = True,
     ) -> Stay:
         """A request goes there now. Of its prompt `cached_tokens` are expected to be known there. What is predicted of
-        its first token is judged when that comes."""
+        its first token is judged when that comes. Where its answer comes whole (not `shows_first`) nobody says when it
+        began: it begins when its prompt should have been read, and nothing is learned from that."""
         self.advance(now_s)
         fresh = max(1, prompt_tokens - cached_tokens)
         pairs = pairs_of(prompt_tokens, prompt_tokens - fresh)
-        stay = Stay(prompt_tokens, fresh, pairs, expected_tokens, now_s, lengths, predicted_ttft_s)
+        expected_tokens = 0.0 if lengths is None else lengths.mean
+        stay = Stay(prompt_tokens, fresh, pairs, expected_tokens, now_s, lengths, predicted_ttft_s, shows_first)
         self._expected += expected_tokens
         self._prompts.add(stay)
         self._look(now_s, self._step_s() * self.speeds.tempo.lag_steps if self._decoding else None)
@@ -108,19 +116,27 @@ class EngineLoad:
 
     def began(self, stay: Stay, now_s: float) -> None:
         """Its first token has come, which may be said more than once."""
-        if stay.first_s is not None or stay.ended:
+        if stay.first_s is not None or stay.ended or not stay.shows_first:
             return
         self.advance(now_s)
-        stay.first_s = now_s
+        while self._prompts.unseen and not (first := next(iter(self._prompts.waiting))).shows_first:
+            # Prompts are read in order: what was sent before this one has begun too.
+            self._begin_unseen(first)
         if stay.predicted_ttft_s is not None:
             self.accuracy.judge(stay.predicted_ttft_s, now_s - stay.sent_s)
-        prompts, others = self._prompts, self.strangers
+        prompts, others = self._prompts, self.others
         sequences, kv_tokens = len(self._decoding) + others.running, self.kv_tokens + others.kv_tokens
         if now_s > prompts.overdue_s:
             # It waited for room for a while and was not read all that time, as was believed then.
             read_s = self.speeds.tempo.prefill_s(stay.fresh_tokens, stay.pairs, sequences, kv_tokens)
             self._decode(max(0.0, prompts.overdue_s - prompts.reads_from_s - read_s))
-        steps = prompts.read(stay, now_s, self.speeds, sequences, kv_tokens)
+        self._begin(stay, prompts.read(stay, now_s, self.speeds, sequences, kv_tokens))
+        if not self._slow.is_over:
+            self._slow.served(self.most_sequences)
+
+    def _begin(self, stay: Stay, steps: int) -> None:
+        """It decodes from now on; so many steps have read its prompt."""
+        now_s = stay.first_s = self._at_s
         self._clock.read(steps)
         self._read_per_s += steps / SHARE_WINDOW_S
         stay.start = self._clock.steps - 1.0
@@ -136,6 +152,7 @@ class EngineLoad:
         if stay.first_s is None or stay.ended:
             return
         self.advance(now_s)
+        self._standing = None
         made = tokens + HALF
         certainty = self._correct(stay, made)
         if made - stay.mark_tokens >= FEW_STEPS:
@@ -152,7 +169,7 @@ class EngineLoad:
         if stay.first_s is None:
             self._prompts.remove(stay)
         else:
-            if tokens is not None:
+            if tokens is not None and stay.shows_first:
                 certainty = self._correct(stay, float(tokens))
                 if tokens - stay.mark_tokens >= FEW_STEPS_AT_END:
                     self._learn(stay, float(tokens), certainty)
@@ -161,6 +178,8 @@ class EngineLoad:
             # Whole again whenever nobody is left, so that rounding never adds up.
             self._starts = self._starts - stay.start if self._decoding else 0.0
             self._reserves.forget(len(self._decoding))
+        if tokens is not None and not stay.shows_first and not self._slow.is_over:
+            self._slow.served(self.most_sequences)
         if not self._decoding and not self._prompts.waiting:
             self._expected = 0.0
         self._look(now_s)
@@ -170,14 +189,29 @@ class EngineLoad:
         self.advance(now_s)
         if load.kv_capacity_tokens > 0:
             self.kv_capacity_tokens = load.kv_capacity_tokens
-        self.strangers.hear(load, now_s)
+        self.others.hear(load, now_s)
         self._look(now_s)
+
+    def beside(self, running: int, waiting: int, unread_tokens: float, kv_tokens: float) -> None:
+        """What other processes of this router have there, from the last event on: in the place of what was said of them
+        before."""
+        self.others.beside(running, waiting, unread_tokens, kv_tokens)
+        self._look(self._at_s)
 
     def advance(self, now_s: float) -> None:
         """Time has passed."""
+        if now_s <= self._at_s:
+            return
+        while self._prompts.unseen and (read_s := self._unseen_s()) <= now_s:
+            self._pass(read_s)
+            self._begin_unseen(next(iter(self._prompts.waiting)))
+        self._pass(now_s)
+
+    def _pass(self, now_s: float) -> None:
         passed_s = now_s - self._at_s
         if passed_s <= 0:
             return
+        self._standing = None
         prompts, plain_s = self._prompts, passed_s
         if prompts.reads_from_s < now_s:
             read_s = min(now_s, prompts.overdue_s) - max(prompts.reads_from_s, self._at_s)
@@ -188,9 +222,14 @@ class EngineLoad:
         self._read_per_s -= share * self._read_per_s
         if self._decoding and plain_s:
             self._decode(plain_s)
-        self.strangers.note(now_s, len(self._decoding) + len(self._prompts.waiting), self.kv_tokens)
+        self.others.note(now_s, len(self._decoding) + len(self._prompts.waiting), self.kv_tokens)
 
     # What is known.
+
+    @property
+    def strangers(self) -> Strangers:
+        """What did not come through this router."""
+        return self.others.strangers
 
     @property
     def kv_tokens(self) -> float:
@@ -219,8 +258,17 @@ class EngineLoad:
         return self._reserves.beyond(self._at_s + stall_s, self._clock.steps + steps)
 
     def standing(self, now_s: float) -> Standing:
+        """Made once for each moment, unless something happens in it."""
         self.advance(now_s)
-        prompts, strangers = self._prompts, self.strangers
+        known = self._standing
+        if known is None or known.most_sequences != self.most_sequences:
+            known = self._standing = self._stands(now_s)
+        return known
+
+    # How it is reckoned.
+
+    def _stands(self, now_s: float) -> Standing:
+        prompts, others = self._prompts, self.others
         blocked = prompts.reads_from_s == math.inf
         kv_tokens = self.kv_tokens
         return Standing(
@@ -228,30 +276,40 @@ class EngineLoad:
             sequences=len(self._decoding),
             kv_tokens=kv_tokens,
             waiting=len(prompts.waiting),
-            unread_tokens=prompts.tokens - prompts.ahead_tokens if prompts.waiting else 0.0,
+            unread_tokens=(prompts.tokens - prompts.ahead_tokens if prompts.waiting else 0.0) + others.unread_tokens,
             unread_pairs=prompts.pairs,
             reading_s=0.0 if blocked else now_s - prompts.reads_from_s,
-            waiting_tokens=prompts.held_tokens,
-            promised_tokens=max(kv_tokens, self._held + self._expected) + prompts.held_tokens + strangers.kv_tokens,
-            others_sequences=strangers.running,
-            others_waiting=strangers.waiting,
-            others_kv_tokens=strangers.kv_tokens,
+            waiting_tokens=prompts.held_tokens + others.unread_tokens,
+            promised_tokens=max(kv_tokens, self._held + self._expected) + prompts.held_tokens + others.kv_tokens,
+            others_sequences=others.running,
+            others_waiting=others.waiting,
+            others_kv_tokens=others.kv_tokens,
             prefill_share=self._share,
             prefill_steps_per_s=self._read_per_s,
             is_blocked=blocked and bool(prompts.waiting),
             kv_capacity_tokens=self.kv_capacity_tokens,
             most_sequences=self.most_sequences,
+            takes_sequences=self.most_sequences if self._slow.is_over else min(self.most_sequences, self._slow.takes),
         )
 
-    # How it is reckoned.
+    def _unseen_s(self) -> float:
+        """When the first prompt that waits should have been read, where nobody will see that; infinite where one is
+        first that will be seen, or nobody is read."""
+        others = self.others
+        sequences, kv_tokens = len(self._decoding) + others.running, self.kv_tokens + others.kv_tokens
+        return self._prompts.unseen_s(self.speeds.tempo, sequences, kv_tokens)
+
+    def _begin_unseen(self, stay: Stay) -> None:
+        self._prompts.pass_by(stay, self._at_s)
+        self._begin(stay, self.speeds.tempo.steps(stay.fresh_tokens, len(self._decoding) + self.others.running))
 
     def _decode(self, seconds: float) -> None:
-        sequences, others = len(self._decoding), self.strangers
+        sequences, others = len(self._decoding), self.others
         kv_tokens = self.kv_tokens + others.kv_tokens
         self._clock.decode(seconds, self.speeds.tempo, sequences + others.running, kv_tokens, sequences)
 
     def _step_s(self) -> float:
-        others = self.strangers
+        others = self.others
         return self.speeds.tempo.decode_s(len(self._decoding) + others.running, self.kv_tokens + others.kv_tokens)
 
     def _learn(self, stay: Stay, tokens: float, certainty: float) -> None:
@@ -267,7 +325,7 @@ class EngineLoad:
         return certainty
 
     def _fits(self, tokens: float, requests: int) -> bool:
-        others = self.strangers
+        others = self.others
         if len(self._decoding) + others.running + requests > self.most_sequences:
             return False
         capacity = self.kv_capacity_tokens
@@ -275,7 +333,7 @@ class EngineLoad:
 
     def _look(self, now_s: float, lag_s: float | None = None) -> None:
         """Whether the first prompt that waits is read now."""
-        prompts = self._prompts
+        prompts, self._standing = self._prompts, None
         if not prompts.waiting:
             prompts.stop()
         elif self._fits(next(iter(prompts.waiting)).prompt_tokens, 1):
