@@ -6,7 +6,7 @@ has placed it or not, because all of them take room.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import msgspec
 
@@ -95,7 +95,7 @@ class Pools:
         self._siblings = siblings
         self._standing: Sequence[tuple[Target, Account]] = ()
         self._sluices: dict[str, Sluice] = {}
-        self._engines: dict[str, Mapping[str, EngineLoad]] = {}
+        self._engines: dict[str, dict[Hashable, EngineLoad]] = {}
         self._misses: dict[str, Misses] = {}
         self._twins: dict[str, Twin] = {}
 
@@ -126,7 +126,7 @@ class Pools:
         return twin
 
     def _place_engines(self, model: str, sluice: Sluice) -> None:
-        engines = {
+        engines: dict[Hashable, EngineLoad] = {
             target.key: account.load
             for target, account in self._standing
             if account.load is not None and target.off is None and (not model or model in target.models)
@@ -215,7 +215,7 @@ class Pools:
         lines = siblings.others(LINE + model)
         sluice.beside(sum([row.unstarted_tokens for row in lines]), sum([row.requests for row in lines]))
         for key, load in self._engines[model].items():
-            rows = siblings.others(key)
+            rows = siblings.others(str(key))
             load.beside(
                 sum([row.requests - row.unstarted for row in rows]),
                 sum([row.unstarted for row in rows]),

@@ -29,6 +29,9 @@ LEAST_FREED, LEAST_SLOTS = 1.0, 0.1
 SLOTS_TAKEN = 0.5
 # What is said of an answer of which nothing is known.
 NEVER = (0.0,) * len(STEPS)
+# Others' requests, of which nobody here knows more, end after so many more tokens on average.
+OTHERS_TOKENS = 256.0
+OTHERS_END = tuple(1.0 - math.exp(-steps / OTHERS_TOKENS) for steps in STEPS)
 
 
 class Freed:
@@ -55,6 +58,8 @@ class Freed:
             _add(tokens, slots, stay.prompt_tokens + so_far, _ends(stay.lengths, so_far))
         for stay in self._load.waiting():
             _add(tokens, slots, float(stay.prompt_tokens), _ends(stay.lengths, 0))
+        if standing.others_sequences:
+            _add_others(tokens, slots, standing)
         self.tokens = tokens
         self.slots = slots or [0.0] * len(STEPS)
         self._old_s = now_s + GOOD_STEPS * standing.step_s
@@ -70,6 +75,14 @@ def _add(tokens: list[float], slots: list[float] | None, held: float, ends: Sequ
     if slots is not None:
         for at, share in enumerate(ends):
             slots[at] += share
+
+
+def _add_others(tokens: list[float], slots: list[float] | None, standing: Standing) -> None:
+    held, sequences = standing.others_kv_tokens, standing.others_sequences
+    for at, share in enumerate(OTHERS_END):
+        tokens[at] += held * share - sequences * STEPS[at] * (1.0 - share)
+        if slots is not None:
+            slots[at] += sequences * share
 
 
 class Forecast(msgspec.Struct, frozen=True):
