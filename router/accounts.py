@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from msgspec.structs import replace
+
 from router.account import Account
-from router.routing.fleet import Place, Target
+from router.routing.fleet import EXTERNAL, Place, Target
 from router.spilling.load import EngineLoad
 from router.spilling.speeds import Speeds
 
@@ -53,6 +55,16 @@ class Accounts:
 def load_of(target: Target, speeds: Speeds) -> EngineLoad:
     """Of an engine that has nothing to do yet; what is known of its speeds is kept."""
     load = EngineLoad(speeds)
-    if target.slots is not None:
-        load.most_sequences = target.slots
+    describe(load, target)
     return load
+
+
+def describe(load: EngineLoad, target: Target) -> None:
+    """What is known of the engine by now."""
+    load.is_opaque = target.load is None and target.slots is None and target.kind == EXTERNAL
+    most_sequences = target.max_num_seqs if target.slots is None else target.slots
+    if most_sequences is not None:
+        load.most_sequences = most_sequences
+    if target.max_num_batched_tokens is not None:
+        speeds = load.speeds
+        speeds.tempo = replace(speeds.tempo, chunk_tokens=target.max_num_batched_tokens)

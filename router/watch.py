@@ -17,7 +17,7 @@ import msgspec
 from engines.snapshot import ModelView, Report, Snapshot
 from ground.prices import PRICES, Listed
 from router.account import Account, uses_by_url
-from router.accounts import Accounts, load_of
+from router.accounts import Accounts, describe, load_of
 from router.ask import Ask
 from router.contexts import contexts_of
 from router.decided import Decided
@@ -316,9 +316,14 @@ class Watch:
         self._models = wanted_models(self._snapshot)
         self.contexts = contexts_of(targets, self._snapshot)
         self._roster.stand(self._accounts.stand(targets))
+        # The shortest that anybody promises: engines have one guard for all tiers.
+        tpot_s = min([tier.tpot_target_s for tier in self.rules.tiers.values()], default=math.inf)
         for target, account in self._roster.standing:
             if target.key in off and target.off is None:
                 self._revive(target, account, now_s)
+            if account.load is not None:
+                describe(account.load, target)
+                account.load.promise(tpot_s)
         self.pools.stand(self._roster.standing)
         there = {target.key: (target.off is None, target.returns_as) for target in targets}
         before, self._there = self._there, there

@@ -18,6 +18,7 @@ from router.spilling.others import Others
 from router.spilling.prompts import Prompts
 from router.spilling.reserves import Reserves
 from router.spilling.sample import Sample
+from router.spilling.sharing import Sharing
 from router.spilling.slow_start import SlowStart
 from router.spilling.speeds import Speeds, pairs_of
 from router.spilling.standing import Standing
@@ -38,6 +39,7 @@ class EngineLoad:
     """One writer. `sent`, then `began`, any number of `counted`, `ended`, each with a moment that never goes back.
 
     `kv_capacity_tokens` is None until it is known: then all is believed to fit. `tpot_s` is what is promised there.
+    Where it `is_opaque` nobody tells how it works inside: it may be several, and gets what it seems to begin in time.
     """
 
     __slots__ = (
@@ -50,10 +52,12 @@ class EngineLoad:
         "_read_per_s",
         "_reserves",
         "_share",
+        "_sharing",
         "_slow",
         "_standing",
         "_starts",
         "accuracy",
+        "is_opaque",
         "kv_capacity_tokens",
         "most_sequences",
         "others",
@@ -74,11 +78,13 @@ class EngineLoad:
         self.others = Others()
         self.kv_capacity_tokens = kv_capacity_tokens
         self.most_sequences = most_sequences
+        self.is_opaque = False
         self._at_s = now_s
         self._clock = Clock()
         self._prompts = Prompts()
         self._reserves = Reserves(tpot_s)
         self._slow = SlowStart()
+        self._sharing = Sharing()
         self._standing: Standing | None = None
         # Of those that decode: their prompts, and what the count of steps was when each began. With the count of steps
         # that is all that is needed for the KV tokens of all of them. `expected` answers are of all that are here.
@@ -188,7 +194,9 @@ class EngineLoad:
         """The engine has said how it stands."""
         self.advance(now_s)
         if load.kv_capacity_tokens > 0:
-            self.kv_capacity_tokens = load.kv_capacity_tokens
+            self._sharing.hear(load, self.kv_tokens + self.others.beside_tokens)
+            # In tokens as requests add up to, of which more fit in where they share some.
+            self.kv_capacity_tokens = round(load.kv_capacity_tokens / self._sharing.share)
         self.others.hear(load, now_s)
         self._look(now_s)
 
@@ -223,6 +231,10 @@ class EngineLoad:
         if self._decoding and plain_s:
             self._decode(plain_s)
         self.others.note(now_s, len(self._decoding) + len(self._prompts.waiting), self.kv_tokens)
+
+    def promise(self, tpot_s: float) -> None:
+        """So long between two tokens, for those who begin from now on."""
+        self._reserves.tpot_s = tpot_s
 
     # What is known.
 

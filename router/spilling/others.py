@@ -24,6 +24,11 @@ class Others:
         self.unread_tokens = unread_tokens
         self._sum()
 
+    @property
+    def beside_tokens(self) -> float:
+        """KV tokens that the other processes of this router hold."""
+        return self._beside[2]
+
     def hear(self, load: Load, now_s: float) -> None:
         """The engine has said how it stands."""
         self.strangers.hear(load, now_s)

@@ -165,6 +165,8 @@ def _has_room(load: EngineLoad, standing: Standing, want: Want, cached_tokens: i
         # Nobody is there: it will not become better.
         return True
     prompt_tokens = want.prompt_tokens
+    if load.is_opaque:
+        return standing.ttft_s(prompt_tokens, cached_tokens) <= want.ttft_s
     if (
         standing.unread_tokens + prompt_tokens - cached_tokens > UNREAD_TOKENS
         and standing.unread_s > UNREAD_STEPS * standing.step_s
@@ -172,4 +174,6 @@ def _has_room(load: EngineLoad, standing: Standing, want: Want, cached_tokens: i
         return False
     if prompt_tokens > free_tokens(standing) or not standing.fits(prompt_tokens):
         return False
-    return not standing.sequences or lost(load, standing, want.tpot_s, prompt_tokens, cached_tokens) <= LOST
+    if not standing.sequences or want.tpot_s == math.inf:
+        return True
+    return lost(load, standing, want.tpot_s, prompt_tokens, cached_tokens) <= LOST
