@@ -134,7 +134,7 @@ def test_nothing_is_left_when_all_have_gone_however_they_went() -> None:
         load.ended(stay, None, now_s)
     standing = load.standing(now_s)
     assert (standing.sequences, standing.waiting, standing.kv_tokens) == (0, 0, 0.0)
-    assert (standing.unread_tokens, standing.unread_pairs, standing.promised_tokens) == (0.0, 0.0, 0.0)
+    assert (standing.unread_tokens, standing.unread_pairs, standing.room_tokens) == (0.0, 0.0, KV_TOKENS)
 
 
 def test_what_is_said_twice_counts_once() -> None:

@@ -33,14 +33,12 @@ def until_s(want: Want, late_s: float = math.inf) -> float:
     return ends_s
 
 
-def beyond_s(pool: Pool, want: Want, line: Sequence[Want], aside: Sequence[Want], now_s: float) -> float | None:
-    """How long it would wait, where that is beyond its patience; None where it is not, where nobody knows, and where it
-    need not wait. Whoever is late waits behind those who are late already."""
+def beyond_s(pool: Pool, want: Want, before: Sequence[Want], now_s: float) -> float | None:
+    """How long it would wait behind all of these, where that is beyond its patience; None where it is not, where nobody
+    knows, and where it need not wait."""
     if want.may_spill or want.patience_s == math.inf or not pool.reach(want):
         return None
-    wait_s = ttft_s(pool, want, line, now_s)
-    if now_s + wait_s > want.due_s:
-        wait_s = ttft_s(pool, want, [*line, *aside], now_s)
+    wait_s = ttft_s(pool, want, before, now_s)
     return wait_s if now_s + wait_s > want.arrived_s + want.patience_s else None
 
 

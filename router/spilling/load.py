@@ -13,11 +13,10 @@ from collections.abc import Iterator
 
 from engines.snapshot import Load
 from router.spilling.accuracy import Accuracy
-from router.spilling.clock import Clock
 from router.spilling.others import Others
 from router.spilling.prompts import Prompts
-from router.spilling.reserves import Reserves
 from router.spilling.sample import Sample
+from router.spilling.sequences import Sequences
 from router.spilling.sharing import Sharing
 from router.spilling.slow_start import SlowStart
 from router.spilling.speeds import Speeds, pairs_of
@@ -25,8 +24,6 @@ from router.spilling.standing import Standing
 from router.spilling.stay import Stay
 from router.spilling.strangers import Strangers
 
-# So few steps between two counts say more about when they were counted than about a step.
-FEW_STEPS, FEW_STEPS_AT_END = 24, 4
 # Between two steps tokens are half a step old on average.
 HALF = 0.5
 # Where less than this share of the KV cache is left, an engine may have found no room where it was believed to be.
@@ -44,18 +41,13 @@ class EngineLoad:
 
     __slots__ = (
         "_at_s",
-        "_clock",
         "_decoding",
-        "_expected",
-        "_held",
         "_prompts",
         "_read_per_s",
-        "_reserves",
         "_share",
         "_sharing",
         "_slow",
         "_standing",
-        "_starts",
         "accuracy",
         "is_opaque",
         "kv_capacity_tokens",
@@ -80,18 +72,11 @@ class EngineLoad:
         self.most_sequences = most_sequences
         self.is_opaque = False
         self._at_s = now_s
-        self._clock = Clock()
         self._prompts = Prompts()
-        self._reserves = Reserves(tpot_s)
+        self._decoding = Sequences(tpot_s)
         self._slow = SlowStart()
         self._sharing = Sharing()
         self._standing: Standing | None = None
-        # Of those that decode: their prompts, and what the count of steps was when each began. With the count of steps
-        # that is all that is needed for the KV tokens of all of them. `expected` answers are of all that are here.
-        self._decoding: dict[Stay, None] = {}
-        self._held = 0
-        self._starts = 0.0
-        self._expected = 0.0
         self._share = 0.0
         self._read_per_s = 0.0
 
@@ -113,11 +98,9 @@ class EngineLoad:
         self.advance(now_s)
         fresh = max(1, prompt_tokens - cached_tokens)
         pairs = pairs_of(prompt_tokens, prompt_tokens - fresh)
-        expected_tokens = 0.0 if lengths is None else lengths.mean
-        stay = Stay(prompt_tokens, fresh, pairs, expected_tokens, now_s, lengths, predicted_ttft_s, shows_first)
-        self._expected += expected_tokens
+        stay = Stay(prompt_tokens, fresh, pairs, now_s, lengths, predicted_ttft_s, shows_first)
         self._prompts.add(stay)
-        self._look(now_s, self._step_s() * self.speeds.tempo.lag_steps if self._decoding else None)
+        self._look(now_s, self._step_s() * self.speeds.tempo.lag_steps if self._decoding.stays else None)
         return stay
 
     def began(self, stay: Stay, now_s: float) -> None:
@@ -131,7 +114,7 @@ class EngineLoad:
         if stay.predicted_ttft_s is not None:
             self.accuracy.judge(stay.predicted_ttft_s, now_s - stay.sent_s)
         prompts, others = self._prompts, self.others
-        sequences, kv_tokens = len(self._decoding) + others.running, self.kv_tokens + others.kv_tokens
+        sequences, kv_tokens = len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens
         if now_s > prompts.overdue_s:
             # It waited for room for a while and was not read all that time, as was believed then.
             read_s = self.speeds.tempo.prefill_s(stay.fresh_tokens, stay.pairs, sequences, kv_tokens)
@@ -142,16 +125,10 @@ class EngineLoad:
 
     def _begin(self, stay: Stay, steps: int) -> None:
         """It decodes from now on; so many steps have read its prompt."""
-        now_s = stay.first_s = self._at_s
-        self._clock.read(steps)
+        self._decoding.clock.read(steps)
         self._read_per_s += steps / SHARE_WINDOW_S
-        stay.start = self._clock.steps - 1.0
-        self._decoding[stay] = None
-        self._held += stay.prompt_tokens
-        self._starts += stay.start
-        self._clock.mark(stay, 1.0, now_s)
-        self._reserves.add(stay, self._clock.steps)
-        self._look(now_s)
+        self._decoding.begin(stay, self._at_s)
+        self._look(self._at_s)
 
     def counted(self, stay: Stay, tokens: int, now_s: float) -> None:
         """So many tokens of it were seen until now. One such count tells how far all the others are."""
@@ -159,11 +136,7 @@ class EngineLoad:
             return
         self.advance(now_s)
         self._standing = None
-        made = tokens + HALF
-        certainty = self._correct(stay, made)
-        if made - stay.mark_tokens >= FEW_STEPS:
-            self._learn(stay, made, certainty)
-            self._clock.mark(stay, made, now_s)
+        self._decoding.counted(stay, tokens + HALF, now_s, self.speeds)
 
     def ended(self, stay: Stay, tokens: int | None, now_s: float) -> None:
         """It is over, with so many tokens where that is known; also where it was aborted, or never gave one."""
@@ -171,23 +144,12 @@ class EngineLoad:
             return
         self.advance(now_s)
         stay.ended = True
-        self._expected -= stay.expected_tokens
         if stay.first_s is None:
             self._prompts.remove(stay)
         else:
-            if tokens is not None and stay.shows_first:
-                certainty = self._correct(stay, float(tokens))
-                if tokens - stay.mark_tokens >= FEW_STEPS_AT_END:
-                    self._learn(stay, float(tokens), certainty)
-            del self._decoding[stay]
-            self._held -= stay.prompt_tokens
-            # Whole again whenever nobody is left, so that rounding never adds up.
-            self._starts = self._starts - stay.start if self._decoding else 0.0
-            self._reserves.forget(len(self._decoding))
+            self._decoding.end(stay, tokens if stay.shows_first else None, now_s, self.speeds)
         if tokens is not None and not stay.shows_first and not self._slow.is_over:
             self._slow.served(self.most_sequences)
-        if not self._decoding and not self._prompts.waiting:
-            self._expected = 0.0
         self._look(now_s)
 
     def reported(self, load: Load, now_s: float) -> None:
@@ -228,13 +190,13 @@ class EngineLoad:
         share = passed_s / (passed_s + SHARE_WINDOW_S)
         self._share += share * ((passed_s - plain_s) / passed_s - self._share)
         self._read_per_s -= share * self._read_per_s
-        if self._decoding and plain_s:
+        if self._decoding.stays and plain_s:
             self._decode(plain_s)
-        self.others.note(now_s, len(self._decoding) + len(self._prompts.waiting), self.kv_tokens)
+        self.others.note(now_s, len(self._decoding.stays) + len(self._prompts.waiting), self.kv_tokens)
 
     def promise(self, tpot_s: float) -> None:
         """So long between two tokens, for those who begin from now on."""
-        self._reserves.tpot_s = tpot_s
+        self._decoding.promise(tpot_s)
 
     # What is known.
 
@@ -246,15 +208,15 @@ class EngineLoad:
     @property
     def kv_tokens(self) -> float:
         """What those who decode hold, as of the last event."""
-        return self._held + len(self._decoding) * self._clock.steps - self._starts if self._decoding else 0.0
+        return self._decoding.kv_tokens
 
     def so_far(self, stay: Stay) -> float:
         """Tokens that it has, as of the last event; 0 before the first."""
-        return 0.0 if stay.first_s is None else max(1.0, self._clock.steps - stay.start)
+        return 0.0 if stay.first_s is None else self._decoding.so_far(stay)
 
     def decoding(self) -> Iterator[Stay]:
         """In the order in which they began."""
-        return iter(self._decoding)
+        return iter(self._decoding.stays)
 
     def waiting(self) -> Iterator[Stay]:
         """Those without a first token, in the order in which they were sent."""
@@ -267,7 +229,7 @@ class EngineLoad:
     def at_risk(self, stall_s: float, steps: int) -> list[tuple[Stay, float]]:
         """Who of those that decode is beyond its promised time per token after such a stall, in which it makes so many
         tokens, and by how many seconds. Costs as much as there are such."""
-        return self._reserves.beyond(self._at_s + stall_s, self._clock.steps + steps)
+        return self._decoding.beyond(self._at_s, stall_s, steps)
 
     def standing(self, now_s: float) -> Standing:
         """Made once for each moment, unless something happens in it."""
@@ -285,14 +247,13 @@ class EngineLoad:
         kv_tokens = self.kv_tokens
         return Standing(
             tempo=self.speeds.tempo,
-            sequences=len(self._decoding),
+            sequences=len(self._decoding.stays),
             kv_tokens=kv_tokens,
             waiting=len(prompts.waiting),
             unread_tokens=(prompts.tokens - prompts.ahead_tokens if prompts.waiting else 0.0) + others.unread_tokens,
             unread_pairs=prompts.pairs,
             reading_s=0.0 if blocked else now_s - prompts.reads_from_s,
             waiting_tokens=prompts.held_tokens + others.unread_tokens,
-            promised_tokens=max(kv_tokens, self._held + self._expected) + prompts.held_tokens + others.kv_tokens,
             others_sequences=others.running,
             others_waiting=others.waiting,
             others_kv_tokens=others.kv_tokens,
@@ -308,37 +269,25 @@ class EngineLoad:
         """When the first prompt that waits should have been read, where nobody will see that; infinite where one is
         first that will be seen, or nobody is read."""
         others = self.others
-        sequences, kv_tokens = len(self._decoding) + others.running, self.kv_tokens + others.kv_tokens
+        sequences, kv_tokens = len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens
         return self._prompts.unseen_s(self.speeds.tempo, sequences, kv_tokens)
 
     def _begin_unseen(self, stay: Stay) -> None:
         self._prompts.pass_by(stay, self._at_s)
-        self._begin(stay, self.speeds.tempo.steps(stay.fresh_tokens, len(self._decoding) + self.others.running))
+        self._begin(stay, self.speeds.tempo.steps(stay.fresh_tokens, len(self._decoding.stays) + self.others.running))
 
     def _decode(self, seconds: float) -> None:
-        sequences, others = len(self._decoding), self.others
+        sequences, others = len(self._decoding.stays), self.others
         kv_tokens = self.kv_tokens + others.kv_tokens
-        self._clock.decode(seconds, self.speeds.tempo, sequences + others.running, kv_tokens, sequences)
+        self._decoding.clock.decode(seconds, self.speeds.tempo, sequences + others.running, kv_tokens, sequences)
 
     def _step_s(self) -> float:
         others = self.others
-        return self.speeds.tempo.decode_s(len(self._decoding) + others.running, self.kv_tokens + others.kv_tokens)
-
-    def _learn(self, stay: Stay, tokens: float, certainty: float) -> None:
-        seen = self._clock.passed(stay, tokens, self._at_s, certainty)
-        if seen is not None:
-            self.speeds.learn_step(seen)
-
-    def _correct(self, stay: Stay, tokens: float) -> float:
-        certainty = self._clock.correct(tokens - (self._clock.steps - stay.start))
-        start = self._clock.steps - tokens
-        self._starts += start - stay.start
-        stay.start = start
-        return certainty
+        return self.speeds.tempo.decode_s(len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens)
 
     def _fits(self, tokens: float, requests: int) -> bool:
         others = self.others
-        if len(self._decoding) + others.running + requests > self.most_sequences:
+        if len(self._decoding.stays) + others.running + requests > self.most_sequences:
             return False
         capacity = self.kv_capacity_tokens
         return capacity is None or self.kv_tokens + others.kv_tokens + tokens <= capacity
@@ -351,7 +300,7 @@ class EngineLoad:
         elif self._fits(next(iter(prompts.waiting)).prompt_tokens, 1):
             prompts.begin(now_s, lag_s)
             if not self._fits(prompts.held_tokens + SCARCE * (self.kv_capacity_tokens or 0), len(prompts.waiting)):
-                sequences, kv_tokens = len(self._decoding), self.kv_tokens
+                sequences, kv_tokens = len(self._decoding.stays), self.kv_tokens
                 believed_s = self.speeds.tempo.prefill_s(prompts.tokens, prompts.pairs, sequences, kv_tokens)
                 prompts.expect(believed_s, self._step_s())
         else:

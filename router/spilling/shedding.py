@@ -25,7 +25,8 @@ def leaving(line: list[Want], pool: Pool, tariff: Tariff, now_s: float) -> Itera
         if _is_late(late, reach, pool, now_s):
             least = late
         else:
-            going = [each for each in line[: at + 1] if each is late or not reach.isdisjoint(pool.reach(each))]
+            # Of equals the last goes: who has waited longest stays.
+            going = [each for each in line[at::-1] if each is late or not reach.isdisjoint(pool.reach(each))]
             least = min(going, key=lambda each: tariff.least_usd(each, now_s) / (each.prompt_tokens + LEAST_TOKENS))
         line.remove(least)
         yield least

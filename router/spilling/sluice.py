@@ -22,15 +22,16 @@ import math
 from bisect import insort
 from collections.abc import Callable, Collection, Hashable, Mapping
 
+from router.spilling.aside import Aside
 from router.spilling.demand import Demand
 from router.spilling.foresight import beyond_s, refused, spilled, ttft_at_s, ttft_s, until_s, why_of
 from router.spilling.load import EngineLoad
 from router.spilling.misses import Misses
+from router.spilling.outcomes import Outcomes
 from router.spilling.pool import Pool
 from router.spilling.room import Before, Forecast
 from router.spilling.sample import Sample
 from router.spilling.shedding import leaving
-from router.spilling.stay import Stay
 from router.spilling.tariff import Tariff
 from router.spilling.want import Placed, Want, Why
 from router.spilling.worth import Full, Price, Worth, worth
@@ -41,6 +42,8 @@ AHEAD = 1.6
 NEVER_BEFORE, ALWAYS_AFTER = 0.2, 0.6
 # Being read at once is no wait.
 PROMPTLY_S, PROMPTLY = 0.25, 1.3
+# Of those who wait aside, so many are tried at one look.
+TRIED = 30
 # How late a filler is served here.
 LATEST_S = 20.0
 # How long somebody waits before the line is looked at again, if nothing happens.
@@ -55,16 +58,14 @@ class Sluice:
     `misses` of each tier: the same object every time. No engine stands here at first."""
 
     def __init__(self, misses: Callable[[str], Misses]) -> None:
-        self._misses = misses
         self._pool = Pool()
+        self._outcomes = Outcomes(misses)
         self._demand = Demand()
-        self._tariff = Tariff(misses, self._demand)
+        self._aside = Aside()
+        self._tariff = Tariff(misses, self._demand, self._aside)
         self._line: list[Want] = []
-        self._aside: list[Want] = []
         self._placed: list[Placed] = []
-        self._stays: dict[Hashable, tuple[Want, EngineLoad, Stay]] = {}
-        self._spilled: dict[Hashable, Want] = {}
-        self._shed_s = 0.0
+        self._shed_s = -math.inf
         # Nobody's patience ends before that.
         self._ends_s = math.inf
         self._full = Full(1e-4, 1e-6)
@@ -74,7 +75,8 @@ class Sluice:
     def stand(self, loads: Mapping[Hashable, EngineLoad]) -> None:
         """The engines from now on; who is at one that has gone is ended or withdrawn by whoever knows."""
         self._pool.stand(loads)
-        self._shed_s = 0.0
+        # At the next look it is seen whom nobody can serve any more.
+        self._shed_s = self._ends_s = -math.inf
 
     def beside(self, tokens: float, requests: int) -> None:
         """Prompts that wait elsewhere for the same engines: instead of what was said of them before."""
@@ -91,14 +93,13 @@ class Sluice:
         """One more request; `again`: one that was here before."""
         if not again:
             self._demand.came(want, now_s)
-            if want.shows_first:
-                self._misses(want.tier).asked()
-        if self._place(want, now_s):
+            self._outcomes.asked(want)
+        if self._send(want, now_s, Why.FITS, self._pool.claimed(self._line)):
             return
         outlook = self._outlook(want, now_s)
         if self._goes_early(want, ttft_s(self._pool, want, self._line, now_s), outlook):
             self._drop(want, now_s, outlook)
-        elif (wait_s := beyond_s(self._pool, want, self._line, self._aside, now_s)) is not None:
+        elif (wait_s := beyond_s(self._pool, want, self._line, now_s)) is not None:
             self._refuse(want, wait_s)
         else:
             insort(self._line, want, key=_due_s)
@@ -111,7 +112,7 @@ class Sluice:
             self._advance(now_s)
             if self._line and now_s >= self._shed_s:
                 self._shed(now_s)
-        if self._aside:
+        if self._aside.wants:
             self._fill(now_s)
         if now_s >= self._ends_s:
             self._give_up(now_s)
@@ -124,63 +125,52 @@ class Sluice:
         engine = pool.place(want, now_s, pool.claimed(line))
         if engine is not None:
             return Placed(want, engine, Why.FITS, None, ttft_at_s(pool, want, engine, now_s))
-        wait_s = beyond_s(pool, want, line, self._aside, now_s)
-        if wait_s is not None:
-            return refused(want, wait_s)
+        refused_s = beyond_s(pool, want, line, now_s)
+        if refused_s is not None:
+            return refused(want, refused_s)
         outlook, wait_s = self._outlook(want, now_s), ttft_s(pool, want, line, now_s)
         insort(line, want, key=_due_s)
         if not self._goes_early(want, wait_s, outlook) and want not in leaving(line, pool, self._tariff, now_s):
             return Placed(want, pool.likely(want, now_s), Why.FITS, None, wait_s)
-        if self._tariff.goes(want, now_s):
+        if self._tariff.goes(want, now_s) or self._is_lost(want):
             return spilled(want, why_of(want, outlook))
-        wait_s = ttft_s(pool, want, [*self._line, *self._aside], now_s)
+        refused_s = beyond_s(pool, want, self._all_waiting(), now_s)
+        if refused_s is not None:
+            return refused(want, refused_s)
+        wait_s = ttft_s(pool, want, self._all_waiting(), now_s)
         return Placed(want, pool.likely(want, now_s), Why.LATE, None, wait_s)
 
     def next_look_s(self, now_s: float) -> float:
         """When to decide again if nothing happens until then."""
-        return now_s + LOOK_S if self._line or self._aside else math.inf
+        return now_s + LOOK_S if self._line or self._aside.wants else math.inf
 
     def began(self, key: Hashable, now_s: float) -> None:
         """A first token."""
-        want = self._spilled.pop(key, None)
-        if want is not None:
-            self._judge(want, now_s)
-        elif (found := self._stays.get(key)) is not None and found[2].first_s is None:
-            want, load, stay = found
-            load.began(stay, now_s)
+        if self._outcomes.began(key, now_s):
             self._pool.changed()
-            self._judge(want, now_s)
 
     def ended(self, key: Hashable, tokens: int | None, now_s: float) -> None:
         """It is over; with so many tokens, where that is known."""
-        self._spilled.pop(key, None)
-        found = self._stays.pop(key, None)
-        if found is None:
-            return
-        want, load, stay = found
-        load.ended(stay, tokens, now_s)
-        self._pool.changed()
-        if stay.first_s is None or tokens is None or stay.first_s > want.promised_s or not want.shows_first:
-            return
-        if now_s - stay.first_s > want.tpot_s * max(tokens - 1, 1):
-            self._misses(want.tier).missed()
+        if self._outcomes.ended(key, tokens, now_s):
+            self._pool.changed()
 
     def left(self, key: Hashable, now_s: float) -> None:
         """Its client has gone, or it is withdrawn."""
         self._line = [each for each in self._line if each.key != key]
-        for want in [each for each in self._aside if each.key == key]:
-            self._take_back(want)
+        for want in [each for each in self._aside.wants if each.key == key]:
+            self._aside.remove(want)
+        self._placed = [each for each in self._placed if each.want.key != key]
         self.ended(key, None, now_s)
 
     @property
     def waiting(self) -> int:
         """Who has no place yet."""
-        return len(self._line) + len(self._aside)
+        return len(self._line) + len(self._aside.wants)
 
     @property
     def line_tokens(self) -> int:
         """The prompts of those who have no place yet."""
-        return sum([each.prompt_tokens for each in self._line]) + sum([each.prompt_tokens for each in self._aside])
+        return sum([each.prompt_tokens for each in self._all_waiting()])
 
     @property
     def gone_share(self) -> float:
@@ -195,6 +185,9 @@ class Sluice:
     @price_factor.setter
     def price_factor(self, factor: float) -> None:
         self._tariff.price_factor = factor
+
+    def _all_waiting(self) -> list[Want]:
+        return [*self._line, *self._aside.wants]
 
     # Who goes where.
 
@@ -212,10 +205,6 @@ class Sluice:
             taken |= pool.reach(line[at])
             at += 1
 
-    def _place(self, want: Want, now_s: float) -> bool:
-        """At once, unless others wait for the same engines."""
-        return self._send(want, now_s, Why.FITS, self._pool.claimed(self._line) if self._line else ())
-
     def _send(self, want: Want, now_s: float, why: Why, taken: Collection[Hashable]) -> bool:
         engine = self._pool.place(want, now_s, taken, idle=why is Why.LATE)
         if engine is None:
@@ -230,7 +219,7 @@ class Sluice:
             shows_first=want.shows_first,
         )
         self._pool.changed()
-        self._stays[want.key] = (want, load, stay)
+        self._outcomes.sent(want, load, stay)
         self._placed.append(Placed(want, engine, why, stay, expected_s))
         return True
 
@@ -248,22 +237,23 @@ class Sluice:
             self._drop(want, now_s, self._outlook(want, now_s))
 
     def _drop(self, want: Want, now_s: float, outlook: Forecast) -> None:
-        """To the cloud, or aside where that costs less or it has to."""
+        """To the cloud; or aside, where that costs less or it has to, unless its patience will not do for that."""
         if want.may_spill:
             self._demand.went(want)
-        if self._tariff.goes(want, now_s):
+        if self._tariff.goes(want, now_s) or self._is_lost(want):
             self._spill(want, why_of(want, outlook))
+        elif (wait_s := beyond_s(self._pool, want, self._all_waiting(), now_s)) is not None:
+            self._refuse(want, wait_s)
         else:
-            self._tariff.set_aside(want)
-            self._aside.append(want)
+            self._aside.add(want)
             self._ends_s = min(self._ends_s, until_s(want, LATEST_S))
 
     def _spill(self, want: Want, why: Why) -> None:
-        self._spilled[want.key] = want
+        self._outcomes.spilled(want)
         self._placed.append(spilled(want, why))
 
     def _refuse(self, want: Want, wait_s: float) -> None:
-        self._misses(want.tier).missed()
+        self._outcomes.missed(want)
         self._placed.append(refused(want, wait_s))
 
     def _fill(self, now_s: float) -> None:
@@ -271,34 +261,30 @@ class Sluice:
         claimed = self._pool.claimed(self._line)
         if len(claimed) == len(self._pool.loads):
             return
-        for want in sorted(self._aside, key=lambda each: (-each.worth.usd_per_s, each.due_s)):
+        for want in self._aside.wants[:TRIED]:
             if self._send(want, now_s, Why.LATE, claimed):
-                self._take_back(want)
-
-    def _take_back(self, want: Want) -> None:
-        self._aside.remove(want)
-        self._tariff.take_back(want)
+                self._aside.remove(want)
 
     def _give_up(self, now_s: float) -> None:
         """Those who have waited too long."""
-        for want in [each for each in self._aside if now_s >= until_s(each, LATEST_S)]:
-            self._take_back(want)
+        for want in [each for each in self._aside.wants if now_s >= until_s(each, LATEST_S) or self._is_lost(each)]:
+            self._aside.remove(want)
             self._end(want, now_s)
         for want in [each for each in self._line if now_s >= until_s(each)]:
             self._line.remove(want)
             self._end(want, now_s)
-        line, aside = [until_s(each) for each in self._line], [until_s(each, LATEST_S) for each in self._aside]
+        line, aside = [until_s(each) for each in self._line], [until_s(each, LATEST_S) for each in self._aside.wants]
         self._ends_s = min(line + aside, default=math.inf)
 
     def _end(self, want: Want, now_s: float) -> None:
         if want.may_spill:
             self._spill(want, why_of(want, self._outlook(want, now_s)))
         else:
-            self._refuse(want, ttft_s(self._pool, want, [*self._line, *self._aside], now_s))
+            self._refuse(want, ttft_s(self._pool, want, self._all_waiting(), now_s))
 
-    def _judge(self, want: Want, now_s: float) -> None:
-        if want.shows_first and now_s > want.promised_s:
-            self._misses(want.tier).missed()
+    def _is_lost(self, want: Want) -> bool:
+        """No engine that stands may serve it, and the cloud may."""
+        return want.may_spill and not self._pool.reach(want)
 
     def _outlook(self, want: Want, now_s: float) -> Forecast:
         """Of the engines that may serve it."""

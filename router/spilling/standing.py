@@ -15,9 +15,8 @@ MOST_SHARE = 0.9
 class Standing(msgspec.Struct, frozen=True):
     """`sequences` decode and hold `kv_tokens`; `waiting` have no first token, of whose prompts `unread_tokens` are to
     be read (`unread_pairs`: `speeds.pairs_of`), in `reading_s` seconds so far (below zero: they begin so much later);
-    their whole prompts hold `waiting_tokens`. `others_*` did not come through this router. `promised_tokens`: what all
-    of it holds when it is done, as expected. `prefill_share` of the time goes to prompts of late, in
-    `prefill_steps_per_s`. `is_blocked`: the
+    their whole prompts hold `waiting_tokens`. `others_*` did not come through this router. `prefill_share` of the
+    time goes to prompts of late, in `prefill_steps_per_s`. `is_blocked`: the
     first that waits finds no room. Of `most_sequences` it `takes_sequences` now: fewer while it is new."""
 
     tempo: Tempo
@@ -28,7 +27,6 @@ class Standing(msgspec.Struct, frozen=True):
     unread_pairs: float
     reading_s: float
     waiting_tokens: float
-    promised_tokens: float
     others_sequences: int
     others_waiting: int
     others_kv_tokens: float

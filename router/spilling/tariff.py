@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 
+from router.spilling.aside import Aside
 from router.spilling.demand import Demand
 from router.spilling.misses import USUAL, Misses
 from router.spilling.twin import Twin
@@ -20,23 +20,13 @@ UNKNOWN = Twin()
 
 
 class Tariff:
-    """One writer: its Sluice, which says who waits `aside`: late already, or soon. `price_factor` is how much a dollar
-    counts."""
+    """`aside` are those who are late already, or soon. `price_factor` is how much a dollar counts."""
 
-    def __init__(self, misses: Callable[[str], Misses], demand: Demand) -> None:
+    __slots__ = ("_aside", "_demand", "_misses", "price_factor")
+
+    def __init__(self, misses: Callable[[str], Misses], demand: Demand, aside: Aside) -> None:
         self.price_factor = 1.0
-        self._misses, self._demand = misses, demand
-        self._aside: Counter[str] = Counter()
-        self._fillers = 0
-
-    def set_aside(self, want: Want) -> None:
-        self._aside[want.tier] += 1
-        self._fillers += want.may_spill
-
-    def take_back(self, want: Want) -> None:
-        """It waits aside no longer."""
-        self._aside[want.tier] -= 1
-        self._fillers -= want.may_spill
+        self._misses, self._demand, self._aside = misses, demand, aside
 
     def goes(self, want: Want, now_s: float) -> bool:
         """Whether it is spilled: not if it is cheaper to be late, or it may not."""
@@ -54,12 +44,12 @@ class Tariff:
 
     def late_usd(self, want: Want) -> float:
         """Of serving it here, late. Nobody is late for its own deadline who may go, nor more than FILLERS of those."""
-        if want.may_spill and (want.has_deadline or self._fillers >= FILLERS):
+        if want.may_spill and (want.has_deadline or self._aside.fillers >= FILLERS):
             return math.inf
         return self._miss_usd(want)
 
     def _miss_usd(self, want: Want) -> float:
         # Where nothing has a price all that counts is how many are missed.
         each_usd = self._demand.usd_each or 1.0
-        usd = self._misses(want.tier).price(each_usd, self._aside[want.tier])
+        usd = self._misses(want.tier).price(each_usd, self._aside.tiers[want.tier])
         return usd if want.may_spill else min(usd, USUAL * each_usd)
