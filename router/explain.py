@@ -87,7 +87,7 @@ class Explanation(msgspec.Struct, frozen=True):
 def explain(ask: Ask, fleet: Fleet, rules: Rules, moment: Moment) -> Explanation:
     """What `choose` says of the same values, and why."""
     decision = choose(ask, fleet, rules, moment.spilling, moment.money, moment.past)
-    terms = terms_of(ask, rules, fleet.now_s)
+    terms = terms_of(ask, rules, fleet.now_s, moment.money.stretch)
     order = ranked(ask, groups_of(ask, fleet, decision.chain, rules), terms, moment.past)
     case = Case(ask, terms, order, decision, moment)
     case = replace(case, scores=_scores(case))

@@ -18,7 +18,7 @@ async def rehearse(doors: Doors, raw: bytes, headers: Mapping[str, str], tokens:
     as the request itself would."""
     watch = doors.watch
     ask = await measured(doors, read_question(raw, headers, _count(tokens), watch.rules, time.time()))
-    moment = Moment(doors.money(), watch.spilling, watch.past)
+    moment = Moment(doors.money(ask.tier), watch.spilling, watch.past)
     return explain(ask, watch.view(time.monotonic()), watch.rules, moment)
 
 

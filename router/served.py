@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from functools import lru_cache
@@ -21,11 +22,13 @@ from router.ledger import Ledger, Outcome
 from router.lobby import Lobby
 from router.metrics import Metrics
 from router.outbox import Outbox
+from router.pacing import Pacing
 from router.quotas.permit import Permit
 from router.quotas.quotas import Quotas
 from router.reply import Reply
 from router.report import Reports
 from router.routing.fleet import Place, Target
+from router.routing.passing import BUDGET, is_affordable
 from router.routing.policy import Decision, Money
 from router.seat import Seat
 from router.tables.keys import Keys
@@ -36,6 +39,7 @@ CLIENT_GONE = 499
 # Names come from engines and configurations, and must not become header lines of their own.
 UNPRINTABLE = re.compile(r"[^ -~]")
 FREE = b"x-spillway-usd: 0\r\n"
+ENDLESS = Money(math.inf)
 # Members of an enumeration are slow to look up in it.
 CLOUD = Place.CLOUD
 
@@ -52,6 +56,7 @@ class Doors(msgspec.Struct, frozen=True):
     clouds: Clouds
     quotas: Quotas
     ledger: Ledger
+    pacing: Pacing
     metrics: Metrics
     reports: Reports
     edits: Edits
@@ -60,8 +65,8 @@ class Doors(msgspec.Struct, frozen=True):
     slots: Slots = msgspec.field(default_factory=Slots)
     counter: Counter = msgspec.field(default_factory=Counter)
 
-    def money(self) -> Money:
-        return Money(self.ledger.left_usd(self.watch.rules.limits.caps))
+    def money(self, tier: str) -> Money:
+        return self.pacing.money(self.watch.rules, tier)
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -154,6 +159,7 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
         ask.route,
         ask.arm,
         ask.shadow_of,
+        None if served.reason != BUDGET else _wanted_usd(doors, served),
     )
     doors.ledger.record(outcome)
     doors.metrics.observe(outcome)
@@ -205,6 +211,21 @@ def _tokens(served: Served) -> tuple[int, int]:
     """As the target counted them; of an answer that broke off, the prompt as estimated and the tokens that came."""
     reading = served.reply.reading
     return reading.usage or (served.flight.prompt_tokens, reading.spoken)
+
+
+def _wanted_usd(doors: Doors, served: Served) -> float | None:
+    """What an answer that money kept here would have cost at the cheapest cloud of its model; None for one that went to
+    a cloud after all, or that its client's own bound kept here."""
+    ask, target = served.ask, served.target
+    if target.place is CLOUD:
+        return None
+    clouds = [
+        each
+        for each in doors.watch.now().targets
+        if each.place is CLOUD and each.off is None and not each.models.isdisjoint(target.models)
+    ]
+    usd = [_usd(each, *_tokens(served)) for each in clouds if is_affordable(ask, each, ENDLESS)]
+    return min(usd, default=None)
 
 
 def _end_leave(doors: Doors, served: Served) -> None:

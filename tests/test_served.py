@@ -103,6 +103,7 @@ def test_a_served_request_is_a_row(
         "route": "night",
         "arm": "new/trial",
         "shadow_of": "req-6",
+        "wanted_usd": None,
     }
     assert f'{{reason="spill:kv",status="502",target="{target.name}",tier="bulk"}} 1.0' in page
 
@@ -162,6 +163,7 @@ def test_a_refused_request_is_a_row_too(tmp_path: Path) -> None:
         "route": "night",
         "arm": "new/trial",
         "shadow_of": "req-6",
+        "wanted_usd": None,
     }
 
 

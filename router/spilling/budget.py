@@ -22,7 +22,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from router.spilling.periods import HOUR_S, Dollars, Periods, periods_at
+from router.spilling.periods import Dollars, Periods, periods_at
 from router.spilling.season import Shape
 
 # So much of its hour may be spent ahead: bursts last minutes.
@@ -55,6 +55,10 @@ class Allowance(msgspec.Struct, frozen=True):
     usd_now: Mapping[str, float]
     price_factor: float
     stretch: Mapping[str, float]
+
+
+# Where there are no tiers that spend.
+UNPACED = Allowance({}, 1.0, {})
 
 
 def order_of_sacrifice(ttft_targets_s: Mapping[str, float]) -> tuple[str, ...]:
