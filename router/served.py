@@ -28,6 +28,7 @@ from router.quotas.quotas import Quotas
 from router.reply import Reply
 from router.report import Reports
 from router.routing.fleet import Place, Target
+from router.routing.groups import chain_of, groups_of
 from router.routing.passing import BUDGET, is_affordable
 from router.routing.policy import Decision, Money
 from router.seat import Seat
@@ -214,18 +215,17 @@ def _tokens(served: Served) -> tuple[int, int]:
 
 
 def _wanted_usd(doors: Doors, served: Served) -> float | None:
-    """What an answer that money kept here would have cost at the cheapest cloud of its model; None for one that went to
-    a cloud after all, or that its client's own bound kept here."""
-    ask, target = served.ask, served.target
-    if target.place is CLOUD:
+    """What an answer that money kept here would have cost at the cheapest cloud of the first of its models that has
+    one; None for one that went to a cloud after all, or that its client's own bound kept here."""
+    ask, rules, fleet = served.ask, doors.watch.rules, doors.watch.now()
+    # An edit may have taken the tier away.
+    if served.target.place is CLOUD or ask.tier not in rules.tiers:
         return None
-    clouds = [
-        each
-        for each in doors.watch.now().targets
-        if each.place is CLOUD and each.off is None and not each.models.isdisjoint(target.models)
-    ]
-    usd = [_usd(each, *_tokens(served)) for each in clouds if is_affordable(ask, each, ENDLESS)]
-    return min(usd, default=None)
+    for _, clouds in groups_of(ask, fleet, chain_of(ask, fleet, rules), rules):
+        able = [each for each in clouds if each.off is None and is_affordable(ask, each, ENDLESS)]
+        if able:
+            return min(_usd(each, *_tokens(served)) for each in able)
+    return None
 
 
 def _end_leave(doors: Doors, served: Served) -> None:

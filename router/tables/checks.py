@@ -201,7 +201,7 @@ def _reserves_leave_something(rules: Rules) -> Iterator[str]:
         yield (
             f"[limits]: reserve_share: {len(spending)} tiers use clouds ({', '.join(spending)}); where each leaves"
             f" {share:g}{default} of the money to every tier that gives way after it, nothing is left to the first."
-            f" Write less than {1 / others:.3g}, or may_spill = false in a tier"
+            f" Write at most {99 // others / 100:g}, or may_spill = false in a tier"
         )
 
 
