@@ -3,10 +3,10 @@
 What is left of a month is spread over its rest as it is expected to be needed (`season`), so is the share of a day over
 its hours, and that of an hour over its minutes: money that was not needed is spread again, and nobody can use up what
 later hours need. What they do not need may go at once: pacing only holds back where money will be short. While nothing
-is learned, the rest of a period is taken to need half of its cap by time: the first burst of a new router has the other
-half at any moment of the day, and a demand that turns out to pass the cap is still spread from there on. Nothing here
-is remembered: all follows from what the ledger says was spent, so that several workers come to the same end. The caps
-themselves are kept by the ledger, in one transaction with each reservation.
+is learned, the rest of a period is taken to need a quarter of its cap by time: the first burst of a new router has the
+other three at any moment of the day, and a demand that turns out to pass the cap is still spread from there on. Nothing
+here is remembered: all follows from what the ledger says was spent, so that several workers come to the same end. The
+caps themselves are kept by the ledger, in one transaction with each reservation.
 
 The order of sacrifice, as money gets short: `price_factor` rises above 1, so that only what is worth it goes; the
 promise of tiers that give way first is lowered, that of the last one never; a tier's own part of the moment's money is
@@ -29,7 +29,7 @@ from router.spilling.season import Shape
 AHEAD_S = 600.0
 RESERVE_SHARE = 0.1
 # Of what the tightest cap allows, so much is taken to be needed while nobody knows.
-UNLEARNED_SHARE = 0.5
+UNLEARNED_SHARE = 0.25
 # A promise is never lowered further than this: who waits longer is better told at once.
 MOST_STRETCH = 4.0
 
