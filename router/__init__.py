@@ -23,8 +23,8 @@ The client's side: front (head, offer, linger), exchange (errand runs `answer` w
 The targets' side: upstream (connection, engine_reply, whole, patience), clouds; sse cuts events.
 Asked without being sent: question (nobody sends it), rehearsal (POST /spillway/route), explain and because (why each
 target stands where it stands), costs (dollars of a job), imagined (the Fleet as if all of stack.toml ran).
-Around it: feed (Snapshots in, Reports out), lobby, ledger, books, moves and outcome (rows and money), metrics, gauges
-and tally, decided and status, ids, errors, serve.
+Around it: feed (Snapshots in, Reports out), lobby, ledger, books, moves and outcome (rows and money), pacing (what each
+tier may spend of it at this moment), metrics, gauges and tally, decided and status, ids, errors, serve.
 Several processes: seat, port, workers (the parent), siblings and rows (counts in shared memory), report and shown.
 
 To add a filter: a Lack in `spilling.parity` and an entry in `filters.FILTERS`. To add a strategy: its name in

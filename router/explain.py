@@ -89,7 +89,7 @@ def explain(ask: Ask, fleet: Fleet, rules: Rules, moment: Moment) -> Explanation
     decision = choose(ask, fleet, rules, moment.money, moment.past)
     if moment.through is not None:
         decision = moment.through(ask, decision)
-    terms = terms_of(ask, rules, fleet.now_s)
+    terms = terms_of(ask, rules, fleet.now_s, moment.money.stretch)
     order = ranked(ask, groups_of(ask, fleet, decision.chain, rules), terms, moment.past)
     case = Case(ask, terms, order, decision, moment)
     case = replace(case, scores=_scores(case))

@@ -29,6 +29,8 @@ from router.wants import Arrival, kind_of, want_of
 
 # Members of an enumeration are slow to look up in it.
 CLOUD = Place.CLOUD
+# Where no money is left nobody is let spend any; what costs nothing must not count as endless.
+MOST_FACTOR = 1e6
 # Below this share of its work a pool is not said to spill.
 TOLD_SHARE = 0.005
 # The lines of the workers, where they show each other what they have at targets.
@@ -91,7 +93,6 @@ class Pools:
 
     def __init__(self, siblings: Siblings | None) -> None:
         self.lengths = Lengths()
-        self.price_factor = 1.0
         self._siblings = siblings
         self._standing: Sequence[tuple[Target, Account]] = ()
         self._sluices: dict[str, Sluice] = {}
@@ -149,13 +150,13 @@ class Pools:
         sluice = self._sluice(ticket.model)
         want = self._want(ticket, arrival, sluice)
         self._hear_siblings(ticket.model, sluice)
+        sluice.price_factor = min(arrival.gate.case.money.price_factor, MOST_FACTOR)
         sluice.arrive(want, arrival.now_s, again)
         return ticket
 
     def decide(self, model: str, now_s: float) -> Sequence[Ticket]:
         """Whose place is decided by now."""
         sluice = self._sluices[model]
-        sluice.price_factor = self.price_factor
         found = []
         for placed in sluice.decide(now_s):
             ticket = placed.want.key

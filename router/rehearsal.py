@@ -25,7 +25,7 @@ async def rehearse(doors: Doors, raw: bytes, headers: Mapping[str, str], tokens:
     def through(ask: Ask, decision: Decision) -> Decision:
         return watch.expect(ask, decision, now_s)
 
-    return explain(ask, watch.view(now_s), watch.rules, Moment(doors.money(), watch.past, through))
+    return explain(ask, watch.view(now_s), watch.rules, Moment(doors.money(ask.tier), watch.past, through))
 
 
 def _count(tokens: str | None) -> int | None:

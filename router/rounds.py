@@ -227,7 +227,7 @@ def _decided(
         return structs.replace(course.decision, targets=(), can_wait=False)
     if ask.deadline_s is not None:
         ask = structs.replace(ask, deadline_s=max(0.0, arrived_s + ask.deadline_s - now_s))
-    decision = doors.watch.decide(ask, doors.money(), now_s)
+    decision = doors.watch.decide(ask, doors.money(ask.tier), now_s)
     failed = {failure.target for failure in course.failures if not _is_ours(failure)} - again
     left = tuple([each for each in decision.targets if each.place is LOCAL or each.name not in failed])
     return structs.replace(decision, targets=left)

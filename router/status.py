@@ -5,6 +5,7 @@ Pure but for the Doors it reads. Everything here is plain JSON values.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -13,8 +14,10 @@ from msgspec import to_builtins
 from router.ask import AUTO
 from router.costs import costs
 from router.imagined import whole
+from router.pacing import in_words
 from router.routing.fleet import Fleet, Place, Target
 from router.served import Doors
+from router.spilling.budget import Allowance
 from router.tables.keys import engine_key
 from router.tables.rules import Rules
 
@@ -76,9 +79,21 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
             "cloud_usd_per_day": rules.limits.cloud_usd_per_day,
             "cloud_usd_per_hour": rules.limits.cloud_usd_per_hour,
             "cloud_usd_per_month": rules.limits.cloud_usd_per_month,
+            "pacing": _pacing(doors.pacing.now(rules), rules),
             "lost_outcomes": together.lost_outcomes,
             "ledger": together.ledger,
         },
+    }
+
+
+def _pacing(found: Allowance, rules: Rules) -> dict[str, Any]:
+    """As of the worker that is asked. `price_factor` is None where nothing is left; `short` says in words what that
+    means, "" where the money will last."""
+    return {
+        "price_factor": round(found.price_factor, 4) if found.price_factor < math.inf else None,
+        "usd_now": {tier: round(usd, 8) for tier, usd in found.usd_now.items()},
+        "stretch": {tier: round(times, 4) for tier, times in found.stretch.items()},
+        "short": in_words(found, rules),
     }
 
 

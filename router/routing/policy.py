@@ -69,7 +69,7 @@ def choose(ask: Ask, fleet: Fleet, rules: Rules, money: Money, past: Past = NO_P
     """Filter, and rank by chain, order and strategy."""
     # Who keeps a Decision can still rank by it, and must not keep the body, which may be megabytes.
     ask = replace(ask, raw=b"")
-    terms, chain = terms_of(ask, rules, fleet.now_s), chain_of(ask, fleet, rules)
+    terms, chain = terms_of(ask, rules, fleet.now_s, money.stretch), chain_of(ask, fleet, rules)
     order = ranked(ask, groups_of(ask, fleet, chain, rules), terms, past, fleet.plain_tokens)
     if order.ranks:
         decision = _decide(Case(ask, terms, money, order, past), chain)

@@ -26,6 +26,12 @@ class Tier(Table):
     fallbacks: tuple[str, ...] = ()
     emergency: tuple[str, ...] = ()
 
+    @property
+    def spends(self) -> bool:
+        """Whether it may spill, or would rather be in a cloud, and its order names one."""
+        names_one = any(place.startswith("cloud") for place in self.order)
+        return names_one and (self.may_spill or self.order[0].startswith("cloud"))
+
     @model_validator(mode="after")
     def _known_places(self) -> Tier:
         require_places(self.order)
