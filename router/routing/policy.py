@@ -8,7 +8,7 @@ whom it is kept, a sluice says (`router.spilling`), and what follows from that i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 import msgspec
@@ -145,9 +145,7 @@ def _is_stuck(case: Case, target: Target) -> bool:
 def _twin(case: Case, can: Sequence[Target]) -> Target | None:
     """Who would take it now if no engine of its own does."""
     preferred = _preferred_soon(case, can)
-    if preferred:
-        return preferred[0]
-    return next(iter(_elsewhere(case, can, False)), None)
+    return preferred[0] if preferred else next(_elsewhere(case, can, False), None)
 
 
 def let_in(decision: Decision, engine: Target, is_late: bool) -> Decision:
@@ -175,7 +173,7 @@ def _spilled(case: Case, can: Sequence[Target], cause: str) -> Decision | None:
     can_wait, preferred = _can_return(can), _preferred_soon(case, can)
     if preferred:
         return Decision(_led_by(preferred, can), case.why(preferred[0]), can_wait=can_wait)
-    others = _elsewhere(case, can, False)
+    others = tuple(_elsewhere(case, can, False))
     if not others:
         return None
     return Decision(_led_by(others, can), cause if case.terms.may_spill else SATURATED, can_wait=can_wait)
@@ -186,7 +184,7 @@ def turned_away(decision: Decision, wait_s: float) -> Decision:
     gate = decision.gate
     assert gate is not None
     case, can = gate.case, gate.can
-    others = _elsewhere(case, can, True)
+    others = tuple(_elsewhere(case, can, True))
     if others:
         reason = QUEUE if case.terms.may_spill else SATURATED
         return _instead(decision, Decision(_led_by(others, can), reason, can_wait=_can_return(can)))
@@ -220,33 +218,34 @@ def _led_by(leaders: Sequence[Target], can: Sequence[Target]) -> tuple[Target, .
 
 def _preferred_soon(case: Case, can: Sequence[Target]) -> Sequence[Target]:
     """Who would have gone before the first, and whose limits let the request in within the promise."""
+    if can[0] in case.ranked.ranks[0]:
+        # Nobody does: those of its own rank have no limits.
+        return ()
     able = {id(each) for each in can}
     before = takewhile(lambda each: each is not can[0], case.ranked.targets)
     return [each for each in before if id(each) in able and _ease(case, each) is Ease.SOON]
 
 
-def _elsewhere(case: Case, can: Sequence[Target], is_refused: bool) -> Sequence[Target]:
-    """Where the request rather goes than wait for the first one.
+def _elsewhere(case: Case, can: Sequence[Target], is_refused: bool) -> Iterator[Target]:
+    """Where the request rather goes than wait for the first one, the best first.
 
     A cloud that failed of late or has no room is better than a refusal, but not better than a wait. An engine of a
     model that stands in must keep the promise; those of the same model have been compared with the first already. A
     tier that may not spill leaves only where it would be refused, and never for a cloud.
     """
-    terms, ranks = case.terms, case.ranked
-    if not terms.may_spill and not is_refused:
-        return ()
-    own = ranks.group_of(can[0])
-    later = {id(each) for rank in ranks.ranks if rank.group > own for each in rank.targets}
+    may_spill, ranks = case.terms.may_spill, case.ranked
+    if not may_spill and not is_refused:
+        return
     most = Ease.ILL if is_refused else Ease.SOON
-    found = []
-    for each in can[1:]:
+    own: int | None = None
+    for each in can:
         if each.place is CLOUD:
-            is_better = terms.may_spill and _ease(case, each) <= most
-        else:
-            is_better = id(each) in later and _ease(case, each) is Ease.NOW and _keeps(case, each)
-        if is_better:
-            found.append(each)
-    return found
+            if may_spill and _ease(case, each) <= most:
+                yield each
+        elif own is None:
+            own = ranks.group_of(each)
+        elif ranks.group_of(each) > own and _ease(case, each) is Ease.NOW and _keeps(case, each):
+            yield each
 
 
 def _keeps(case: Case, target: Target) -> bool:
