@@ -120,8 +120,8 @@ def budgets_of(rules: Rules) -> Budgets:
 
 
 def in_words(found: Allowance, rules: Rules) -> str:
-    """What it means for clients, in one line; empty where the money will last."""
-    if found.price_factor <= 1.0:
+    """What it means for clients, in one line; empty where the money will last, but for less than can be shown."""
+    if round(found.price_factor, 2) <= 1.0:
         return ""
     longer = ", ".join(
         f"{name} {rules.tiers[name].ttft_target_s * times:.3g} s instead of {rules.tiers[name].ttft_target_s:g} s"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 from collections import defaultdict
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -25,6 +27,8 @@ from router.tables.limits import Limits
 from router.tables.rules import Rules
 from router.tables.tier import Tier
 from tests.ledgers import Clock, opened
+from tests.routers import TIERS as TABLES
+from tests.routers import running_router, until
 from tests.specimens import ask, cloud, local, outcome
 
 MIDNIGHT = datetime(2026, 6, 1, tzinfo=UTC).timestamp()
@@ -36,6 +40,7 @@ TIERS = {
     "hidden": Tier(ttft_target_s=60.0, order=("local",)),
     "standard": Tier(ttft_target_s=2.0),
 }
+NOWHERE = "http://127.0.0.1:9"
 SPENDING = ("bulk", "standard", "premium")
 
 
@@ -191,6 +196,23 @@ async def test_workers_learn_the_same_from_what_all_of_them_spent_and_wanted(tmp
         assert found[0].price_factor == pytest.approx(18.0 / 10.0, rel=0.02)
 
 
+def test_a_router_learns_at_its_start_what_was_spent_before_it(tmp_path: Path) -> None:
+    """Two days ago a million was; of today's money next to nothing is left."""
+    path, clock = tmp_path / "home" / "ledger.sqlite3", Clock(time.time())
+    now_unix_s = clock.now_unix_s
+
+    async def live() -> None:
+        with opened(path, clock) as ledger:
+            for hour in (*range(-54, -27), 0):
+                clock.now_unix_s = now_unix_s + hour * HOUR_S
+                await spend(ledger, str(hour), 1e6 / 24 if hour else 9.999)
+
+    asyncio.run(live())
+    with running_router(tmp_path, TABLES, {"tiny": NOWHERE}, settle=False) as router:
+        # Without what it has learned a dollar would count some thirty times at most.
+        until(lambda: (router.get("/spillway/status")["spend"]["pacing"]["price_factor"] or 0.0) > 1000.0)
+
+
 class Day:
     """The calls of one day, each at one of two workers, whose money lasts or not. A call that is refused stays here."""
 
@@ -254,6 +276,7 @@ def test_what_it_means_is_said_in_one_line() -> None:
     assert in_words(Allowance({}, math.inf, {"premium": 1.0}), obeyed) == (
         "the clouds' money is spent, so all stay here"
     )
+    assert in_words(Allowance({}, 1.004, {"bulk": 1.008}), obeyed) == ""
 
 
 def test_a_promise_that_is_lowered_is_what_a_decision_goes_by() -> None:
