@@ -65,7 +65,7 @@ class Basin:
     def _look(self) -> None:
         self._is_due = False
         now_s = time.monotonic()
-        self._watch.count(now_s)
+        self._watch.samples.count(now_s)
         for model, _ in list(self._watch.pools.lines(now_s)):
             self._carry_out(model, now_s, None)
         self._set_timer(now_s)

@@ -12,6 +12,13 @@ from router.routing.fleet import Target
 from router.routing.pace import Finished, learn
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens as the target counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class Flight(msgspec.Struct, eq=False, gc=False):
     """One attempt under way. `queued_tokens` are the prompt tokens before its first token, its own included, when it
     was sent. `account` is where it is counted until it ends, whatever name its engine has by then; `aboard` what it is

@@ -80,7 +80,7 @@ def settled(decision: Decision, ticket: Ticket, now_s: float) -> Decision:
     placed = ticket.placed
     assert placed is not None
     if placed.why is Why.REFUSED:
-        return turned_away(decision, placed.expected_ttft_s)
+        return turned_away(decision, placed.expected_ttft_s, placed.want.patience_s)
     if placed.engine is None:
         return spilled(decision, placed.why)
     assert decision.gate is not None
@@ -249,6 +249,11 @@ class Pools:
             self._sluices[aboard.ticket.model].began(aboard.ticket, now_s)
         elif aboard.load is not None and aboard.stay is not None:
             aboard.load.began(aboard.stay, now_s)
+
+    def was_late(self, aboard: Aboard, sent_s: float, now_s: float) -> None:
+        """Its cloud gave no first token in all that time."""
+        if aboard.twin is not None:
+            aboard.twin.learn(now_s - sent_s)
 
     def ended(self, aboard: Aboard, tokens: int | None, now_s: float) -> None:
         """With so many tokens, where it came to its end."""

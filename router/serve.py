@@ -140,10 +140,10 @@ def _open(rules: Rules, keys: Keys, kept: _Kept, seat: Seat, config: Path | None
     ledger, pacing, quotas = kept.ledger, kept.pacing, kept.quotas
     watch = Watch(rules, None if seat.rows_fd is None else Rows(seat.rows_fd, seat.number, seat.workers))
     watch.retries = Budget(seat.workers)
-    clouds = Clouds(watch.deployed)
+    clouds = Clouds(watch.deployed.all)
     watch.cloud_off = clouds.off
-    quotas.obey(watch.deployed)
-    watch.on_deployed, watch.rooms = quotas.obey, quotas.rooms
+    quotas.obey(watch.deployed.all)
+    watch.deployed.on_change, watch.rooms = quotas.obey, quotas.rooms
     lobby, outbox = Lobby(), Outbox()
     basin = Basin(watch)
 

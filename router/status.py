@@ -55,7 +55,7 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "endpoint": f"http://{rules.endpoint.host}:{rules.endpoint.port}/v1",
         "ready": ready(fleet)[0],
         "workers": doors.seat.workers,
-        "worker": {"number": doors.seat.number, "pid": os.getpid(), "waiting": len(doors.lobby)},
+        "worker": {"number": doors.seat.number, "pid": os.getpid(), "waiting": len(doors.lobby) + len(doors.basin)},
         "snapshot_age_s": round(watch.snapshot_age_s(now_s), 3) if snapshot else None,
         "refused": snapshot.refused if snapshot else "",
         "busy": snapshot.busy if snapshot else "",
@@ -100,13 +100,13 @@ def _pacing(found: Allowance, rules: Rules) -> dict[str, Any]:
 def _config(doors: Doors) -> dict[str, Any]:
     """The file that is obeyed, and what it is judged by: `keys` says which of the variables that it names are set."""
     edits, watch = doors.edits, doors.watch
-    named = {name for each in watch.deployed for name in each.key_envs}
+    named = {name for each in watch.deployed.all for name in each.key_envs}
     return {
         "path": None if edits.path is None else str(edits.path),
         "sha256": edits.seen_sha256,
         "refused": edits.refused,
         "is_open": edits.is_open,
-        "keys": {name: engine_key(name, watch.environment) is not None for name in sorted(named)},
+        "keys": {name: engine_key(name, watch.deployed.environment) is not None for name in sorted(named)},
     }
 
 

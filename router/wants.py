@@ -74,7 +74,7 @@ def want_of(
         keeps_order=gate.is_ordered,
         latest_s=_latest_s(arrival, prompt_tokens, lengths, load),
         # Who has waited for an engine to come may wait for room in it as well.
-        patience_s=now_s - arrival.arrived_s + longest_wait_s(terms),
+        patience_s=min(now_s - arrival.arrived_s + longest_wait_s(terms), ask.deadline_s or math.inf),
         shows_first=ask.stream,
     )
 

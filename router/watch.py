@@ -12,22 +12,22 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
-from engines.snapshot import ModelView, Report, Snapshot
+from engines.snapshot import Report, Snapshot
 from ground.prices import PRICES, Listed
 from router.account import Account, uses_by_url
 from router.accounts import Accounts, describe, load_of
 from router.ask import Ask
 from router.contexts import contexts_of
 from router.decided import Decided
-from router.flight import Flight
+from router.deployed import Deployed
+from router.flight import Flight, Usage
 from router.health.breaker import DEATHS, Fault
 from router.health.ejection import Speed, outliers
 from router.health.retries import Budget
+from router.patience import CODES as OUT_OF_TIME
 from router.pools import Pools, Ticket
 from router.quotas.room import Room
-from router.registry import Away, Deployment, deployments
+from router.registry import Away
 from router.roster import Roster
 from router.routing.affinity import Affinity
 from router.routing.fleet import Fleet, Place, Target, standing, wanted_models
@@ -35,6 +35,7 @@ from router.routing.forecast import tokens_of
 from router.routing.passing import Money
 from router.routing.policy import Decision, choose
 from router.routing.ranking import Past
+from router.samples import Samples
 from router.siblings import Row, Siblings
 from router.tables.rules import Rules
 from router.wants import Arrival
@@ -44,13 +45,6 @@ __all__ = ["DECISIONS_KEPT", "Flight", "Usage", "Watch"]
 DECISIONS_KEPT = 200
 # Members of an enumeration are slow to look up in it.
 LOCAL = Place.LOCAL
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens as the target counted them."""
-
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class Watch:
@@ -67,20 +61,13 @@ class Watch:
         # Read by anybody, changed by `obey`: the Fleet is built from them.
         self.rules = rules
         self._cloud_off: Mapping[str, Away] = {}
-        # With them the clouds are found in the rules.
-        self.prices = prices
-        self.environment = environment
-        # Where the rules, the lock and the environment say that models run; read by whoever calls clouds.
-        self.deployed: tuple[Deployment, ...] = ()
-        self._deployed_by: tuple[Rules, tuple[ModelView, ...]] | None = None
+        self.deployed = Deployed(prices, environment)
         self._siblings = siblings
         self.retries = Budget()
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
         self._accounts = Accounts()
         self._wanted: Counter[str] = Counter()
-        # Called when there are other deployments, or they have other bounds.
-        self.on_deployed: Callable[[Sequence[Deployment]], None] | None = None
         # Called when a target begins or ceases to take requests.
         self.on_change: Callable[[], None] | None = None
         # What the limits of providers leave, by target name: the same mapping as long as nothing has changed.
@@ -92,10 +79,9 @@ class Watch:
         self._roster = Roster(siblings)
         self._there: dict[str, tuple[bool, str | None]] = {}
         self.pools = Pools(siblings)
-        # Of each engine a stream whose tokens are counted now and then.
-        self._samples: dict[str, Flight] = {}
+        self.samples = Samples()
         # Called when there may be room at an engine.
-        self.on_room: Callable[[], None] | None = None
+        self.on_room: Callable[[], object] = tuple
         self._stand()
 
     def __repr__(self) -> str:
@@ -129,11 +115,11 @@ class Watch:
         off = {target.key for target, _ in self._roster.standing if target.off is not None}
         self._snapshot, self._snapshot_at_s = snapshot, now_s
         self._stand(off, now_s)
-        self.count(now_s)
+        self.samples.count(now_s)
         for target, account in self._roster.standing:
             if target.load is not None and account.load is not None:
                 account.load.reported(target.load, now_s)
-        self._make_room()
+        self.on_room()
 
     def want(self, model: str) -> None:
         """A sleeping engine of this model could have served a request."""
@@ -216,12 +202,9 @@ class Watch:
         account.prove(sent_at_s, now_s)
         account.wait_no_more(flight, flight.prompt_tokens)
         self.pools.began(flight.aboard, sent_at_s, now_s)
-        if flight.streams and account.load is not None:
-            sample = self._samples.get(account.key)
-            if sample is None or sample.ended:
-                self._samples[account.key] = flight
+        self.samples.began(flight)
         self._changed(account)
-        self._make_room()
+        self.on_room()
 
     def finish(self, flight: Flight, usage: Usage | None, now_s: float, is_whole: bool = False) -> None:
         """Take a flight out of the count and, if the target said what it used, learn from it. `is_whole`: the answer
@@ -240,20 +223,15 @@ class Watch:
             if (is_whole or usage is not None) and not account.is_calm:
                 account.complete(flight.sent_at_s, now_s, self._others(account))
         self._changed(account)
-        self._make_room()
-
-    def count(self, now_s: float) -> None:
-        """How far one answer of each engine has come tells how far all have: each gets a token a step."""
-        for sample in self._samples.values():
-            load, stay, reading = sample.account.load, sample.aboard.stay, sample.reading
-            if load is not None and stay is not None and reading is not None:
-                load.counted(stay, reading.spoken, now_s)
+        self.on_room()
 
     def failed(self, flight: Flight, cause: str, retry_after_s: float | None, now_s: float) -> bool:
         """The target failed; what that means for those who come next is its breaker's business. Whether it is news."""
         account, has_begun = flight.account, flight.first_token_at_s is not None
         is_death = cause in DEATHS and not has_begun and flight.target.place is LOCAL
         fault = Fault(cause, flight.sent_at_s, retry_after_s, is_death, has_begun)
+        if cause in OUT_OF_TIME and not has_begun:
+            self.pools.was_late(flight.aboard, flight.sent_at_s, now_s)
         is_news = account.fail(fault, now_s, self._others(account))
         self._changed(account)
         return is_news
@@ -281,10 +259,6 @@ class Watch:
             account.slow_down(limit_s, now_s, self._others(account))
             self._changed(account)
 
-    def _make_room(self) -> None:
-        if self.on_room is not None:
-            self.on_room()
-
     def _others(self, account: Account) -> Sequence[Row]:
         return () if self._siblings is None else self._siblings.others(account.key)
 
@@ -300,19 +274,11 @@ class Watch:
             account.load = load_of(target, account.load.speeds)
         self._changed(account)
 
-    def _deploy(self, models: tuple[ModelView, ...]) -> None:
-        """Only where something has changed: the engines tell of themselves twice a second."""
-        by = (self.rules, models)
-        if by != self._deployed_by:
-            self._deployed_by = by
-            self.deployed = deployments(self.rules, models, self.prices, self.environment)
-            if self.on_deployed is not None:
-                self.on_deployed(self.deployed)
-
     def _stand(self, off: frozenset[str] | set[str] = frozenset(), now_s: float = 0.0) -> None:
         """Build all of the Fleet that requests do not change. Engines of these keys were off until now."""
-        self._deploy(self._snapshot.models if self._snapshot else ())
-        targets = standing(self._snapshot, self.rules, self.deployed, self._cloud_off, self.environment)
+        self.deployed.find(self.rules, self._snapshot.models if self._snapshot else ())
+        deployed = self.deployed
+        targets = standing(self._snapshot, self.rules, deployed.all, self._cloud_off, deployed.environment)
         self._models = wanted_models(self._snapshot)
         self.contexts = contexts_of(targets, self._snapshot)
         self._roster.stand(self._accounts.stand(targets))

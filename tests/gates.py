@@ -23,7 +23,7 @@ def through(decision: Decision) -> Decision:
     if gate.twin is not None:
         return spilled(decision, cause)
     if ttft_s > longest_wait_s(terms):
-        return turned_away(decision, ttft_s)
+        return turned_away(decision, ttft_s, longest_wait_s(terms))
     return let_in(decision, engine, is_late=True)
 
 

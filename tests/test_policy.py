@@ -230,33 +230,6 @@ def test_a_request_over_the_budget_is_429(asked: Ask, money: Money) -> None:
     assert "cloud/nano" in error.message
 
 
-def test_an_engine_comes_before_the_cloud_behind_a_gate_that_knows_who_may_serve_instead() -> None:
-    second = replace(LOCAL, name="local/second")
-    gate = choose(ask(), Fleet((LOCAL, second, OTHER, CLOUD)), RULES, RICH).gate
-    assert gate is not None
-    assert [each.name for each in gate.engines] == ["local/smoke", "local/second", "local/other"]
-    assert gate.twin is CLOUD
-
-
-@pytest.mark.parametrize(
-    ("asked", "targets", "money"),
-    [
-        pytest.param(ask(tier="homely"), (LOCAL, CLOUD), RICH, id="its tier may not spill"),
-        pytest.param(ask(), (LOCAL, CLOUD), POOR, id="there is no money for it"),
-        pytest.param(ask(), (LOCAL, cloud(health=Verdict("429"))), RICH, id="its cloud rests"),
-        pytest.param(ask(), (LOCAL,), RICH, id="there is no cloud"),
-    ],
-)
-def test_nobody_serves_instead(asked: Ask, targets: tuple[Target, ...], money: Money) -> None:
-    gate = choose(asked, Fleet(targets), RULES, money).gate
-    assert gate is not None
-    assert gate.twin is None
-
-
-def test_a_cloud_that_goes_first_has_no_gate() -> None:
-    assert choose(ask(tier="premium"), Fleet((LOCAL, CLOUD)), RULES, RICH).gate is None
-
-
 def test_a_reservation_is_the_most_that_the_answer_can_cost() -> None:
     assert reserved_usd(ask(max_tokens=1000), CLOUD) == pytest.approx((40 * 0.05 + 1000 * 0.4) / 1e6)
     assert reserved_usd(ask(), CLOUD) > reserved_usd(ask(max_tokens=1000), CLOUD)

@@ -179,8 +179,9 @@ def _spilled(case: Case, can: Sequence[Target], cause: str) -> Decision | None:
     return Decision(_led_by(others, can), cause if case.terms.may_spill else SATURATED, can_wait=can_wait)
 
 
-def turned_away(decision: Decision, wait_s: float) -> Decision:
-    """It would wait too long: another `wait_s` seconds. A cloud that failed of late is better than a refusal."""
+def turned_away(decision: Decision, wait_s: float, most_s: float) -> Decision:
+    """It would wait too long: another `wait_s` seconds, `most_s` at most in all. A cloud that failed of late is better
+    than a refusal."""
     gate = decision.gate
     assert gate is not None
     case, can = gate.case, gate.can
@@ -188,7 +189,7 @@ def turned_away(decision: Decision, wait_s: float) -> Decision:
     if others:
         reason = QUEUE if case.terms.may_spill else SATURATED
         return _instead(decision, Decision(_led_by(others, can), reason, can_wait=_can_return(can)))
-    refusal = too_long_a_wait(can[0], wait_s, longest_wait_s(case.terms))
+    refusal = too_long_a_wait(can[0], wait_s, most_s)
     # Where a cloud is about to be there a spill is worth the wait.
     can_wait = case.terms.may_spill and any([_starts(each) for each in case.ranked.targets])
     return _instead(decision, Decision((), decision.reason, refusal, can_wait=can_wait))
