@@ -88,6 +88,11 @@ def settled(decision: Decision, ticket: Ticket, now_s: float) -> Decision:
     return let_in(decision, engine, is_late=now_s + placed.expected_ttft_s > placed.want.due_s)
 
 
+def _row(sluice: Sluice) -> Row:
+    """Its line, as other lines see it."""
+    return Row(requests=sluice.waiting, unstarted_tokens=round(sluice.line_tokens))
+
+
 class Pools:
     """A Sluice for each model that was asked for, over the loads of its engines."""
 
@@ -149,7 +154,7 @@ class Pools:
         ticket = Ticket(arrival.gate.model)
         sluice = self._sluice(ticket.model)
         want = self._want(ticket, arrival, sluice)
-        self._hear_siblings(ticket.model, sluice)
+        self._look_around(ticket.model, sluice)
         sluice.price_factor = min(arrival.gate.case.money.price_factor, MOST_FACTOR)
         sluice.arrive(want, arrival.now_s, again)
         return ticket
@@ -157,6 +162,8 @@ class Pools:
     def decide(self, model: str, now_s: float) -> Sequence[Ticket]:
         """Whose place is decided by now."""
         sluice = self._sluices[model]
+        if self._siblings is not None and sluice.waiting:
+            self._look_around(model, sluice)
         found = []
         for placed in sluice.decide(now_s):
             ticket = placed.want.key
@@ -164,8 +171,7 @@ class Pools:
             ticket.placed = placed
             found.append(ticket)
         if self._siblings is not None:
-            row = Row(requests=sluice.waiting, unstarted_tokens=round(sluice.line_tokens))
-            self._siblings.publish(LINE + model, row)
+            self._siblings.publish(LINE + model, _row(sluice))
         return found
 
     def expect(self, arrival: Arrival, decision: Decision) -> Decision:
@@ -209,20 +215,29 @@ class Pools:
         twin = self.twin_of(cloud) if cloud is not None and cloud.place is CLOUD else None
         return want_of(ticket, arrival, lengths, self._engines[ticket.model][arrival.first.key], twin, sluice.worth)
 
-    def _hear_siblings(self, model: str, sluice: Sluice) -> None:
-        siblings = self._siblings
-        if siblings is None:
-            return
-        lines = siblings.others(LINE + model)
+    def _look_around(self, model: str, sluice: Sluice) -> None:
+        """What waits for the same engines elsewhere, and what other workers have there."""
+        lines = list(self._lines_beside(model))
         sluice.beside(sum([row.unstarted_tokens for row in lines]), sum([row.requests for row in lines]))
+        if self._siblings is None:
+            return
         for key, load in self._engines[model].items():
-            rows = siblings.others(str(key))
+            rows = self._siblings.others(str(key))
             load.beside(
                 sum([row.requests - row.unstarted for row in rows]),
                 sum([row.unstarted for row in rows]),
                 sum([row.unstarted_tokens for row in rows]),
                 sum([row.kv_tokens for row in rows]),
             )
+
+    def _lines_beside(self, model: str) -> Iterator[Row]:
+        """The other lines here that wait for some of its engines, and those of other workers that wait for it."""
+        engines = self._engines[model].keys()
+        for other, sluice in self._sluices.items():
+            if sluice.waiting and other != model and not engines.isdisjoint(self._engines[other]):
+                yield _row(sluice)
+        if self._siblings is not None:
+            yield from self._siblings.others(LINE + model)
 
     # Flights.
 

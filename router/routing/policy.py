@@ -155,7 +155,8 @@ def let_in(decision: Decision, engine: Target, is_late: bool) -> Decision:
     case = gate.case
     reason = decision.reason if engine is gate.can[0] else case.why(engine)
     if is_late and case.terms.may_spill:
-        reason = why_no_spill(case.ask, case.ranked, case.money) or reason
+        dear = BUDGET if gate.twin is not None and case.money.price_factor > 1.0 else reason
+        reason = why_no_spill(case.ask, case.ranked, case.money) or dear
     targets = gate.can if engine is gate.can[0] else _led_by((engine,), gate.can)
     return replace(decision, targets=targets, reason=reason, gate=None)
 
