@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from msgspec.structs import replace
 
 from router.account import Account
-from router.routing.fleet import EXTERNAL, Place, Target
+from router.routing.fleet import Place, Target
 from router.spilling.load import EngineLoad
 from router.spilling.speeds import Speeds
 
@@ -61,7 +61,7 @@ def load_of(target: Target, speeds: Speeds) -> EngineLoad:
 
 def describe(load: EngineLoad, target: Target) -> None:
     """What is known of the engine by now."""
-    load.is_opaque = target.load is None and target.slots is None and target.kind == EXTERNAL
+    load.is_opaque = target.load is None and target.slots is None
     most_sequences = target.max_num_seqs if target.slots is None else target.slots
     if most_sequences is not None:
         load.most_sequences = most_sequences
