@@ -13,7 +13,9 @@ from collections.abc import Iterator
 
 from engines.snapshot import Load
 from router.spilling.accuracy import Accuracy
+from router.spilling.glance import NOBODY, glance
 from router.spilling.others import Others
+from router.spilling.prefilling import Prefilling
 from router.spilling.prompts import Prompts
 from router.spilling.sample import Sample
 from router.spilling.sequences import Sequences
@@ -21,14 +23,11 @@ from router.spilling.slow_start import SlowStart
 from router.spilling.speeds import Speeds, pairs_of
 from router.spilling.standing import Standing
 from router.spilling.stay import Stay
-from router.spilling.strangers import Strangers
 
 # Between two steps tokens are half a step old on average.
 HALF = 0.5
 # Where less than this share of the KV cache is left, an engine may have found no room where it was believed to be.
 SCARCE = 0.1
-# How long the share of time is averaged that goes to prompts.
-SHARE_WINDOW_S = 10.0
 
 
 class EngineLoad:
@@ -40,16 +39,17 @@ class EngineLoad:
     __slots__ = (
         "_at_s",
         "_decoding",
+        "_most_sequences",
+        "_prefilling",
         "_prompts",
-        "_read_per_s",
-        "_share",
         "_slow",
         "_standing",
         "accuracy",
+        "glance",
         "kv_capacity_tokens",
-        "most_sequences",
         "others",
         "speeds",
+        "version",
     )
 
     def __init__(
@@ -65,14 +65,16 @@ class EngineLoad:
         self.accuracy = Accuracy()
         self.others = Others()
         self.kv_capacity_tokens = kv_capacity_tokens
-        self.most_sequences = most_sequences
+        self.glance = NOBODY
+        self._most_sequences = most_sequences
         self._at_s = now_s
         self._prompts = Prompts()
         self._decoding = Sequences(tpot_s)
+        self._prefilling = Prefilling()
         self._slow = SlowStart()
         self._standing: Standing | None = None
-        self._share = 0.0
-        self._read_per_s = 0.0
+        # How often something has happened here.
+        self.version = 0
 
     # What happens.
 
@@ -113,14 +115,14 @@ class EngineLoad:
             # It waited for room for a while and was not read all that time, as was believed then.
             read_s = self.speeds.tempo.prefill_s(stay.fresh_tokens, stay.pairs, sequences, kv_tokens)
             self._decode(max(0.0, prompts.overdue_s - prompts.reads_from_s - read_s))
-        self._begin(stay, prompts.read(stay, now_s, self.speeds, sequences, kv_tokens))
         if not self._slow.is_over:
-            self._slow.served(self.most_sequences)
+            self._slow.served(self._most_sequences)
+        self._begin(stay, prompts.read(stay, now_s, self.speeds, sequences, kv_tokens))
 
     def _begin(self, stay: Stay, steps: int) -> None:
         """It decodes from now on; so many steps have read its prompt."""
         self._decoding.clock.read(steps)
-        self._read_per_s += steps / SHARE_WINDOW_S
+        self._prefilling.read(steps)
         self._decoding.begin(stay, self._at_s)
         self._look(self._at_s)
 
@@ -164,9 +166,14 @@ class EngineLoad:
         """Time has passed."""
         if now_s <= self._at_s:
             return
-        while self._prompts.unseen and (read_s := self._unseen_s()) <= now_s:
+        prompts, others = self._prompts, self.others
+        while prompts.unseen:
+            sequences, kv_tokens = len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens
+            read_s = prompts.unseen_s(self.speeds.tempo, sequences, kv_tokens)
+            if read_s > now_s:
+                break
             self._pass(read_s)
-            self._begin_unseen(next(iter(self._prompts.waiting)))
+            self._begin_unseen(next(iter(prompts.waiting)))
         self._pass(now_s)
 
     def _pass(self, now_s: float) -> None:
@@ -179,9 +186,7 @@ class EngineLoad:
             read_s = min(now_s, prompts.overdue_s) - max(prompts.reads_from_s, self._at_s)
             plain_s = passed_s - max(0.0, read_s)
         self._at_s = now_s
-        share = passed_s / (passed_s + SHARE_WINDOW_S)
-        self._share += share * ((passed_s - plain_s) / passed_s - self._share)
-        self._read_per_s -= share * self._read_per_s
+        self._prefilling.passed(passed_s, passed_s - plain_s)
         if self._decoding.stays and plain_s:
             self._decode(plain_s)
         self.others.note(now_s, len(self._decoding.stays) + len(self._prompts.waiting), self.kv_tokens)
@@ -189,26 +194,27 @@ class EngineLoad:
     # What is known.
 
     @property
-    def strangers(self) -> Strangers:
-        """What did not come through this router."""
-        return self.others.strangers
-
-    @property
     def kv_tokens(self) -> float:
         """What those who decode hold, as of the last event."""
         return self._decoding.kv_tokens
+
+    @property
+    def most_sequences(self) -> int:
+        """That the engine takes at once; may change (slots)."""
+        return self._most_sequences
+
+    @most_sequences.setter
+    def most_sequences(self, count: int) -> None:
+        self._most_sequences = count
+        self._look(self._at_s)
 
     def so_far(self, stay: Stay) -> float:
         """Tokens that it has, as of the last event; 0 before the first."""
         return 0.0 if stay.first_s is None else self._decoding.so_far(stay)
 
-    def decoding(self) -> Iterator[Stay]:
-        """In the order in which they began."""
-        return iter(self._decoding.stays)
-
-    def waiting(self) -> Iterator[Stay]:
-        """Those without a first token, in the order in which they were sent."""
-        return iter(self._prompts.waiting)
+    def stays(self) -> list[Stay]:
+        """Those that decode, in the order in which they began, and those without a first token."""
+        return [*self._decoding.stays, *self._prompts.waiting]
 
     def newest_waiting(self) -> Iterator[Stay]:
         """Those without a first token, the last that was sent first."""
@@ -223,7 +229,7 @@ class EngineLoad:
         """Made once for each moment, unless something happens in it."""
         self.advance(now_s)
         known = self._standing
-        if known is None or known.most_sequences != self.most_sequences:
+        if known is None:
             known = self._standing = self._stands(now_s)
         return known
 
@@ -238,27 +244,20 @@ class EngineLoad:
             sequences=len(self._decoding.stays),
             kv_tokens=kv_tokens,
             waiting=len(prompts.waiting),
-            unread_tokens=(prompts.tokens - prompts.ahead_tokens if prompts.waiting else 0.0) + others.unread_tokens,
+            unread_tokens=self.glance.unread_tokens,
             unread_pairs=prompts.pairs,
             reading_s=0.0 if blocked else now_s - prompts.reads_from_s,
             waiting_tokens=prompts.held_tokens + others.unread_tokens,
             others_sequences=others.running,
             others_waiting=others.waiting,
             others_kv_tokens=others.kv_tokens,
-            prefill_share=self._share,
-            prefill_steps_per_s=self._read_per_s,
+            prefill_share=self._prefilling.share,
+            prefill_steps_per_s=self._prefilling.steps_per_s,
             is_blocked=blocked and bool(prompts.waiting),
             kv_capacity_tokens=self.kv_capacity_tokens,
             most_sequences=self.most_sequences,
-            takes_sequences=self.most_sequences if self._slow.is_over else min(self.most_sequences, self._slow.takes),
+            takes_sequences=self._slow.of(self._most_sequences),
         )
-
-    def _unseen_s(self) -> float:
-        """When the first prompt that waits should have been read, where nobody will see that; infinite where one is
-        first that will be seen, or nobody is read."""
-        others = self.others
-        sequences, kv_tokens = len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens
-        return self._prompts.unseen_s(self.speeds.tempo, sequences, kv_tokens)
 
     def _begin_unseen(self, stay: Stay) -> None:
         self._prompts.pass_by(stay, self._at_s)
@@ -283,6 +282,7 @@ class EngineLoad:
     def _look(self, now_s: float, lag_s: float | None = None) -> None:
         """Whether the first prompt that waits is read now."""
         prompts, self._standing = self._prompts, None
+        self.version += 1
         if not prompts.waiting:
             prompts.stop()
         elif self._fits(next(iter(prompts.waiting)).prompt_tokens, 1):
@@ -293,3 +293,5 @@ class EngineLoad:
                 prompts.expect(believed_s, self._step_s())
         else:
             prompts.stop()
+        takes, capacity = self._slow.of(self._most_sequences), self.kv_capacity_tokens
+        self.glance = glance(prompts, self._decoding, self.others, takes, capacity)
