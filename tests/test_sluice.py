@@ -10,10 +10,10 @@ from router.spilling.demand import Demand
 from router.spilling.load import EngineLoad
 from router.spilling.misses import Misses
 from router.spilling.ranks import Ranks
-from router.spilling.room import STEPS, Forecast, Freed, forecast
-from router.spilling.sluice import LATEST_S
+from router.spilling.room import STEPS, Forecast, Prospect, forecast
 from router.spilling.speeds import Speeds
 from router.spilling.twin import Twin
+from router.spilling.waiting import LATEST_S
 from router.spilling.want import Why
 from tests.sluiced import ANSWERS, KV_TOKENS, TEMPO, Line, filled
 
@@ -142,11 +142,14 @@ def test_room_comes_from_whoever_ends_first() -> None:
     for number in range(8):
         stay = load.sent(1000, number * 0.2, lengths=ANSWERS)
         load.began(stay, number * 0.2 + 0.15)
-    freed, standing = Freed(load), load.standing(1.6)
-    assert freed.is_old(1.6)
-    freed.renew(standing, 1.6)
-    assert not freed.is_old(1.6)
-    pool = forecast([standing], [freed])
+    prospect = Prospect(load)
+    prospect.look(1.6)
+    assert prospect.freed.renew(1.6, 5) == 8
+    assert prospect.freed.renew(1.6, 5) == 0
+    # What is old is renewed a part at a time, and what is stale at once.
+    assert [prospect.freed.renew(2.6, 5) for _ in range(3)] == [5, 3, 0]
+    assert prospect.freed.renew(9.9, 5) == 8
+    pool = forecast([prospect])
     assert list(pool.freed) == sorted(pool.freed)
     assert pool.freed[-1] == pytest.approx(8 * 1000, rel=0.2)
     assert 0.0 == pool.wait_s(500) < pool.wait_s(4000) < pool.wait_s(8000) < pool.wait_s(30_000)
