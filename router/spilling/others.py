@@ -9,7 +9,8 @@ from router.spilling.strangers import Strangers
 
 class Others:
     """One writer: its EngineLoad. `running` of them decode and hold `kv_tokens`; `waiting` have no first token, and of
-    their prompts `unread_tokens` are known to be read yet. All of them together, reckoned when one of them changes."""
+    their prompts `unread_tokens` are known to be read yet. All of them together, reckoned when one of them changes.
+    `capacity_tokens`: so many fit in, as requests add up to, of which more do where they share some."""
 
     __slots__ = (
         "_beside",
