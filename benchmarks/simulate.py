@@ -6,6 +6,7 @@ times the highest at which the engines alone keep the promise. Status 1 where no
 
     python -m benchmarks simulate --trace conv.csv.gz --load 3.0 --policy local --policy count=24 --policy predicted
     python -m benchmarks simulate --trace conv.csv.gz --rate 4.92 --policy count --policy thresholds --best
+    python -m benchmarks simulate --trace conv.csv.gz --load 1.8 --policy sluice --plot episode.png
     python -m benchmarks simulate --validate calibration
 """
 
@@ -16,6 +17,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -25,12 +27,13 @@ from benchmarks.simulator import bound, hindsight
 from benchmarks.simulator.arrival import arrivals_in, rate_of, span_s
 from benchmarks.simulator.capacity import highest
 from benchmarks.simulator.cloud_times import FORM, cloud_in
+from benchmarks.simulator.episode import stretch_of, watched
 from benchmarks.simulator.named import NAMED, kind_of
 from benchmarks.simulator.outcome import Outcome, Promise
 from benchmarks.simulator.policies.named import FAMILIES, Named, named_in
 from benchmarks.simulator.scaling import Scaling
 from benchmarks.simulator.setting import EngineKind, Setting
-from benchmarks.simulator.table import bound_line, outcomes_table, promise_line, title_line
+from benchmarks.simulator.table import bound_line, floored, outcomes_table, promise_line, title_line
 from benchmarks.simulator.trial import local_keeps, outcome
 from benchmarks.simulator.tuning import tuned
 from benchmarks.simulator.validation import rows_table, validated
@@ -49,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     _add_trace(parser)
     _add_places(parser)
+    _add_picture(parser)
     policies = ", ".join(f"{name}={each.form}" if each.form else name for name, each in FAMILIES.items())
     add = parser.add_argument_group("policies").add_argument
     add("--policy", action="append", metavar="NAME", help=f"several times, side by side: {policies}")
@@ -88,6 +92,13 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     add("--cloud", default=CLOUD, metavar=FORM, help=f"dollars a million tokens, and seconds (default {CLOUD})")
 
 
+def _add_picture(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("picture").add_argument
+    add("--plot", type=Path, metavar="FILE", help="a PNG of what happens where the trace is busiest, of one policy")
+    add("--plot-from", type=float, metavar="S", help="begin it so many seconds into the trace")
+    add("--plot-seconds", type=float, metavar="S", help="how much of it is shown (default: about 400 requests)")
+
+
 def main(options: argparse.Namespace) -> int:
     """Raises ValueError with a sentence where there is nothing to simulate, OSError where there is no such file."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
@@ -95,7 +106,8 @@ def main(options: argparse.Namespace) -> int:
     if options.validate is not None:
         console.print(rows_table(validated(options.validate)))
         return KEPT
-    policies = [named_in(text) for text in options.policy or ("local", "cloud")]
+    policies = [named_in(text) for text in options.policy or (("sluice",) if options.plot else ("local", "cloud"))]
+    _check_picture(options)
     setting, title = _scaled(options, setting_in(options), notes)
     found = _found(options, setting, policies, notes)
     least_usd = None
@@ -116,15 +128,44 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _found(options: argparse.Namespace, setting: Setting, policies: Sequence[Named], notes: Console) -> list[Outcome]:
-    """One policy after the other; each meets the same requests and the same cloud."""
-    found = []
+    """One policy after the other; each meets the same requests and the same cloud. The first is drawn."""
+    found = list[Outcome]()
     for policy in policies:
         with notes.status(f"{policy}: {counted(len(setting.arrivals), 'request')}"):
-            found.append(outcome(setting, tuned(setting, policy) if options.best else policy))
+            best = tuned(setting, policy) if options.best else policy
+            is_drawn = options.plot is not None and not found
+            found.append(_drawn(options, setting, best) if is_drawn else outcome(setting, best))
     if options.hindsight:
         with notes.status("the best that can be found by one who knows the whole trace"):
             found.append(hindsight.outcome(setting))
     return found
+
+
+def _drawn(options: argparse.Namespace, setting: Setting, policy: Named) -> Outcome:
+    """The outcome of the whole trace; a stretch of it as a picture."""
+    stretch = stretch_of(setting, options.plot_from, options.plot_seconds)
+    run, episode = watched(setting, policy, stretch)
+    rate = number(rate_of(setting.arrivals))
+    name, _, _ = options.trace.name.partition(".")
+    title = f"{name}, {rate} requests/s on {counted(setting.engines, 'engine')}, policy {policy}"
+    beneath = (
+        f"promise kept for {floored(episode.kept_share)} % in this picture; in the whole trace for "
+        f"{floored(run.kept_share)} %, at {100 * run.bill_share:.1f} % of the price of all cloud"
+    )
+    import_module("benchmarks.simulator.episode_plot").draw(episode, title, beneath, options.plot)
+    return run
+
+
+def _check_picture(options: argparse.Namespace) -> None:
+    """Before anything is simulated, which may take minutes."""
+    if options.plot is None:
+        if options.plot_from is not None or options.plot_seconds is not None:
+            raise ValueError("--plot-from and --plot-seconds are of a picture; name it with --plot FILE.png")
+        return
+    if options.plot.suffix != ".png":
+        raise ValueError(f"--plot {options.plot}: the picture is a PNG; let its name end in .png")
+    if not options.plot.parent.is_dir():
+        raise ValueError(f"--plot {options.plot}: there is no folder {options.plot.parent}; make it first")
 
 
 def _status(found: Sequence[Outcome]) -> int:
