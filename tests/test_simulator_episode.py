@@ -11,10 +11,13 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.simulator.arrival import Arrival
-from benchmarks.simulator.episode import Episode, Stretch, stretch_of, watched
+from benchmarks.simulator.episode import Episode, Stretch, Watched, stretch_of, watched
 from benchmarks.simulator.policies.named import named_in
+from benchmarks.simulator.policies.plain import Local
+from benchmarks.simulator.sequence import Request
 from benchmarks.simulator.setting import Setting
 from benchmarks.simulator.trial import outcome
+from benchmarks.simulator.world import World
 from tests.worlds import poisson, setting_of
 
 
@@ -64,6 +67,18 @@ def test_what_was_expected_is_known_of_who_is_served_here_and_is_near(seen: Epis
     assert np.isnan(seen.expected_ttft_s[seen.spilled]).all()
     off_s = np.abs(seen.ttft_s - seen.expected_ttft_s)[~seen.spilled]
     assert float(np.median(off_s)) < 0.2
+
+
+def test_what_a_policy_says_that_it_expects_is_counted_from_the_arrival(crowded: Setting) -> None:
+    class Expecting(Local):
+        def arrived(self, request: Request, now_s: float) -> None:
+            request.expected_ttft_s = 0.25
+            super().arrived(request, now_s)
+
+    policy = Watched(Expecting(), Stretch(0.0, 5.0))
+    assert World(crowded, policy).run()
+    came = [number for number, each in enumerate(crowded.arrivals) if each.at_s < 5.0]
+    assert policy.expected_ttft_s == dict.fromkeys(came, 0.25)
 
 
 def test_a_policy_that_expects_nothing_has_no_expectation(crowded: Setting) -> None:

@@ -52,7 +52,7 @@ class Episode:
 
     `waiting` are those who are served nowhere yet, in the router and in the engines; `kv_share` is what is used of the
     KV room of all engines. Times to the first token are from a request's arrival; NaN where it never came, or where
-    nothing was expected of it (`expected_ttft_s`: what the policy expected when it was placed, NaN in the cloud).
+    nothing was expected of it (`expected_ttft_s`: what the policy expected when it was placed).
     """
 
     stretch: Stretch
@@ -126,11 +126,11 @@ class Watched:
 
     def _place(self, now_s: float) -> None:
         for request in self._waiting:
-            engine = self.world.records.places[request.number]
-            if request.place is not None and engine != CLOUD and self._stretch.holds(request.arrival_s):
-                self.expected_ttft_s[request.number] = (
-                    now_s - request.arrival_s + _expected_s(self._policy, engine, now_s)
-                )
+            if request.place is not None and self._stretch.holds(request.arrival_s):
+                engine = self.world.records.places[request.number]
+                expected_s = request.expected_ttft_s or _expected_s(self._policy, engine, now_s)
+                if expected_s is not None:
+                    self.expected_ttft_s[request.number] = now_s - request.arrival_s + expected_s
         self._waiting = [each for each in self._waiting if each.place is None]
 
     def _look(self, now_s: float) -> None:
@@ -142,10 +142,10 @@ class Watched:
         self._look_s = self._stretch.from_s + (math.floor(since_s / self._step_s) + 1) * self._step_s
 
 
-def _expected_s(policy: Policy, engine: int, now_s: float) -> float:
-    """From now to the first token of who was just placed there, as the policy expects it; NaN where it expects none."""
-    if not isinstance(policy, Sluiced):
-        return math.nan
+def _expected_s(policy: Policy, engine: int, now_s: float) -> float | None:
+    """From now to the first token of who was just placed there, as its standing has it; None where nobody knows."""
+    if engine == CLOUD or not isinstance(policy, Sluiced):
+        return None
     return policy.sluice.loads[engine].standing(now_s).ttft_s(0)
 
 

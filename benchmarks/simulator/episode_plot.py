@@ -85,12 +85,12 @@ def _level(axes: Axes, episode: Episode, values: Sequence[float], title: str, to
 
 
 def _firsts(axes: Axes, episode: Episode) -> None:
-    """Each request: a dot where its first token came, and a stroke to where it was expected."""
+    """Each request: a dot where its first token came; the line is where those served here were expected to be."""
     promise_s = episode.promise.ttft_s
     top_s = TOP * promise_s
     size = min(MOST_DOT, max(LEAST_DOT, DOTS / max(len(episode.came_s), 1)))
     drawn_s = np.where(np.isnan(episode.ttft_s), top_s, np.minimum(episode.ttft_s, top_s))
-    told = ~np.isnan(episode.expected_ttft_s)
+    told = ~np.isnan(episode.expected_ttft_s) & ~episode.spilled
     if told.any():
         came_s, expected_s = episode.came_s[told], np.minimum(episode.expected_ttft_s[told], top_s)
         # No line leads through a time in which nobody came.
