@@ -1,9 +1,10 @@
 """What does the router's rule pay and keep, on every trace of a folder and at several loads? In reckoned time.
 
 Load 1 is the highest rate at which the engines alone keep the promise, found first; of a long trace its busiest hours
-are taken. Beside the rule stands the best limit of requests in flight, found for each row anew: what a gateway tuned
-for this very load could do. Each row is printed as soon as it is known, as a line of a Markdown table. Status 1 where
-the rule breaks a promise that can be kept, or spills though the engines alone keep it.
+are taken. Beside the rule stand the best limit of requests in flight, found for each row anew (a gateway tuned for this
+very load), and the bill that no rule can be below that keeps the promise, which is proved. Each row is printed as soon
+as it is known, a line of a Markdown table. Status 1 where the rule breaks a promise that can be kept, or spills though
+the engines alone keep it.
 
     python -m benchmarks spill --traces FOLDER --jobs 2
     python -m benchmarks spill --traces conv.csv.gz code.csv.gz --engines 1 --loads 1.8,3.0 --without-count
@@ -23,6 +24,7 @@ from typing import TypeVar
 
 from benchmarks.simulator.cloud_times import cloud_in
 from benchmarks.simulator.options import add_places, add_promise, engine_in, promise_in
+from benchmarks.simulator.scaling import Scaling
 from benchmarks.simulator.survey import Capacity, Ground, Row, capacity_of, row_of
 from benchmarks.simulator.survey_table import capacity_line, heading, row_line
 from benchmarks.workload.trace import Sampling
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engines", default="1,4", metavar="N,N", help="how many engines (default 1,4)")
     add("--loads", default="1.0,1.3,1.8,3.0", metavar="L,L", help="of what they keep alone (default 1.0,1.3,1.8,3.0)")
     add("--hours", type=float, default=4.0, help="of a longer trace, its busiest (default 4)")
+    add("--stretch", action="store_true", help="make the loads by stretching time, bursts included: all requests come")
     add("--sessions-per-h", type=float, default=60.0, help="how many sessions of an agentic trace begin (default 60)")
     add("--without-count", action="store_true", help="leave the best count of requests in flight out: it is slow")
     add("--seed", type=int, default=0, help="of the cloud's times and of thinning (default 0)")
@@ -89,8 +92,9 @@ def grounds_in(options: argparse.Namespace) -> list[Ground]:
         raise ValueError(f"--engines {options.engines}: write whole numbers, such as 1,4")
     sampling = Sampling(sessions_per_h=options.sessions_per_h, seed=options.seed)
     kind, cloud, promise = engine_in(options), cloud_in(options.cloud), promise_in(options)
+    way = Scaling.STRETCH if options.stretch else Scaling.OVERLAY
     return [
-        Ground(path, options.hours, sampling, kind, count, cloud, promise)
+        Ground(path, options.hours, sampling, kind, count, cloud, promise, way)
         for path in _traces(options.traces)
         for count in counts
     ]

@@ -53,7 +53,7 @@ def test_each_trace_and_load_is_a_row_and_what_has_no_lengths_is_said(folder: Pa
     assert [calm["load"], crowded["load"]] == [1, 3]
     assert crowded["per_s"] == pytest.approx(3 * calm["per_s"])
     assert calm["bill_share"] == calm["count_bill_share"] == 0
-    assert 0 < crowded["bill_share"] < 1
+    assert 0 < crowded["least_bill_share"] < crowded["bill_share"] < 1
     assert crowded["spilled_share"] > calm["spilled_share"] == 0
 
 

@@ -15,19 +15,22 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.simulator import reach
+from benchmarks.simulator import bound, reach
 from benchmarks.simulator.arrival import Arrival, arrivals_in, rate_of, span_s
 from benchmarks.simulator.capacity import highest
 from benchmarks.simulator.cloud_times import CloudTimes
 from benchmarks.simulator.outcome import CLOUD, Outcome, Promise
 from benchmarks.simulator.policies.counted import Count
 from benchmarks.simulator.policies.named import Named
+from benchmarks.simulator.scaling import Scaling
 from benchmarks.simulator.setting import EngineKind, Setting
 from benchmarks.simulator.trial import counted, kept, local_keeps, uncollected
 from benchmarks.simulator.world import World
 from benchmarks.workload.trace import Sampling
 
 HOUR_S = 3600.0
+# Of fewer requests one miss is more than the promise usually allows.
+LEAST_REQUESTS = 100
 # Where idle engines could serve less of a trace in time, there is nothing to decide.
 LEAST_HERE = 0.05
 # What a count of requests in flight is tried at, from the highest on; what lies between is tried then.
@@ -45,6 +48,7 @@ class Ground:
     engines: int
     cloud: CloudTimes
     promise: Promise
+    way: Scaling = Scaling.OVERLAY
 
     @property
     def name(self) -> str:
@@ -74,7 +78,8 @@ class Capacity:
 class Row:
     """What one load came to. `spilled_here_share`: spilled though an idle engine could serve them in time, of all.
     `kept_most` is the share that nobody exceeds. `count`: the best limit of requests in flight, and its bill; None
-    where no limit keeps the promise, or where `is_alone`: nothing was looked for beside it."""
+    where no limit keeps the promise, or where `is_alone`: nothing was looked for beside it.
+    `least_bill_share`: proved, no rule that keeps the promise pays less; None with a prefix cache, and where nobody keeps it."""
 
     capacity: Capacity
     load: float
@@ -84,6 +89,7 @@ class Row:
     kept_most: float
     count: int | None
     count_bill_share: float | None
+    least_bill_share: float | None
     is_alone: bool
     run_s: float
 
@@ -131,16 +137,18 @@ def capacity_of(ground: Ground) -> Capacity:
         said = f"an idle engine serves only {100 * here_share:.1f} % of it in time; take another --engine"
         return Capacity(ground, from_s, lasts_s, here_share, why=said)
     try:
-        per_s = highest(lambda rate: _alone_keep(setting.at_rate(rate)), rate_of(setting.arrivals))
+        per_s = highest(lambda rate: _alone_keep(setting.at_rate(rate, ground.way)), rate_of(setting.arrivals))
     except ValueError as error:
         return Capacity(ground, from_s, lasts_s, here_share, why=str(error))
     return Capacity(ground, from_s, lasts_s, here_share, per_s)
 
 
 def _alone_keep(setting: Setting) -> bool:
-    """To those whom an idle engine could serve in time."""
+    """To those whom an idle engine could serve in time. Raises ValueError where they are too few to tell."""
     mine = list(compress(setting.arrivals, reach.here(setting).tolist()))
-    return local_keeps(replace(setting, arrivals=mine)) if mine else True
+    if len(mine) < LEAST_REQUESTS:
+        raise ValueError(f"at rates so low that {LEAST_REQUESTS} requests are left of it the engines do not keep it")
+    return local_keeps(replace(setting, arrivals=mine))
 
 
 def row_of(capacity: Capacity, load: float, *, is_alone: bool = False) -> Row:
@@ -148,7 +156,7 @@ def row_of(capacity: Capacity, load: float, *, is_alone: bool = False) -> Row:
     if capacity.per_s is None:
         raise ValueError(f"{capacity.ground.name}: {capacity.why}")
     began_s, per_s = time.perf_counter(), capacity.per_s * load
-    setting = capacity.ground.setting().at_rate(per_s)
+    setting = capacity.ground.setting().at_rate(per_s, capacity.ground.way)
     rule = Named("sluice", ())
     world = World(setting, rule.made())
     with uncollected():
@@ -156,6 +164,8 @@ def row_of(capacity: Capacity, load: float, *, is_alone: bool = False) -> Row:
     outcome = counted(world, str(rule), time.perf_counter() - began_s)
     here = reach.here(setting)
     spilled = np.asarray(world.records.places) == CLOUD
+    most = reach.kept_most(setting, here)
+    is_proved = most >= setting.promise.share and not setting.engine.prefix_cache
     limit, usd = (None, None) if is_alone else best_count(setting)
     return Row(
         capacity=capacity,
@@ -163,8 +173,9 @@ def row_of(capacity: Capacity, load: float, *, is_alone: bool = False) -> Row:
         per_s=per_s,
         outcome=outcome,
         spilled_here_share=float((spilled & here).mean()),
-        kept_most=reach.kept_most(setting, here),
+        kept_most=most,
         count=limit,
+        least_bill_share=bound.least_usd(setting) / outcome.all_cloud_usd if is_proved else None,
         count_bill_share=None if usd is None else usd / outcome.all_cloud_usd,
         is_alone=is_alone,
         run_s=time.perf_counter() - began_s,

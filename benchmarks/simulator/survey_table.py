@@ -48,6 +48,10 @@ def _count(row: Row) -> str:
     return f"{PER_CENT * (row.count_bill_share or 0.0):.2f} ({row.count})"
 
 
+def _least(row: Row) -> str:
+    return UNKNOWN if row.least_bill_share is None else f"{PER_CENT * row.least_bill_share:.2f}"
+
+
 def _note(row: Row) -> str:
     if row.is_broken:
         return "promise broken"
@@ -69,5 +73,6 @@ COLUMNS: tuple[tuple[str, int, Cell], ...] = (
     ("bill %", 6, lambda row: f"{PER_CENT * row.outcome.bill_share:.2f}"),
     ("spill %", 7, lambda row: f"{PER_CENT * row.outcome.spilled_share:.2f}"),
     ("count's bill %", 14, _count),
+    ("least %", 7, _least),
     ("", 0, _note),
 )
