@@ -69,7 +69,7 @@ def main(options: argparse.Namespace) -> int:
             rows.append(row)
     if options.json is not None:
         options.json.write_text(json.dumps([each.document() for each in rows], indent=1) + "\n")
-    return BROKEN if any(each.is_broken or each.is_needless for each in rows) else KEPT
+    return KEPT if rows and not any(each.is_broken or each.is_needless for each in rows) else BROKEN
 
 
 def _each(

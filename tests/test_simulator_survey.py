@@ -13,8 +13,10 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.simulator import reach
 from benchmarks.simulator.arrival import Arrival
+from benchmarks.simulator.outcome import Promise
 from benchmarks.simulator.policies.counted import Count
-from benchmarks.simulator.survey import best_count, busiest
+from benchmarks.simulator.survey import Capacity, Ground, best_count, busiest, row_of
+from benchmarks.simulator.survey_table import row_line
 from benchmarks.simulator.trial import kept
 from benchmarks.workload.trace import WHOLE
 from tests.worlds import poisson, setting_of
@@ -55,6 +57,19 @@ def test_each_trace_and_load_is_a_row_and_what_has_no_lengths_is_said(folder: Pa
     assert calm["bill_share"] == calm["count_bill_share"] == 0
     assert 0 < crowded["least_bill_share"] < crowded["bill_share"] < 1
     assert crowded["spilled_share"] > calm["spilled_share"] == 0
+
+
+def test_a_broken_promise_is_noted_with_what_most_misses_were(tmp_path: Path) -> None:
+    path = written(tmp_path / "even.csv", poisson(200, 5.0))
+    setting = setting_of([])
+    ground = Ground(path, None, WHOLE, setting.engine, 1, setting.cloud, Promise(share=0.9))
+    row = row_of(Capacity(ground, per_s=2.0), 1.0, is_alone=True)
+    assert row_line(row).endswith("|  |")
+    spilled = replace(row, spilled_here_share=0.01)
+    assert "spills 1.00 % needlessly" in row_line(spilled)
+    broken = replace(row, outcome=replace(row.outcome, is_kept=False, kept_share=0.5, ttft_here_share=0.4))
+    assert "promise broken: TTFT here 40.00 %" in row_line(broken)
+    assert "nobody keeps more than 80.00 %" in row_line(replace(broken, kept_most=0.8))
 
 
 def test_the_best_count_is_the_highest_that_keeps_the_promise() -> None:

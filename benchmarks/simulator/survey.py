@@ -79,7 +79,8 @@ class Row:
     """What one load came to. `spilled_here_share`: spilled though an idle engine could serve them in time, of all.
     `kept_most` is the share that nobody exceeds. `count`: the best limit of requests in flight, and its bill; None
     where no limit keeps the promise, or where `is_alone`: nothing was looked for beside it.
-    `least_bill_share`: proved, no rule that keeps the promise pays less; None with a prefix cache, and where nobody keeps it."""
+    `least_bill_share`: proved, no rule that keeps the promise pays less; None with a prefix cache, and where nobody
+    keeps it."""
 
     capacity: Capacity
     load: float

@@ -52,9 +52,22 @@ def _least(row: Row) -> str:
     return UNKNOWN if row.least_bill_share is None else f"{PER_CENT * row.least_bill_share:.2f}"
 
 
+def _cause(row: Row) -> str:
+    """What most of the misses were."""
+    outcome = row.outcome
+    shares = {
+        "late in the cloud": outcome.cloud_late_share,
+        "TTFT here": outcome.ttft_here_share,
+        "TPOT here": outcome.tpot_here_share,
+        "never served": outcome.unserved_share,
+    }
+    cause = max(shares, key=lambda each: shares[each])
+    return f"{cause} {PER_CENT * shares[cause]:.2f} %"
+
+
 def _note(row: Row) -> str:
     if row.is_broken:
-        return "promise broken"
+        return f"promise broken: {_cause(row)}"
     if row.is_needless:
         return f"spills {PER_CENT * row.spilled_here_share:.2f} % needlessly"
     if not row.outcome.is_kept:
