@@ -65,9 +65,9 @@ def test_a_broken_promise_is_noted_with_what_most_misses_were(tmp_path: Path) ->
     # With a prefix cache nothing is proved, which saves the time that takes.
     kind = replace(setting.engine, prefix_cache=True)
     ground = Ground(path, None, WHOLE, kind, 1, setting.cloud, Promise(share=0.9))
-    row = row_of(Capacity(ground, per_s=2.0), 1.0, is_alone=True)
+    row = row_of(Capacity(ground, per_s=1.0), 2.0, is_alone=True)
     assert row_line(row).endswith("|  |")
-    spilled = replace(row, spilled_here_share=0.01)
+    spilled = replace(row, load=1.0, spilled_here_share=0.01)
     assert "spills 1.00 % needlessly" in row_line(spilled)
     broken = replace(row, outcome=replace(row.outcome, is_kept=False, kept_share=0.5, ttft_here_share=0.4))
     assert "promise broken: TTFT here 40.00 %" in row_line(broken)
