@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.simulator.arrival import rate_of, span_s
-from benchmarks.simulator.outcome import CLOUD, Outcome, Promise, Tally
+from benchmarks.simulator.outcome import Outcome, Promise, Tally
 from benchmarks.simulator.policies.named import Named
-from benchmarks.simulator.policies.sluice import Sluiced
 from benchmarks.simulator.sequence import Request
 from benchmarks.simulator.setting import Setting
 from benchmarks.simulator.trial import counted, uncollected
@@ -126,11 +125,9 @@ class Watched:
 
     def _place(self, now_s: float) -> None:
         for request in self._waiting:
-            if request.place is not None and self._stretch.holds(request.arrival_s):
-                engine = self.world.records.places[request.number]
-                expected_s = request.expected_ttft_s or _expected_s(self._policy, engine, now_s)
-                if expected_s is not None:
-                    self.expected_ttft_s[request.number] = now_s - request.arrival_s + expected_s
+            expected_s = request.expected_ttft_s
+            if expected_s is not None and request.place is not None and self._stretch.holds(request.arrival_s):
+                self.expected_ttft_s[request.number] = now_s - request.arrival_s + expected_s
         self._waiting = [each for each in self._waiting if each.place is None]
 
     def _look(self, now_s: float) -> None:
@@ -140,13 +137,6 @@ class Watched:
         self.looks.append((now_s, waiting, used))
         since_s = now_s - self._stretch.from_s
         self._look_s = self._stretch.from_s + (math.floor(since_s / self._step_s) + 1) * self._step_s
-
-
-def _expected_s(policy: Policy, engine: int, now_s: float) -> float | None:
-    """From now to the first token of who was just placed there, as its standing has it; None where nobody knows."""
-    if engine == CLOUD or not isinstance(policy, Sluiced):
-        return None
-    return policy.sluice.loads[engine].standing(now_s).ttft_s(0)
 
 
 def watched(setting: Setting, named: Named, stretch: Stretch) -> tuple[Outcome, Episode]:
