@@ -158,3 +158,39 @@ def test_room_comes_from_whoever_ends_first() -> None:
 def test_without_anybody_to_wait_for_the_wait_is_long_and_finite() -> None:
     pool = Forecast(1, 100.0, (0.0,) * len(STEPS), 0.02, 0.0, 1e-4)
     assert 100 < pool.wait_s(10_000) < float("inf")
+
+
+def read_often(line: Line) -> None:
+    """So often that it is known how fast the engine reads: 10,000 tokens a second."""
+    for number in range(20):
+        line.ask(f"read {number}", float(number), 1000)
+        line.begun(f"read {number}", number + 0.1)
+        line.sluice.ended(f"read {number}", 1, number + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "may_spill", "engine"),
+    [
+        pytest.param(9_000, True, 0, id="in time"),
+        pytest.param(60_000, True, None, id="too long to be read in time"),
+        pytest.param(60_000, False, 0, id="too long, and there is nobody else"),
+    ],
+)
+def test_who_would_be_late_though_nobody_is_there_goes_to_the_cloud(
+    prompt_tokens: int, may_spill: bool, engine: int | None
+) -> None:
+    line = Line(loads={0: EngineLoad(Speeds(TEMPO), 100_000)})
+    read_often(line)
+    # No more misses are allowed, so that nobody is kept as a filler.
+    for _ in range(100):
+        line.misses[""].missed()
+    found = line.ask("long", 30.0, prompt_tokens, may_spill=may_spill)
+    assert found is not None
+    assert found.engine == engine
+
+
+def test_an_engine_whose_speed_nobody_has_seen_is_tried() -> None:
+    line = Line(loads={0: EngineLoad(Speeds(TEMPO), 100_000)})
+    found = line.ask("long", 0.0, 60_000)
+    assert found is not None
+    assert found.engine == 0

@@ -16,6 +16,8 @@ from router.spilling.worth import Full, full
 # While so few tokens are still to be read at an engine, or for so few steps, one more prompt is sent: an engine plans a
 # step or two ahead.
 UNREAD_TOKENS, UNREAD_STEPS = 300, 2.5
+# First tokens that tell how fast an engine reads.
+TOLD = 8
 # Of those who decode, so many may be expected to break their promised time per token for one more prompt.
 LOST = 0.04
 # Sequences whose ends are foreseen anew at one look, at most: the others serve a little longer.
@@ -70,7 +72,10 @@ class Pool:
             ranked.append((rank, at, key, load))
         ranked.sort()
         for _, _, key, load in ranked:
-            if _has_room(load, load.standing(now_s), want, cached.get(key, 0)):
+            standing, cached_tokens = load.standing(now_s), cached.get(key, 0)
+            if not idle and _is_late(load, standing, want, cached_tokens, now_s):
+                continue
+            if _has_room(load, standing, want, cached_tokens):
                 return key
         return None
 
@@ -120,6 +125,14 @@ class Pool:
                 anew, left = True, left - renewed
         if anew:
             self._forecasts = {}
+
+
+def _is_late(load: EngineLoad, standing: Standing, want: Want, cached_tokens: int, now_s: float) -> bool:
+    """Whether its first token would come too late though it were sent now, as that of a very long prompt: then a cloud
+    serves it better. Of an engine whose speed nobody has seen yet nobody says so."""
+    if not want.may_spill or load.speeds.observations[1] < TOLD:
+        return False
+    return now_s + standing.ttft_s(want.prompt_tokens, cached_tokens) > want.due_s
 
 
 def _has_room(load: EngineLoad, standing: Standing, want: Want, cached_tokens: int) -> bool:
