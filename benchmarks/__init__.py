@@ -14,8 +14,8 @@ affinity (talks): what a strategy does to the engines' prefix caches. tokens and
 of prompts and answers are off.
 Wire speed: relay (block, scenario, relay_table) and soak (soak_phases, leaver, memory_watch, soak_report, memory_curve)
 drive pump (job, client, completeness, tally) against a router (contender) in front of stub (stub_engine,
-stub_connection, stub_answer, numbered, tamper, pace) and look at the process table (machine); abort, cost. choices
-holds the contestants of the hot path.
+stub_connection, stub_answer, numbered, tamper, pace) and look at the process table (machine); abort. cost (decisions,
+placing): what the pure parts take. choices holds the contestants of the hot path.
 simulate: nothing runs and time is reckoned (simulator); what a promise costs under the router's rules and others'.
 spill: the same for the router's rule alone, over many traces and loads.
 To add a verb: a module with add_arguments and main, and a line in `__main__`.

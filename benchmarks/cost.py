@@ -1,7 +1,8 @@
 """What the pure parts of the router cost in CPU time for each request: reading it, choosing a target, counting it.
 
 Nothing is sent anywhere. A decision must cost the same however much is in flight, so both are varied. Among MANY
-targets each decision is measured by itself, because the slowest of them are what counts there.
+targets each decision is measured by itself, because the slowest of them are what counts there; and so is each placing
+before many engines, where others wait.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 from benchmarks.cost_specimens import HEADERS, HEARD_AT_S, MODEL, NOW_S, RICH, chat_body, snapshot, specimen_rules
 from benchmarks.decisions import decisions
+from benchmarks.placing import placings
 from router.ask import Ask, Endpoint, read_ask
 from router.forward import engine_body
 from router.tables.rules import Rules
@@ -47,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Print the table, a line as soon as it is known."""
     costs = []
-    for cost in chain(counted(options.repeats, options.seconds), map(Cost._make, decisions(options.decisions))):
+    each = chain(decisions(options.decisions), placings(options.decisions))
+    for cost in chain(counted(options.repeats, options.seconds), map(Cost._make, each)):
         costs.append(cost)
         print(f"{cost.part:<28} {cost.case:<34} {cost.microseconds:>9.2f} us", flush=True)
     if options.json is not None:

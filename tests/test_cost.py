@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 COUNTED = {"read_ask": 2, "engine_body": 4, "decide": 9, "count, whole answer": 9, "count, stream": 9}
-PARTS = COUNTED | {"decide among 200, p50": 4, "decide among 200, p99": 4}
+DECIDED = {"decide among 200, p50": 4, "decide among 200, p99": 4}
+PLACED = {"place among 16, p50": 2, "place among 16, p99": 2}
+PARTS = COUNTED | DECIDED | PLACED
 
 
 def test_every_part_is_measured_and_costs_something(tmp_path: Path) -> None:

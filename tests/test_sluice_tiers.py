@@ -37,6 +37,18 @@ def test_the_first_promise_that_ends_is_served_first(full: Line) -> None:
     assert full.placed["patient"].engine == 0
 
 
+def test_who_has_time_is_not_before_who_has_none(full: Line) -> None:
+    def expected_s() -> float:
+        return full.sluice.expect(full.want("chat", FULL_S, 1000), FULL_S).expected_ttft_s
+
+    alone_s = expected_s()
+    for number in range(20, 60):
+        assert full.ask(number, FULL_S, 1000, ttft_s=600.0, tier="bulk", may_spill=False) is None
+    assert expected_s() == pytest.approx(alone_s)
+    # There is room for a short one, which nobody with a longer promise keeps from it.
+    assert full.ask("short", FULL_S, 10) is not None
+
+
 def test_each_tier_has_its_own_misses() -> None:
     line = Line()
     for key, tier, first_s in (("a", "chat", 5.0), ("b", "bulk", 5.0), ("c", "chat", 6.0)):

@@ -129,3 +129,13 @@ def test_no_coefficient_is_ever_negative() -> None:
         fit.learn(1.0, x1, chance.uniform(0, 2), max(0.1, 3.0 - x1))
         assert min(fit.values) >= 0
     assert sum(fit.values[:1]) == pytest.approx(2.0, abs=0.5)
+
+
+def test_times_that_mean_nothing_are_survived() -> None:
+    speeds, chance = Speeds(), random.Random(5)
+    for _ in range(3000):
+        seconds, tokens = 10 ** chance.uniform(-6, 3), 10 ** chance.uniform(0, 5)
+        speeds.learn_first_token(Read(seconds, tokens, tokens**2 / 2, chance.randint(0, 9), 1e4, chance.random() < 0.5))
+        speeds.learn_step(Decoded(seconds, tokens, chance.randint(1, 300), chance.uniform(0, 1e6)))
+        assert speeds.tempo.decode_s(4, 4000) > 0
+        assert speeds.tempo.prefill_s(100, 0.0, 4, 4000) >= 0

@@ -137,4 +137,5 @@ class Line:
     @property
     def more(self) -> float:
         """How much more waits before each than those of the line."""
-        return 1.0 + self.others.tokens / self._sums.tokens if self.others.requests else 1.0
+        here = self._sums.tokens
+        return 1.0 + self.others.tokens / here if self.others.requests and here else 1.0

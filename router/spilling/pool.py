@@ -21,7 +21,7 @@ TOLD = 8
 # Of those who decode, so many may be expected to break their promised time per token for one more prompt.
 LOST = 0.04
 # Sequences whose ends are foreseen anew at one look, at most: the others serve a little longer.
-RENEWED = 10
+RENEWED = 6
 # Sets of engines that requests have named are remembered until there are so many.
 SETS = 1000
 
@@ -35,7 +35,8 @@ class Pool:
         self._all: Reach = frozenset()
         self._reaches: dict[tuple[Hashable, ...], Reach] = {}
         self._forecasts: dict[Reach, Forecast] = {}
-        self._forecast_s = -math.inf
+        self._forecast_s = self._renewed_s = -math.inf
+        self._turn = 0
 
     def stand(self, loads: Mapping[Hashable, EngineLoad]) -> None:
         """These engines, from now on."""
@@ -118,13 +119,25 @@ class Pool:
         if now_s == self._forecast_s:
             return
         self._forecast_s = now_s
-        anew, left = False, RENEWED
+        anew = False
         for prospect in self._prospects.values():
             anew |= prospect.look(now_s)
-            if left > 0 and (renewed := prospect.freed.renew(now_s, left)):
-                anew, left = True, left - renewed
+        if now_s > self._renewed_s:
+            self._renewed_s = now_s
+            anew |= self._renew(now_s)
         if anew:
             self._forecasts = {}
+
+    def _renew(self, now_s: float) -> bool:
+        """One engine after the other, each in its turn. Whether any was."""
+        turns, left = list(self._prospects.values()), RENEWED
+        for _ in turns:
+            freed = turns[self._turn % len(turns)].freed
+            left -= freed.renew(now_s, left)
+            if left <= 0:
+                break
+            self._turn += 1
+        return left < RENEWED
 
 
 def _is_late(load: EngineLoad, standing: Standing, want: Want, cached_tokens: int, now_s: float) -> bool:

@@ -23,7 +23,6 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 
 from router.spilling.demand import Demand
 from router.spilling.foresight import beyond_s, refused, spilled, ttft_at_s, ttft_s, why_of
-from router.spilling.line import Reach
 from router.spilling.load import EngineLoad
 from router.spilling.misses import Misses
 from router.spilling.outcomes import Outcomes
@@ -96,7 +95,7 @@ class Sluice:
         at, reach = line.place_of(want), pool.reach(want)
         if self._send(want, now_s, Why.FITS, line.claimed(at)):
             return
-        before, outlook = line.before(at, reach), self._outlook(reach, now_s)
+        before, outlook = line.before(at, reach), pool.forecast(reach, now_s)
         if self._goes_early(want, ttft_s(pool, want, before, now_s), outlook):
             self._drop(want, now_s)
         elif (wait_s := beyond_s(pool, want, before, now_s)) is not None:
@@ -122,7 +121,7 @@ class Sluice:
         engine = pool.place(want, now_s, line.claimed(at))
         if engine is not None:
             return Placed(want, engine, Why.FITS, None, ttft_at_s(pool, want, engine, now_s))
-        before, outlook = line.before(at, reach), self._outlook(reach, now_s)
+        before, outlook = line.before(at, reach), pool.forecast(reach, now_s)
         wait_s, refused_s = ttft_s(pool, want, before, now_s), beyond_s(pool, want, before, now_s)
         goes = self._goes_early(want, wait_s, outlook)
         line.insert(want, reach)
@@ -194,6 +193,7 @@ class Sluice:
             self._seen, self._look_s = self._pool.version, now_s + LOOK_S
         if now_s >= self._shed_s:
             self._shed_s = now_s + SHED_S
+            self._full = self._pool.full(self._demand.tokens_each) or self._full
             self._shed(now_s, 0)
 
     def _advance(self, now_s: float) -> None:
@@ -249,7 +249,7 @@ class Sluice:
             self._waiting.set_aside(want)
 
     def _spill(self, want: Want, now_s: float) -> None:
-        why = why_of(want, self._outlook(self._pool.reach(want), now_s))
+        why = why_of(want, self._pool.forecast(self._pool.reach(want), now_s))
         self._outcomes.spilled(want)
         self._placed.append(spilled(want, why))
 
@@ -278,9 +278,3 @@ class Sluice:
 
     def _all_before(self, want: Want) -> Before:
         return self._waiting.all_before(self._pool.reach(want), self._pool.reach)
-
-    def _outlook(self, reach: Reach, now_s: float) -> Forecast:
-        """Of these engines."""
-        found = self._pool.forecast(reach, now_s)
-        self._full = self._pool.full(self._demand.tokens_each) or self._full
-        return found

@@ -172,7 +172,7 @@ class Speeds:
         all_tokens = read.tokens + steps * read.sequences
         # What the weights add to the arithmetic, as believed, is taken off, and so is the KV cache.
         reading_s = tempo.token_s * all_tokens / steps
-        step_s = math.hypot(tempo.step_s + tempo.sequence_s * read.sequences, reading_s)
+        step_s = max(math.hypot(tempo.step_s + tempo.sequence_s * read.sequences, reading_s), SHORTEST_STEP_S)
         rest_s = steps * (step_s - reading_s + tempo.kv_token_s * read.kv_tokens)
         telling = max(LEAST_TELLING, (reading_s / step_s) ** 2)
         # When within the step under way it came is chance, and blurs a short time more than a long one.
