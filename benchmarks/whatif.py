@@ -13,20 +13,21 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from benchmarks.simulator.arrival import arrivals_in
 from benchmarks.simulator.cloud_times import FORM, cloud_in
 from benchmarks.simulator.named import NAMED
-from benchmarks.whatifs.answer import Answer, answer_of, together
+from benchmarks.whatifs.answer import Answer, answer_of
+from benchmarks.whatifs.case import NOW, Case
+from benchmarks.whatifs.page import document, headline, page
 from benchmarks.whatifs.pool import Pool
 from benchmarks.whatifs.pools import pools_in
-from benchmarks.whatifs.sentence import percent, sentence, usd
 from benchmarks.whatifs.stack import stack_in
-from benchmarks.whatifs.table import cases_table, lasting
 from benchmarks.whatifs.traced import pool_of
 from benchmarks.whatifs.wish import Wish
 from benchmarks.workload.trace import TraceKind
@@ -53,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", metavar="NAME", help=f"engines as measured: {', '.join(NAMED)}")
     add("--engines", type=int, metavar="N", help="how many there are of each model")
     add("--cloud", metavar=FORM, help="dollars a million tokens, and seconds")
-    add("--ttft-s", type=float, metavar="S", help="promised time to the first token (default: that of the tier; else 2)")
+    add(
+        "--ttft-s", type=float, metavar="S", help="promised time to the first token (default: that of the tier; else 2)"
+    )
     add("--tpot-s", type=float, default=0.1, metavar="S", help="promised mean time of the tokens after it (0.1)")
     add("--share", type=float, default=0.99, help="of the requests that must get both (default 0.99)")
     add("--seed", type=int, default=0, help="of the cloud's times (default 0)")
@@ -66,34 +69,40 @@ def main(options: argparse.Namespace) -> int:
     """Raises ValueError with a sentence where there is nothing to reckon with, OSError where there is no such file."""
     if options.picture is not None and options.picture.suffix != ".png":
         raise ValueError(f"--picture {options.picture}: name a file that ends in .png")
-    notes = Console(stderr=True, highlight=False)
-    pools = _pools(options)
-    answers = []
-    with notes.status("") as status:
-        for pool in pools:
-            name = pool.name
-            answers.append(answer_of(pool, lambda case, name=name: status.update(f"{name}: {case}")))
-    shown = [together(answers), *answers] if len(answers) > 1 else answers
+    pools, notes = _pools(options)
+    answers = _answers(pools)
     if options.picture is not None:
-        # Drawing is imported only where a picture is wanted: it takes a second.
-        from benchmarks.whatifs.picture import draw  # noqa: PLC0415
-
-        draw(answers, sentence(shown[0]), options.picture)
+        # The library takes half a second to import, and only who wants a picture needs it.
+        import_module("benchmarks.whatifs.picture").draw(answers, headline(answers), options.picture)
     if options.json:
-        print(json.dumps(_document(pools, shown), indent=1))
+        print(json.dumps(document(pools, answers, notes), indent=1))
         return 0
-    _print(pools, answers, shown)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    console.print(page(pools, answers, notes))
     if options.picture is not None:
-        print(f"written: {options.picture}")
+        console.print(f" written: {options.picture}", markup=False, soft_wrap=True)
     return 0
 
 
-def _pools(options: argparse.Namespace) -> Sequence[Pool]:
-    wish = _wish(options)
-    if options.trace is not None:
-        return [pool_of(options.trace, arrivals_in(options.trace, TraceKind(options.trace_kind)), wish)]
+def _answers(pools: Sequence[Pool]) -> list[Answer]:
+    """One case after the other, with a line on who is waited for."""
+    with Console(stderr=True, highlight=False).status("") as status:
+
+        def tell(pool: Pool, case: Case) -> None:
+            more = f"{case.more:+} engines" if case.more else f"the promise x {case.factor:g}"
+            status.update(f"{pool.name}: {'as it is now' if case == NOW else more}")
+
+        return [answer_of(pool, partial(tell, pool)) for pool in pools]
+
+
+def _pools(options: argparse.Namespace) -> tuple[Sequence[Pool], Sequence[str]]:
+    """And what is not in them, in words."""
     if not 0 < options.days <= MOST_DAYS:
         raise ValueError(f"--days {options.days:g}: it must be above 0, and {MOST_DAYS:g} at most")
+    wish = _wish(options)
+    if options.trace is not None:
+        arrivals = arrivals_in(options.trace, TraceKind(options.trace_kind), limit_s=options.days * DAY_S)
+        return [pool_of(options.trace, arrivals, wish)], ()
     path = options.ledger or state_home() / "ledger.sqlite3"
     return pools_in(path, options.days, stack_in(options.config, options.models, options.plan), wish)
 
@@ -104,50 +113,16 @@ def _wish(options: argparse.Namespace) -> Wish:
         raise ValueError(f"there is no engine {options.engine!r}; take one of {', '.join(NAMED)}")
     if options.engines is not None and options.engines < 1:
         raise ValueError(f"--engines {options.engines}: there must be one at least")
-    if min(options.ttft_s or 1.0, options.tpot_s) <= 0 or not 0 < options.share <= 1:
+    times_s = [options.tpot_s, *([] if options.ttft_s is None else [options.ttft_s])]
+    if min(times_s) <= 0 or not 0 < options.share <= 1:
         raise ValueError("--ttft-s and --tpot-s must be above 0 s, --share above 0 and at most 1")
-    cloud = None if options.cloud is None else cloud_in(options.cloud)
     return Wish(
-        options.model, options.engine, options.engines, cloud, options.ttft_s, options.tpot_s, options.share, options.seed
+        model=options.model,
+        engine=options.engine,
+        engines=options.engines,
+        cloud=None if options.cloud is None else cloud_in(options.cloud),
+        ttft_s=options.ttft_s,
+        tpot_s=options.tpot_s,
+        share=options.share,
+        seed=options.seed,
     )
-
-
-def _print(pools: Sequence[Pool], answers: Sequence[Answer], shown: Sequence[Answer]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    console.print(Text(sentence(shown[0]), style="bold"))
-    by_name = {answer.name: pool for pool, answer in zip(pools, answers, strict=True)}
-    for answer in shown:
-        asked = answer.period
-        console.print(Text(f"\n{answer.name}: {asked.requests:,} requests in {lasting(asked.lasts_s)}", style="bold"))
-        if len(shown) > 1 and answer is not shown[0]:
-            console.print(sentence(answer), markup=False)
-        console.print(cases_table(answer), end="")
-        for line in _lines(answer, by_name.get(answer.name)):
-            console.print(Text(f" {line}", style="dim"))
-
-
-def _lines(answer: Answer, pool: Pool | None) -> list[str]:
-    """What the figures stand on."""
-    if pool is None:
-        return []
-    lines = []
-    if answer.actual is not None:
-        month = pool.period.per_month
-        lines.append(
-            f"simulated {percent(answer.now.spilled_share)} spilled, real {percent(answer.actual.spilled_share)}; "
-            f"simulated {usd(answer.now.month_usd)} a month, real {usd(answer.actual.usd * month)}"
-        )
-    promise = pool.setting.promise
-    lines.append(
-        f"promise: TTFT <= {promise.ttft_s:g} s and TPOT <= {promise.tpot_s:g} s for {promise.share * 100:g} %; "
-        f"looked at {pool.seen}"
-    )
-    return [*lines, *pool.notes]
-
-
-def _document(pools: Sequence[Pool], shown: Sequence[Answer]) -> dict[str, object]:
-    notes = {pool.name: [f"looked at {pool.seen}", *pool.notes] for pool in pools}
-    return {
-        "sentence": sentence(shown[0]),
-        "models": [{**each.document(), "notes": notes.get(each.name, [])} for each in shown],
-    }

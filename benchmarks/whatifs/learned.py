@@ -70,12 +70,12 @@ def _terms(rows: Sequence[Row]) -> Column:
     streamed = [row for row in rows if row.ttft_s is not None]
     if not streamed:
         return np.empty((0, 5))
-    first = np.array([row.arrived_s + (row.ttft_s or 0.0) for row in streamed])
+    first = np.array([row.first_s for row in streamed])
     end = np.array([row.end_s for row in streamed])
     prompts = np.array([row.prompt_tokens for row in streamed], np.float64)
     tokens = np.array([row.completion_tokens for row in streamed], np.float64)
     # What did not stream is in the batch all the same, from when nobody knows: from its arrival.
-    begin = np.array([row.arrived_s + (row.ttft_s or 0.0) for row in rows])
+    begin = np.array([row.first_s for row in rows])
     ends = np.array([row.end_s for row in rows])
     held = np.array([row.prompt_tokens + row.completion_tokens / 2 for row in rows], np.float64)
     running = _area(begin, ends, np.ones(len(rows)))
@@ -122,7 +122,7 @@ def _found_empty(streamed: Sequence[Row], rows: Sequence[Row]) -> NDArray[np.boo
     arrived = np.sort(np.array([row.arrived_s for row in rows]))
     ends = np.sort(np.array([row.end_s for row in rows]))
     at = np.array([row.arrived_s for row in streamed])
-    first = np.array([row.arrived_s + (row.ttft_s or 0.0) for row in streamed])
+    first = np.array([row.first_s for row in streamed])
     others = np.searchsorted(arrived, first, side="right") - np.searchsorted(ends, at)
     found: NDArray[np.bool_] = others <= 1
     return found

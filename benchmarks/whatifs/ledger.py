@@ -22,6 +22,8 @@ BLOCKS = f"""SELECT CAST(({ARRIVED}) / {SLOT_S} AS INTEGER), target, model, tier
     sum(completion_tokens), sum(usd) FROM outcome WHERE at_unix_s >= ? AND {ANSWERED} GROUP BY 1, 2, 3, 4, 5"""
 UNANSWERED = f"SELECT count(*) FROM outcome WHERE at_unix_s >= ? AND NOT ({ANSWERED})"
 SPAN = f"SELECT min({ARRIVED}), max({ARRIVED}) FROM outcome WHERE at_unix_s >= ? AND {ANSWERED}"
+# For who has no ledger to speak of.
+ELSE = "a --trace FILE with --engine and --cloud"
 # An answer may end after its window has; no request of a router takes longer than this.
 LONGEST_S = 3600.0
 ROWS = f"""SELECT {ARRIVED}, target, model, tier, reason, tenant, prompt_tokens, completion_tokens, ttft_s, e2e_s
@@ -32,16 +34,10 @@ ROWS = f"""SELECT {ARRIVED}, target, model, tier, reason, tenant, prompt_tokens,
 def since_s(path: Path, days: float) -> float:
     """So many days before its newest row. Raises ValueError where there is no row, or no such file."""
     if not path.is_file():
-        raise ValueError(
-            f"{path}: there is no ledger; name one with --ledger FILE or SPILLWAY_HOME, or a --trace FILE with --engine "
-            "and --cloud"
-        )
+        raise ValueError(f"{path}: there is no ledger; name one with --ledger FILE or SPILLWAY_HOME, or name {ELSE}")
     newest = selected(path, NEWEST)[0][0]
     if newest is None:
-        raise ValueError(
-            f"{path}: the ledger is empty; send requests through the router first, or name a --trace FILE with --engine "
-            "and --cloud"
-        )
+        raise ValueError(f"{path}: the ledger is empty; send requests through the router first, or name {ELSE}")
     return float(newest) - days * DAY_S
 
 

@@ -3,60 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from benchmarks.report import plotting
-from benchmarks.report.plotting import BAD, CYCLE, INK, MUTED, PAPER
+from benchmarks.report.plotting import BAD, CYCLE, INK, PAPER
 from benchmarks.whatifs.answer import Answer
-from benchmarks.whatifs.case import NOW
 from benchmarks.whatifs.reckoned import Reckoned
 from benchmarks.whatifs.sentence import usd
 
-HEIGHT_IN = 3.9
+HEIGHT_IN = 4.0
+TITLE_LETTERS = 108
+LARGE, SMALL = 9.0, 5.5
+# Room above the highest point for what is written at it.
+HEAD = 1.2
 
 
 def draw(answers: Sequence[Answer], title: str, file: Path) -> None:
-    """Write it. A line for each model; its point of today is large, hollow ones break the promise."""
+    """Write it. A line for each model; the point of today is large, a hollow one breaks the promise."""
     made = plotting.canvas(True, HEIGHT_IN)
     engines, promise = made.subplots(1, 2, sharey=True)
-    for answer, colour in zip(answers, CYCLE * len(answers), strict=False):
+    for answer, colour in zip(answers, cycle(CYCLE), strict=False):
         by_engines = [each for case, each in answer.cases.items() if case.factor == 1]
         by_promise = [each for case, each in answer.cases.items() if not case.more]
         _line(engines, answer, by_engines, lambda each: each.engines, colour)
         _line(promise, answer, by_promise, lambda each: each.ttft_s, colour)
-    one = answers[0]
-    _panel(engines, f"by number of engines{f' ({one.word})' if len(answers) == 1 and one.word != 'engine' else ''}")
+    word = answers[0].word if len(answers) == 1 else "engine"
+    _panel(engines, "by engines" if word == "engine" else f"by engines ({word})")
     _panel(promise, "by promised time to first token")
     engines.xaxis.set_major_locator(MaxNLocator(integer=True))
+    promise.set_xticks(sorted({each.ttft_s for answer in answers for each in answer.cases.values()}))
     plotting.ticks_in(promise, horizontal="seconds")
-    if len(answers) > 1:
-        engines.legend(frameon=False, fontsize=8.5, labelcolor=INK)
+    promise.xaxis.set_minor_locator(NullLocator())
+    _name_marks(engines, answers)
     top = max(each.month_usd for answer in answers for each in answer.cases.values())
-    engines.set_ylim(0, top * 1.18 or 1.0)
+    engines.set_ylim(0, top * HEAD or 1.0)
     engines.yaxis.set_major_formatter(FuncFormatter(lambda value, _: usd(value)))
-    made.suptitle(title, x=0.01, ha="left", color=INK, fontsize=10.5, fontweight="bold", wrap=True)
+    made.suptitle(fill(title, TITLE_LETTERS), x=0.01, ha="left", color=INK, fontsize=9.5, fontweight="bold")
     file.write_bytes(plotting.png_of(made))
 
 
 def _line(axes: Axes, answer: Answer, each: Sequence[Reckoned], at: Callable[[Reckoned], float], colour: str) -> None:
     points = sorted(each, key=at)
-    axes.plot([at(one) for one in points], [one.month_usd for one in points], color=colour, linewidth=1.7, zorder=3, label=answer.name)
+    values = [one.month_usd for one in points]
+    axes.plot([at(one) for one in points], values, color=colour, linewidth=1.7, zorder=3, clip_on=False)
     for one in points:
-        is_now = one == answer.cases[NOW]
-        inside = colour if one.is_kept else PAPER
-        axes.plot([at(one)], [one.month_usd], "o", markersize=9 if is_now else 5.5, color=colour, markerfacecolor=inside, zorder=4)
+        is_now = one == answer.now
+        axes.plot(
+            [at(one)], [one.month_usd], "o", markersize=LARGE if is_now else SMALL, color=colour, zorder=4,
+            markerfacecolor=colour if one.is_kept else PAPER, clip_on=False,
+        )  # fmt: skip
         axes.annotate(
-            f"{'now, ' if is_now else ''}{usd(one.month_usd)}", (at(one), one.month_usd), xytext=(6, 7),
-            textcoords="offset points", color=INK if one.is_kept else BAD, fontsize=8.5,
+            f"now: {usd(one.month_usd)}" if is_now else usd(one.month_usd), (at(one), one.month_usd), xytext=(5, 6),
+            textcoords="offset points", ha="left", color=INK if one.is_kept else BAD, fontsize=8.5,
             fontweight="bold" if is_now else "normal", zorder=5,
         )  # fmt: skip
 
 
 def _panel(axes: Axes, title: str) -> None:
     plotting.plain(axes)
-    plotting.label(axes, f"Cloud bill a month, {title}")
-    axes.margins(x=0.12)
-    axes.tick_params(colors=MUTED)
+    plotting.label(axes, f"Cloud bill a month {title}")
+    axes.margins(x=0.15)
+
+
+def _name_marks(axes: Axes, answers: Sequence[Answer]) -> None:
+    """Which line is whose, and what a hollow point means, where there are any."""
+    marks = []
+    if len(answers) > 1:
+        marks += [
+            Line2D([], [], color=colour, label=each.name) for each, colour in zip(answers, cycle(CYCLE), strict=False)
+        ]
+    if not all(each.is_kept for answer in answers for each in answer.cases.values()):
+        marks.append(Line2D([], [], linestyle="", marker="o", color=BAD, markerfacecolor=PAPER, label="promise broken"))
+    if marks:
+        axes.legend(handles=marks, frameon=False, fontsize=8.5, labelcolor=INK, loc="upper right")

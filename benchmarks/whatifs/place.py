@@ -5,15 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
-# Not a laptop's, nor one with fewer cores under nearly the same name.
-CARDS: Mapping[str, re.Pattern[str]] = MappingProxyType(
+
+class Card(NamedTuple):
+    """A GPU: what people call it, and how the driver's name for it is known."""
+
+    name: str
+    pattern: re.Pattern[str]
+
+
+# Of each named engine. Not a laptop's GPU, nor one with fewer cores under nearly the same name.
+CARDS: Mapping[str, Card] = MappingProxyType(
     {
-        "rtx4090-llama3.1-8b": re.compile(r"rtx ?4090(?! ?(d\b|laptop))"),
-        "rtxpro6000-llama3.1-8b": re.compile(r"rtx ?pro ?6000(?!.*max-q)"),
-        "h200-llama3.1-8b-fp8": re.compile(r"\bh200(?! nvl)"),
+        "rtx4090-llama3.1-8b": Card("RTX 4090", re.compile(r"rtx ?4090(?! ?(d\b|laptop))", re.IGNORECASE)),
+        "rtxpro6000-llama3.1-8b": Card("RTX PRO 6000", re.compile(r"rtx ?pro ?6000(?!.*max-q)", re.IGNORECASE)),
+        "h200-llama3.1-8b-fp8": Card("H200", re.compile(r"\bh200(?! nvl)", re.IGNORECASE)),
     }
 )
 FP8 = ("fp8", "compressed-tensors", "modelopt")
@@ -53,7 +62,7 @@ class Place(msgspec.Struct, frozen=True):
             return None
         for name, card in CARDS.items():
             is_fp8 = self.quantization in FP8
-            if card.search(self.gpu.lower()) and (is_fp8 if name.endswith("fp8") else self.quantization == "none"):
+            if card.pattern.search(self.gpu) and (is_fp8 if name.endswith("fp8") else self.quantization == "none"):
                 return name
         return None
 

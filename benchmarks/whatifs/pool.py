@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,8 @@ from benchmarks.simulator.setting import Setting
 from benchmarks.whatifs.hours import Window
 
 MONTH_S = 30 * 86_400.0
-CLOCK = "%a %d %b %H:%M"
+# What is less than this is no time of day: ten years since 1970.
+LEAST_UNIX_S = 3e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,10 @@ class Pool:
 
     @property
     def engine_word(self) -> str:
-        """`RTX 4090`, or `engine` where one takes several GPUs, or none that is known."""
-        return self.card if self.card and self.gpus == 1 else "engine"
+        """`RTX 4090`, or `engine` where none is known, or `engine of 2 RTX 4090`."""
+        if not self.card:
+            return "engine"
+        return self.card if self.gpus == 1 else f"engine of {self.gpus} {self.card}"
 
     @property
     def seen(self) -> str:
@@ -67,10 +72,15 @@ class Pool:
             return "all of it"
         length = f"{self.windows[0].lasts_s / 60:.0f} min"
         # A trace's clock begins at its first request.
-        has_dates = self.windows[-1].start_s > 3e8
-        times = [_moment(each.start_s, has_dates) for each in self.windows]
-        return f"{len(times)} x {length} that stand for the rest, from {', '.join(times)}{' UTC' if has_dates else ''}"
+        if self.windows[-1].start_s < LEAST_UNIX_S:
+            times = ", ".join(f"{each.start_s / 3600:.3g} h" for each in self.windows)
+        else:
+            times = f"{_dated(self.windows)} UTC"
+        return f"{len(self.windows)} x {length} that stand for the rest: {times}"
 
 
-def _moment(at_s: float, has_date: bool) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime(CLOCK) if has_date else f"{at_s / 3600:g} h"
+def _dated(windows: Sequence[Window]) -> str:
+    """`14 Sep 01:15, 03:00; 15 Sep 10:00`."""
+    moments = [datetime.fromtimestamp(each.start_s, UTC) for each in windows]
+    days = groupby(moments, key=lambda moment: moment.strftime("%-d %b"))
+    return "; ".join(f"{day} {', '.join(moment.strftime('%H:%M') for moment in of_day)}" for day, of_day in days)

@@ -27,6 +27,11 @@ class Row(NamedTuple):
         return self.target.startswith(LOCAL)
 
     @property
+    def first_s(self) -> float:
+        """When its first token came, by the same clock; its arrival where nobody saw that."""
+        return self.arrived_s + (self.ttft_s or 0.0)
+
+    @property
     def end_s(self) -> float:
         """When its last token came, by the same clock as its arrival."""
         return self.arrived_s + self.e2e_s

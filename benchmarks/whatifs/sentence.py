@@ -10,7 +10,9 @@ from benchmarks.whatifs.reckoned import Reckoned
 ONE_MORE, ONE_LESS, LONGER, SHORTER = Case(1), Case(-1), Case(factor=1.5), Case(factor=0.5)
 # Below these nobody speaks of a spill, or of money.
 LEAST_SHARE, LEAST_USD = 5e-5, 0.005
-DOLLAR = 1.0
+# From here on nobody wants digits after the point, nor from this to all.
+WHOLE_FROM, WHOLE_TO, SMALL = 9.95, 99, 0.1
+WHOLE_USD = 19.995
 
 
 def sentence(answer: Answer) -> str:
@@ -53,12 +55,17 @@ def _saved(answer: Answer, each: Reckoned) -> str:
 
 
 def percent(share: float) -> str:
-    """`19 %`, `0.4 %`; what is nearly all is not called all."""
+    """`19 %`, `2.4 %`, `0.03 %`, `nothing`; what is nearly all is not called all."""
     value = share * 100
-    text = f"{value:.0f}" if 10 <= value < 99 or value >= 100 else f"{value:.1f}" if value >= 1 else digits(value) if value < 0.1 else f"{value:.1f}"
-    return f"{text} %"
+    if share < LEAST_SHARE:
+        return "nothing"
+    if value >= WHOLE_FROM and (value < WHOLE_TO or share >= 1):
+        return f"{value:.0f} %"
+    return f"{value:.1f} %" if value >= SMALL else f"{digits(float(f'{value:.1g}'))} %"
 
 
 def usd(value: float) -> str:
     """`$412`, `$3.20`, `$0.04`."""
-    return f"${value:,.0f}" if abs(value) >= 100 else f"${value:,.2f}"
+    if value == 0:
+        return "$0"
+    return f"${value:,.0f}" if abs(value) >= WHOLE_USD else f"${value:,.2f}"

@@ -46,7 +46,17 @@ class Stack:
     @property
     def wanted(self) -> tuple[str, ...]:
         """The models that are to run here."""
-        return tuple(dict.fromkeys((*self.rules.models, *(place.model for place in self.places))))
+        elsewhere = (name for server in self.rules.external.values() for name in server.models or {})
+        return tuple(dict.fromkeys((*self.rules.models, *(place.model for place in self.places), *elsewhere)))
+
+    def shared(self, model: str) -> list[str]:
+        """In words: what was spilled of others, and counts as this model's, since the ledger does not tell whose."""
+        found = []
+        for cloud in self.clouds.values():
+            served = [each for each in self.wanted if each in cloud.serves]
+            if served[1:] and served[0] == model:
+                found.append(f"{cloud.name} stands in for {', '.join(served)} alike; what it served counts here")
+        return found
 
     def twin_of(self, model: str) -> tuple[str, Price] | None:
         """The cloud that serves in its place, with what it asks. None: there is none, or nobody knows its price."""

@@ -58,7 +58,9 @@ def _real(answer: Answer, actual: Actual) -> list[Text]:
 
 def _cells(answer: Answer, case: Case, each: Reckoned) -> list[Text]:
     saved_usd = answer.saved_usd(each)
-    saved = Text(usd(saved_usd) if saved_usd >= 0 else f"-{usd(-saved_usd)}", style="green" if saved_usd > LEAST_USD else "")
+    saved = Text(
+        usd(saved_usd) if saved_usd >= 0 else f"-{usd(-saved_usd)}", style="green" if saved_usd > LEAST_USD else ""
+    )
     if case == NOW:
         saved = Text("")
     elif abs(saved_usd) < LEAST_USD:

@@ -14,7 +14,7 @@ from benchmarks.simulator.setting import Setting
 from benchmarks.whatifs.case import cases_of
 from benchmarks.whatifs.hours import SLOT_S, Window, offsets_s, windows_of
 from benchmarks.whatifs.pool import Period, Pool
-from benchmarks.whatifs.wish import TTFT_S, Wish
+from benchmarks.whatifs.wish import MOST_REQUESTS, TTFT_S, Wish
 
 
 def pool_of(path: Path, arrivals: Sequence[Arrival], wish: Wish) -> Pool:
@@ -25,16 +25,20 @@ def pool_of(path: Path, arrivals: Sequence[Arrival], wish: Wish) -> Pool:
         raise ValueError("--trace tells no price; name a --cloud, such as 0.15/0.60 (dollars a million tokens, in/out)")
     engines = wish.engines or 1
     windows = windows_of(
-        Counter(int(each.at_s // SLOT_S) for each in arrivals), wish.most_requests // len(cases_of(engines))
+        Counter(int(each.at_s // SLOT_S) for each in arrivals), MOST_REQUESTS // len(cases_of(engines))
     )
     seen, weights = _placed(arrivals, windows)
-    setting = Setting(
-        seen, kind_of(wish.engine), engines, wish.cloud, wish.promise(TTFT_S), wish.seed
-    )
+    setting = Setting(seen, kind_of(wish.engine), engines, wish.cloud, wish.promise(TTFT_S), wish.seed)
     all_usd = sum(wish.cloud.usd(each.prompt_tokens, each.output_tokens) for each in arrivals)
-    name = path.name.partition(".")[0]
-    period = Period(span_s(arrivals), len(arrivals), all_usd)
-    return Pool(name, setting, np.array(weights), period, windows, notes=(f"engine: {setting.engine.steps.source}",))
+    return Pool(
+        name=path.name.partition(".")[0],
+        setting=setting,
+        weights=np.array(weights),
+        period=Period(span_s(arrivals), len(arrivals), all_usd),
+        windows=windows,
+        card=wish.card,
+        notes=(f"engine: {wish.engine} ({setting.engine.steps.source})", "not simulated: budgets, prefix caches"),
+    )
 
 
 def _placed(arrivals: Sequence[Arrival], windows: Sequence[Window]) -> tuple[list[Arrival], list[float]]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from benchmarks.simulator.cloud_times import CloudTimes
 from benchmarks.simulator.outcome import Promise
+from benchmarks.whatifs.place import CARDS
 
-# In all cases of all pools together: on one core about a minute.
+# In all cases of all pools together: less than a minute on one core.
 MOST_REQUESTS = 150_000
 TTFT_S = 2.0
 
@@ -24,7 +25,11 @@ class Wish:
     tpot_s: float = 0.1
     share: float = 0.99
     seed: int = 0
-    most_requests: int = MOST_REQUESTS
+
+    @property
+    def card(self) -> str:
+        """The GPU of the engine that was asked for; "" where none was."""
+        return "" if self.engine is None else CARDS[self.engine].name
 
     def promise(self, ttft_s: float) -> Promise:
         """`ttft_s` counts where none was asked for."""
