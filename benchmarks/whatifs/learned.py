@@ -23,6 +23,8 @@ LEAST_ROWS = 200
 LEAST_TOKENS = 4
 MOST_TOKENS, MOST_SEQUENCES = 16_384, 1024
 ONCE, SEQUENCE, KV, PROMPT = range(4)
+# Of a step of an engine that has much to do.
+FULL = np.array([1.0, 64.0, 40_000.0, 1.0])
 
 
 def learned(windows: Sequence[Sequence[Row]]) -> tuple[Coefficients, float]:
@@ -129,8 +131,11 @@ def _found_empty(streamed: Sequence[Row], rows: Sequence[Row]) -> NDArray[np.boo
 
 
 def _fitted(factors: Column, seconds: Column) -> Column:
-    """Least squares of shares, so that a long answer counts for no more; what would be below 0 is 0."""
-    scaled = factors / seconds[:, None]
+    """Least squares of shares, so that a long answer counts for no more; what would be below 0 is 0.
+
+    Where the rows do not tell factors apart, the shortest solution is taken: in FULL engines, that is time once a step.
+    """
+    scaled = factors / FULL / seconds[:, None]
     kept = list(range(scaled.shape[1]))
     found = np.zeros(scaled.shape[1])
     while kept:
@@ -139,4 +144,4 @@ def _fitted(factors: Column, seconds: Column) -> Column:
             found[kept] = values
             break
         kept.remove(kept[int(values.argmin())])
-    return found
+    return found / FULL

@@ -54,9 +54,10 @@ def _line(words: str) -> RenderableType:
 def _stands_on(pool: Pool, answer: Answer) -> Iterator[str]:
     actual, now, promise = answer.actual, answer.now, pool.setting.promise
     if actual is not None:
+        real_usd = actual.usd * pool.period.per_month
         yield (
-            f"simulated {percent(now.spilled_share)} spilled, real {percent(actual.spilled_share)}; simulated "
-            f"{usd(now.month_usd)} a month, real {usd(actual.usd * pool.period.per_month)}"
+            f"spilled: simulated {percent(now.spilled_share)}, real {percent(actual.spilled_share)}; "
+            f"a month: simulated {usd(now.month_usd)}, real {usd(real_usd)}"
         )
     yield (
         f"promised: first token within {promise.ttft_s:g} s and {promise.tpot_s * 1e3:g} ms a token after it, to "

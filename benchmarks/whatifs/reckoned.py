@@ -41,15 +41,17 @@ def reckoned(pool: Pool, case: Case) -> Reckoned:
     with uncollected():
         world.run()
     tally = Tally(setting.arrivals, world.records, promise)
-    weights = pool.weights / pool.weights.sum()
-    kept_share = float((weights * tally.kept).sum())
+    weights, spilled = pool.weights, tally.spilled
+    # Shares by sums of the same numbers: what all have got is 1, not nearly so.
+    all_requests = weights.sum()
+    kept_share = float(weights[tally.kept].sum() / all_requests)
     # Of what all would cost: more exact than the dollars of the hours that were looked at.
-    bill_share = float((weights * setting.usd * tally.spilled).sum() / (weights * setting.usd).sum())
+    bill_share = float((weights * setting.usd)[spilled].sum() / (weights * setting.usd).sum())
     usd = bill_share * pool.period.all_cloud_usd
     return Reckoned(
         engines=engines,
         ttft_s=promise.ttft_s,
-        spilled_share=float((weights * tally.spilled).sum()),
+        spilled_share=float(weights[spilled].sum() / all_requests),
         kept_share=kept_share,
         is_kept=kept_share >= promise.share - 1e-9,
         usd=usd,

@@ -23,7 +23,7 @@ def twin_for(model: str, rows: Iterable[Row], stack: Stack, wish: Wish) -> tuple
     twin = stack.twin_of(model)
     if twin is None:
         raise ValueError(
-            f"no cloud with a known price stands in for it; name the `twin` of [models.{model}] and run `spillway lock`,"
+            f"no cloud with a known price stands in for it; name its `twin` in [models.{model}] and run `make lock`,"
             " or set input_usd_per_mtok and output_usd_per_mtok in the cloud's table, or give --cloud 0.15/0.60"
         )
     name, price = twin

@@ -1,0 +1,297 @@
+"""What other engines and promises would have cost, out of an owner's ledger: figures to be reckoned by hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.simulator.arrival import Arrival
+from benchmarks.simulator.named import kind_of
+from benchmarks.simulator.policies.named import named_in
+from benchmarks.simulator.policies.plain import Local
+from benchmarks.simulator.steps import Steps
+from benchmarks.simulator.trial import outcome as simulated
+from benchmarks.whatifs.hours import SLOT_S, Window, offsets_s, windows_of
+from benchmarks.whatifs.learned import learned
+from benchmarks.whatifs.place import Place
+from benchmarks.whatifs.row import Row
+from router.outcome import Outcome
+from tests.owned import STACK, asked_of, ledger_of, rows_of, served, spilled
+from tests.stacks import place_in
+from tests.worlds import CLOUD, SPEED, poisson, ran, setting_of
+
+HOUR_S = 3600.0
+MONTH_S = 30 * 86_400.0
+# Of a request of `tests.owned.served` at the twin.
+USD = (1000 * 0.15 + 51 * 0.60) / 1e6
+
+
+def answered(capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> dict[str, Any]:
+    assert main([*words, "--json"]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def case_of(model: dict[str, Any], more: int = 0, factor: float = 1.0) -> dict[str, Any]:
+    (found,) = [each for each in model["cases"] if (each["more"], each["factor"]) == (more, factor)]
+    return dict(found)
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Path:
+    """One engine that is never asked twice at a time: a request each 10 s."""
+    return ledger_of(tmp_path, [served(number * 10.0) for number in range(300)])
+
+
+def test_where_nothing_spills_another_engine_saves_nothing_and_none_costs_all(
+    tmp_path: Path, idle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = answered(capsys, asked_of(tmp_path, idle))
+    (model,) = said["models"]
+    now, more, none = case_of(model), case_of(model, 1), case_of(model, -1)
+    for each in (now, more, case_of(model, 2), case_of(model, factor=1.5)):
+        assert (each["spilled_share"], each["usd"], each["kept_share"], each["saved_month_usd"]) == (0, 0, 1, 0)
+    assert [now["engines"], more["engines"], none["engines"]] == [1, 2, 0]
+    period_s = 299 * 10.0
+    assert model["period"]["lasts_s"] == pytest.approx(period_s)
+    assert (none["spilled_share"], none["usd"]) == (1, pytest.approx(300 * USD))
+    assert none["month_usd"] == pytest.approx(300 * USD * MONTH_S / period_s)
+    assert model["ledger"] == {"spilled_share": 0, "kept_share": 1, "usd": 0}
+    paid = f"${none['month_usd']:,.0f}"
+    assert said["sentence"] == (
+        "Nothing spilled, so one more engine would have saved nothing; with none you would have spilled 100 % and paid "
+        f"{paid} a month."
+    )
+
+
+def test_a_busy_engine_is_simulated_as_simulate_would_and_held_against_the_ledger(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrivals = [Arrival(number * 0.1, 1000, 51) for number in range(300)]
+    # What the router did is told apart from what is simulated: here it spilled a third.
+    rows = [spilled(each.at_s) if number % 3 == 0 else served(each.at_s) for number, each in enumerate(arrivals)]
+    said = answered(capsys, asked_of(tmp_path, ledger_of(tmp_path, rows), "--engine", "rtx4090-llama3.1-8b"))
+    (model,) = said["models"]
+    now, more = case_of(model), case_of(model, 1)
+    setting = replace(setting_of(arrivals), engine=kind_of("rtx4090-llama3.1-8b"), cloud=CLOUD, seed=0)
+    for engines, found in ((1, now), (2, more)):
+        alone = simulated(replace(setting, engines=engines), named_in("sluice"))
+        assert found["spilled_share"] == pytest.approx(alone.spilled_share, abs=0.02)
+        assert found["usd"] == pytest.approx(alone.usd, rel=0.05, abs=1e-5)
+    assert now["spilled_share"] > 0.1 > more["spilled_share"]
+    assert more["saved_month_usd"] == pytest.approx(now["month_usd"] - more["month_usd"])
+    assert (model["ledger"]["spilled_share"], model["ledger"]["usd"]) == (pytest.approx(1 / 3), pytest.approx(0.1))
+    assert said["sentence"].startswith("With one more RTX 4090 you would have spilled ")
+    assert "; with a promise of 3 s instead of 2 s, " in said["sentence"]
+    assert any("real 33 %" in line for line in model["stands_on"])
+
+
+def test_requests_that_were_never_an_engines_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [served(number * 10.0) for number in range(250)]
+    rows += [spilled(number * 10.0 + 5) for number in range(50)]
+    premium = [spilled(number * 10.0 + 1, tier="premium", reason="tier") for number in range(40)]
+    refused = [served(number * 10.0, target="none", prompt_tokens=0, completion_tokens=0) for number in range(7)]
+    said = answered(capsys, asked_of(tmp_path, ledger_of(tmp_path, [*rows, *premium, *refused])))
+    (model,) = said["models"]
+    assert (model["name"], model["period"]["requests"]) == ("llama", 300)
+    assert model["ledger"]["spilled_share"] == pytest.approx(50 / 300)
+    # The cloud's first tokens are learned from those that nothing held back before.
+    assert any("first token 0.5 s, p95 0.5 s from 40 rows" in line for line in model["stands_on"])
+    assert any("7 requests without an answer" in line for line in said["notes"])
+
+
+def test_models_are_pools_of_their_own_and_are_summed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [served(number * 10.0) for number in range(300)]
+    rows += [served(number * 10.0 + 5, "qwen", model="qwen") for number in range(200)]
+    rows += [served(number * 10.0 + 7, "tiny", model="tiny") for number in range(3)]
+    more = '[models.qwen]\ntwin = "dear"\n[clouds.dear]\nmodel = "openai/dear"\nkey_env = "MID_KEY"\noptional = true\n'
+    stack = f"{STACK}{more}input_usd_per_mtok = 1.5\noutput_usd_per_mtok = 6.0\n"
+    said = answered(capsys, asked_of(tmp_path, ledger_of(tmp_path, rows), stack=stack))
+    llama, qwen = said["models"]
+    assert (llama["name"], qwen["name"]) == ("llama", "qwen")
+    assert case_of(qwen, -1)["usd"] == pytest.approx(200 * USD * 10)
+    none = case_of(said["total"], -1)
+    assert none["usd"] == pytest.approx(300 * USD + 200 * USD * 10)
+    assert (case_of(said["total"])["engines"], none["engines"], said["total"]["period"]["requests"]) == (2, 0, 500)
+    assert any(line.startswith("tiny: left out") for line in said["notes"])
+
+
+def test_speed_is_learned_from_the_rows_of_an_engine(tmp_path: Path) -> None:
+    setting = setting_of(poisson(800, 6.0))
+    rows = [_read(row) for row in rows_of(setting, ran(setting, Local()))]
+    coefficients, off_share = learned([rows])
+    found, made = Steps(coefficients), Steps(SPEED)
+    assert off_share < 0.1
+    for sequences in (1, 10, 30):
+        assert found.decode_s(sequences, 400 * sequences) == pytest.approx(made.decode_s(sequences, 0), rel=0.1)
+    for tokens in (100, 500, 900):
+        assert found.prefill_s(tokens) == pytest.approx(made.prefill_s(tokens), rel=0.15)
+
+
+def test_windows_stand_for_all_requests_and_are_whole_hours_where_these_fit() -> None:
+    # Two days: quiet nights, and one busy hour at each noon.
+    slots = {slot: 300 if slot // 12 % 24 == 12 else 10 for slot in range(2 * 24 * 12)}
+    total = sum(slots.values())
+    assert windows_of(slots, total) == (Window(0, len(slots) * SLOT_S, 1.0),)
+    for most, lasts_s in ((9000, HOUR_S), (4000, HOUR_S / 4), (700, SLOT_S)):
+        windows = windows_of(slots, most)
+        held = [sum(slots[int(each.start_s // SLOT_S) + i] for i in range(int(lasts_s // SLOT_S))) for each in windows]
+        assert {each.lasts_s for each in windows} == {lasts_s}
+        assert sum(held) <= most
+        assert sum(count * each.weight for count, each in zip(held, windows, strict=True)) == pytest.approx(total)
+        assert max(held) == 300 * lasts_s / SLOT_S
+
+
+def test_windows_follow_each_other_with_a_rest_between_those_that_were_apart() -> None:
+    windows = (Window(3600, 3600, 1), Window(7200, 3600, 1), Window(36_000, 3600, 1))
+    assert offsets_s(windows) == [-3600, -3600, 7320 - 36_000]
+
+
+def test_a_long_ledger_is_thinned_in_time_and_its_bill_is_that_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.whatifs.pools.MOST_REQUESTS", 7 * 300)
+    rows = [served(number * 100.0) for number in range(800)]
+    (model,) = answered(capsys, asked_of(tmp_path, ledger_of(tmp_path, rows)))["models"]
+    assert model["period"]["requests"] == 800
+    assert case_of(model, -1)["usd"] == pytest.approx(800 * USD)
+    (seen,) = [line for line in model["stands_on"] if line.startswith("looked at ")]
+    assert " x 60 min that stand for the rest: 14 Sep " in seen
+
+
+def test_a_trace_is_enough_for_who_has_no_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = tmp_path / "small.csv"
+    lines = [f"{number * 10},1000,51" for number in range(100)]
+    trace.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *lines]) + "\n")
+    words = [
+        "whatif",
+        "--trace",
+        str(trace),
+        "--engine",
+        "rtx4090-llama3.1-8b",
+        "--engines",
+        "3",
+        "--cloud",
+        "0.15/0.60",
+    ]
+    (model,) = answered(capsys, words)["models"]
+    assert sorted(each["engines"] for each in model["cases"] if each["factor"] == 1) == [1, 2, 3, 4, 5, 6]
+    assert {each["ttft_s"] for each in model["cases"]} == {1, 2, 3, 4}
+    assert {each["spilled_share"] for each in model["cases"]} == {0}
+    assert model["ledger"] is None
+    for left_out, named in (("--engine", "rtx4090-llama3.1-8b"), ("--cloud", "such as 0.15/0.60")):
+        place = words.index(left_out)
+        assert main([*words[:place], *words[place + 2 :]]) == 2
+        assert named in capsys.readouterr().err
+
+
+def test_the_verb_shows_a_table_and_draws_a_picture(tmp_path: Path, idle: Path) -> None:
+    picture = tmp_path / "whatif.png"
+    words = asked_of(tmp_path, idle, "--picture", str(picture))
+    made = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (made.returncode, made.stderr) == (0, "")
+    shown = made.stdout.splitlines()
+    assert shown[0].startswith("Nothing spilled, so one more engine would have saved nothing; with none you")
+    assert max(map(len, shown)) <= 100
+    for words_of in ("as the ledger has it", "now, simulated: 1 engine, 2 s", "1 more: 2 engines", "a promise of 3 s"):
+        (line,) = [line for line in shown if words_of in line]
+        assert line.split(words_of)[1].split()[:2] == ["0.0", "100.0"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_console_script_tells_what_the_plan_has(tmp_path: Path) -> None:
+    place = place_in(tmp_path)
+    place.home.mkdir()
+    smoke = {"target": "local/smoke", "model": "smoke"}
+    ledger_of(place.home, [served(number * 10.0, **smoke) for number in range(250)])
+    said = place.run("whatif", "--profile", "cpu", "--config", str(place.config), "--json")
+    assert said.returncode == 0, said.stderr
+    (model,) = json.loads(said.stdout)["models"]
+    # The twin and its price are those of models.lock.
+    assert case_of(model, -1)["usd"] == pytest.approx(250 * (1000 * 0.05 + 51 * 0.40) / 1e6)
+    assert any("cloud: openai-nano" in line for line in model["stands_on"])
+    # Where the plan says how much room there is, it is not guessed.
+    assert not any("room for KV is unknown" in line for line in model["stands_on"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--days", "0"], "--days 0"),
+        (["--engine", "abacus"], "there is no engine 'abacus'; take one of rtx4090-llama3.1-8b"),
+        (["--engines", "0"], "--engines 0"),
+        (["--cloud", "cheap"], "--cloud 'cheap'"),
+        (["--ttft-s", "0"], "--ttft-s and --tpot-s must be above 0"),
+        (["--picture", "file.pdf"], "ends in .png"),
+        (["--model", "gpt"], "no request belongs to engines of 'gpt'"),
+        (["--plan", "{}"], "--plan"),
+    ],
+)
+def test_what_cannot_be_reckoned_is_refused(
+    tmp_path: Path, idle: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main([*asked_of(tmp_path, idle), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_ledger_that_tells_too_little_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(rows: Sequence[Outcome], *words: str, stack: str = STACK) -> str:
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        assert main(asked_of(folder, ledger_of(folder, rows), *words, stack=stack)) == 2
+        return capsys.readouterr().err
+
+    assert "there is no ledger; name one with --ledger" in _nowhere(tmp_path, capsys)
+    assert "the ledger is empty; send requests" in refused([])
+    few = [served(number * 10.0) for number in range(20)]
+    assert "too few answered requests of engines here (llama 20); 200 of one model are needed" in refused(few)
+    enough = [served(number * 10.0) for number in range(300)]
+    unpriced = "\n".join(line for line in STACK.splitlines() if "usd_per_mtok" not in line)
+    assert "llama: no cloud with a known price stands in for it; name its `twin`" in refused(enough, stack=unpriced)
+    unstreamed = [served(number * 10.0, ttft_s=None) for number in range(300)]
+    assert "only 0 streamed answers of engines here tell how fast they are" in refused(unstreamed)
+
+
+def _nowhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(asked_of(folder, folder / "nowhere.sqlite3")) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, "rtx4090-llama3.1-8b"),
+        ({"gpu": "RTX4090"}, "rtx4090-llama3.1-8b"),
+        ({"gpu": "NVIDIA RTX PRO 6000 Blackwell Server Edition"}, "rtxpro6000-llama3.1-8b"),
+        ({"gpu": "NVIDIA H200", "quantization": "fp8"}, "h200-llama3.1-8b-fp8"),
+        ({"gpu": "NVIDIA H200"}, None),
+        ({"quantization": "awq"}, None),
+        ({"gpu": "NVIDIA GeForce RTX 4090 Laptop GPU"}, None),
+        ({"gpu": "NVIDIA GeForce RTX 4090 D"}, None),
+        ({"gpus": 2}, None),
+        ({"hidden_size": 8192, "layers": 80}, None),
+    ],
+)
+def test_a_named_engine_stands_for_what_is_like_it_alone(changes: dict[str, Any], named: str | None) -> None:
+    assert msgspec.structs.replace(PLACE, **changes).named() == named
+
+
+PLACE = Place("llama", "llama", "NVIDIA GeForce RTX 4090", 1, 41_408, 256, 2048, 32, 4096, "none")
+
+
+def _read(row: Outcome) -> Row:
+    return Row(
+        row.at_unix_s - row.e2e_s, row.target, row.model, row.tier, row.reason, row.tenant, row.prompt_tokens,
+        row.completion_tokens, row.ttft_s, row.e2e_s,
+    )  # fmt: skip
