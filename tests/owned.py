@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.simulator.setting import Setting
 from benchmarks.simulator.world import World
@@ -33,7 +34,7 @@ default_tier = "standard"
 """
 
 
-def served(at_s: float, engine: str = "llama", **more: object) -> Outcome:
+def served(at_s: float, engine: str = "llama", **more: Any) -> Outcome:
     """By an engine of ours, so long after the ledger's beginning: 1,000 tokens, answered by 51 of which 50 take 1 s."""
     e2e_s = 1.5
     usual = {
@@ -50,7 +51,7 @@ def served(at_s: float, engine: str = "llama", **more: object) -> Outcome:
     return outcome(**{**usual, **more})
 
 
-def spilled(at_s: float, usd: float = 0.001, **more: object) -> Outcome:
+def spilled(at_s: float, usd: float = 0.001, **more: Any) -> Outcome:
     """By the twin instead."""
     return served(at_s, **{"target": "cloud/mid", "model": "some-model", "reason": "spill:ttft", "usd": usd, **more})
 
@@ -61,7 +62,7 @@ def rows_of(setting: Setting, world: World) -> list[Outcome]:
     for number, arrival in enumerate(setting.arrivals):
         ttft_s, place = world.records.ttft_s[number], world.records.places[number]
         e2e_s = ttft_s + world.records.tpot_s[number] * (arrival.output_tokens - 1)
-        told = {
+        told: dict[str, Any] = {
             "at_unix_s": BEGAN_UNIX_S + arrival.at_s + e2e_s,
             "ttft_s": ttft_s,
             "e2e_s": e2e_s,
@@ -84,7 +85,7 @@ def ledger_of(folder: Path, rows: Iterable[Outcome]) -> Path:
     return path
 
 
-def asked_of(folder: Path, ledger: Path, *more: str, stack: str = STACK) -> Sequence[str]:
+def asked_of(folder: Path, ledger: Path, *more: str, stack: str = STACK) -> list[str]:
     """The words of `benchmarks whatif` for this ledger, under that stack.toml."""
     config = folder / "stack.toml"
     config.write_text(stack)

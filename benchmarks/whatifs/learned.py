@@ -144,4 +144,5 @@ def _fitted(factors: Column, seconds: Column) -> Column:
             found[kept] = values
             break
         kept.remove(kept[int(values.argmin())])
-    return found / FULL
+    shares: Column = found / FULL
+    return shares

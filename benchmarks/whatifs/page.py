@@ -48,7 +48,7 @@ def _part(answer: Answer, stands_on: Iterable[str]) -> list[RenderableType]:
 
 def _line(words: str) -> RenderableType:
     """What does not fit goes on below its beginning."""
-    return Padding(Text(words, style="dim"), (0, 0, 0, 1))
+    return Padding(Text(words, style="dim"), (0, 0, 0, 1), expand=False)
 
 
 def _stands_on(pool: Pool, answer: Answer) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle
+from operator import itemgetter
 from pathlib import Path
 from textwrap import fill
 
@@ -23,16 +24,20 @@ LARGE, SMALL = 9.0, 5.5
 # Room above the highest point for what is written at it.
 HEAD = 1.2
 
+Point = tuple[float, Reckoned]
+
 
 def draw(answers: Sequence[Answer], title: str, file: Path) -> None:
     """Write it. A line for each model; the point of today is large, a hollow one breaks the promise."""
     made = plotting.canvas(True, HEIGHT_IN)
-    engines, promise = made.subplots(1, 2, sharey=True)
+    engines, promise = made.subplots(1, 2)
     for answer, colour in zip(answers, cycle(CYCLE), strict=False):
-        by_engines = [each for case, each in answer.cases.items() if case.factor == 1]
+        is_alone = len(answers) == 1
+        # Half the engines cost so much more that nothing else could be seen beside them.
+        by_engines = [each for case, each in answer.cases.items() if case.factor == 1 and case.more >= -1]
         by_promise = [each for case, each in answer.cases.items() if not case.more]
-        _line(engines, answer, by_engines, lambda each: each.engines, colour)
-        _line(promise, answer, by_promise, lambda each: each.ttft_s, colour)
+        _line(engines, [(each.engines, each) for each in by_engines], answer.now, colour, is_alone)
+        _line(promise, [(each.ttft_s, each) for each in by_promise], answer.now, colour, is_alone)
     word = answers[0].word if len(answers) == 1 else "engine"
     _panel(engines, "by engines" if word == "engine" else f"by engines ({word})")
     _panel(promise, "by promised time to first token")
@@ -41,34 +46,35 @@ def draw(answers: Sequence[Answer], title: str, file: Path) -> None:
     plotting.ticks_in(promise, horizontal="seconds")
     promise.xaxis.set_minor_locator(NullLocator())
     _name_marks(engines, answers)
-    top = max(each.month_usd for answer in answers for each in answer.cases.values())
-    engines.set_ylim(0, top * HEAD or 1.0)
-    engines.yaxis.set_major_formatter(FuncFormatter(lambda value, _: usd(value)))
     made.suptitle(fill(title, TITLE_LETTERS), x=0.01, ha="left", color=INK, fontsize=9.5, fontweight="bold")
     file.write_bytes(plotting.png_of(made))
 
 
-def _line(axes: Axes, answer: Answer, each: Sequence[Reckoned], at: Callable[[Reckoned], float], colour: str) -> None:
-    points = sorted(each, key=at)
-    values = [one.month_usd for one in points]
-    axes.plot([at(one) for one in points], values, color=colour, linewidth=1.7, zorder=3, clip_on=False)
-    for one in points:
-        is_now = one == answer.now
+def _line(axes: Axes, points: Sequence[Point], now: Reckoned, colour: str, is_alone: bool) -> None:
+    """With a word at each point; where there are other lines, only at that of today."""
+    points = sorted(points, key=itemgetter(0))
+    bills = [each.month_usd for _, each in points]
+    axes.plot([at for at, _ in points], bills, color=colour, linewidth=1.7, zorder=3, clip_on=False)
+    axes.set_ylim(0, max(axes.get_ylim()[1], max(bills) * HEAD))
+    for at, each in points:
+        is_now = each == now
         axes.plot(
-            [at(one)], [one.month_usd], "o", markersize=LARGE if is_now else SMALL, color=colour, zorder=4,
-            markerfacecolor=colour if one.is_kept else PAPER, clip_on=False,
+            [at], [each.month_usd], "o", markersize=LARGE if is_now else SMALL, color=colour, zorder=4,
+            markerfacecolor=colour if each.is_kept else PAPER, clip_on=False,
         )  # fmt: skip
-        axes.annotate(
-            f"now: {usd(one.month_usd)}" if is_now else usd(one.month_usd), (at(one), one.month_usd), xytext=(5, 6),
-            textcoords="offset points", ha="left", color=INK if one.is_kept else BAD, fontsize=8.5,
-            fontweight="bold" if is_now else "normal", zorder=5,
-        )  # fmt: skip
+        if is_now or is_alone:
+            axes.annotate(
+                f"now: {usd(each.month_usd)}" if is_now else usd(each.month_usd), (at, each.month_usd), xytext=(5, 6),
+                textcoords="offset points", ha="left", color=INK if each.is_kept else BAD, fontsize=8.5,
+                fontweight="bold" if is_now else "normal", zorder=5,
+            )  # fmt: skip
 
 
 def _panel(axes: Axes, title: str) -> None:
     plotting.plain(axes)
     plotting.label(axes, f"Cloud bill a month {title}")
     axes.margins(x=0.15)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: usd(value)))
 
 
 def _name_marks(axes: Axes, answers: Sequence[Answer]) -> None:
@@ -78,7 +84,7 @@ def _name_marks(axes: Axes, answers: Sequence[Answer]) -> None:
         marks += [
             Line2D([], [], color=colour, label=each.name) for each, colour in zip(answers, cycle(CYCLE), strict=False)
         ]
-    if not all(each.is_kept for answer in answers for each in answer.cases.values()):
+    if not all(each.is_kept for answer in answers for case, each in answer.cases.items() if case.more >= -1):
         marks.append(Line2D([], [], linestyle="", marker="o", color=BAD, markerfacecolor=PAPER, label="promise broken"))
     if marks:
         axes.legend(handles=marks, frameon=False, fontsize=8.5, labelcolor=INK, loc="upper right")

@@ -47,7 +47,7 @@ def _learned(looked: Looked) -> tuple[EngineKind, str]:
     # vLLM keeps a block for itself, and nothing that was served can have been too long.
     least = looked.longest_tokens() + 2 * BLOCK_TOKENS
     kind = EngineKind(Steps(coefficients), max(looked.most_held_tokens(), least))
-    return kind, f"engine: {coefficients.source}; half of them are within {off_share:.0%} of what it says"
+    return kind, f"engine: {coefficients.source}; half of them are within {off_share * 100:.1g} % of it"
 
 
 def _bounded(kind: EngineKind, place: Place) -> EngineKind:
