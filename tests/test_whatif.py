@@ -65,7 +65,7 @@ def test_where_nothing_spills_another_engine_saves_nothing_and_none_costs_all(
     assert model["period"]["lasts_s"] == pytest.approx(period_s)
     assert (none["spilled_share"], none["usd"]) == (1, pytest.approx(300 * USD))
     assert none["month_usd"] == pytest.approx(300 * USD * MONTH_S / period_s)
-    assert model["ledger"] == {"spilled_share": 0, "kept_share": 1, "usd": 0}
+    assert model["ledger"] == {"spilled_share": 0, "kept_share": 1, "usd": 0, "seen_share": 0, "seen_usd": 0}
     paid = f"${none['month_usd']:,.0f}"
     assert said["sentence"] == (
         "Nothing spilled, so one more engine would have saved nothing; with none you would have spilled 100 % and paid "
@@ -92,7 +92,7 @@ def test_a_busy_engine_is_simulated_as_simulate_would_and_held_against_the_ledge
     assert (model["ledger"]["spilled_share"], model["ledger"]["usd"]) == (pytest.approx(1 / 3), pytest.approx(0.1))
     assert said["sentence"].startswith("With one more RTX 4090 you would have spilled ")
     assert "; with a promise of 3 s instead of 2 s, " in said["sentence"]
-    assert any("real 33 %" in line for line in model["stands_on"])
+    assert any("real: 33 %, $" in line for line in model["stands_on"])
 
 
 def test_requests_that_were_never_an_engines_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +142,7 @@ def test_windows_stand_for_all_requests_and_are_whole_hours_where_these_fit() ->
     slots = {slot: 300 if slot // 12 % 24 == 12 else 10 for slot in range(2 * 24 * 12)}
     total = sum(slots.values())
     assert windows_of(slots, total) == (Window(0, len(slots) * SLOT_S, 1.0),)
-    for most, lasts_s in ((9000, HOUR_S), (4000, HOUR_S / 4), (700, SLOT_S)):
+    for most, lasts_s in ((9500, HOUR_S), (8000, HOUR_S / 4), (3000, SLOT_S)):
         windows = windows_of(slots, most)
         held = [sum(slots[int(each.start_s // SLOT_S) + i] for i in range(int(lasts_s // SLOT_S))) for each in windows]
         assert {each.lasts_s for each in windows} == {lasts_s}
@@ -159,11 +159,13 @@ def test_windows_follow_each_other_with_a_rest_between_those_that_were_apart() -
 def test_a_long_ledger_is_thinned_in_time_and_its_bill_is_that_of_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.whatifs.pools.MOST_REQUESTS", 7 * 300)
-    rows = [served(number * 100.0) for number in range(800)]
+    monkeypatch.setattr("benchmarks.whatifs.pools.MOST_REQUESTS", 7 * 750)
+    rows = [spilled(number * 100.0) if number % 4 == 0 else served(number * 100.0) for number in range(800)]
     (model,) = answered(capsys, asked_of(tmp_path, ledger_of(tmp_path, rows)))["models"]
     assert model["period"]["requests"] == 800
     assert case_of(model, -1)["usd"] == pytest.approx(800 * USD)
+    assert (model["ledger"]["usd"], model["ledger"]["spilled_share"]) == (pytest.approx(0.2), 0.25)
+    assert (model["ledger"]["seen_usd"], model["ledger"]["seen_share"]) == (pytest.approx(0.2), pytest.approx(0.25))
     (seen,) = [line for line in model["stands_on"] if line.startswith("looked at ")]
     assert " x 60 min that stand for the rest: 14 Sep " in seen
 

@@ -73,6 +73,8 @@ def _all(answers: Sequence[Answer], requests: Sequence[int]) -> Actual | None:
         spilled_share=_mean([each.spilled_share for each in found], requests),
         kept_share=_mean(known, weigh) if known else None,
         usd=sum(each.usd for each in found),
+        seen_share=_mean([each.seen_share for each in found], requests),
+        seen_usd=sum(each.seen_usd for each in found),
     )
 
 

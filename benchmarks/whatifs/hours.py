@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 SLOT_S = 300
-# Whole hours; shorter where so few would fit that they could not stand for the rest.
+# Whole hours; shorter where so few would fit that they could not stand for the rest. Of 48 hours of a busy engine 7
+# quarters of an hour told three quarters of the bill, 22 times 5 minutes nine tenths.
 LENGTHS_S = (3600, 900, SLOT_S)
-LEAST_WINDOWS = 6
+LEAST_WINDOWS = 20
 # Between windows that do not follow each other, so that engines come to rest.
 GAP_S = 120.0
 

@@ -26,7 +26,8 @@ SPAN = f"SELECT min({ARRIVED}), max({ARRIVED}) FROM outcome WHERE at_unix_s >= ?
 ELSE = "a --trace FILE with --engine and --cloud"
 # An answer may end after its window has; no request of a router takes longer than this.
 LONGEST_S = 3600.0
-ROWS = f"""SELECT {ARRIVED}, target, model, tier, reason, tenant, prompt_tokens, completion_tokens, ttft_s, e2e_s
+ROWS = f"""SELECT {ARRIVED}, target, model, tier, reason, tenant, prompt_tokens, completion_tokens, ttft_s, e2e_s,
+    usd
     FROM outcome WHERE at_unix_s >= ?1 AND at_unix_s < ?2 + {LONGEST_S} AND {ARRIVED} >= ?1 AND {ARRIVED} < ?2
     AND {ANSWERED} ORDER BY 1"""
 

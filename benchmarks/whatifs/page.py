@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from benchmarks.whatifs.answer import Answer, together
-from benchmarks.whatifs.pool import Pool
+from benchmarks.whatifs.pool import Actual, Pool
 from benchmarks.whatifs.sentence import percent, sentence, usd
 from benchmarks.whatifs.table import cases_table, lasting
 
@@ -54,10 +54,10 @@ def _line(words: str) -> RenderableType:
 def _stands_on(pool: Pool, answer: Answer) -> Iterator[str]:
     actual, now, promise = answer.actual, answer.now, pool.setting.promise
     if actual is not None:
-        real_usd = actual.usd * pool.period.per_month
+        month = pool.period.per_month
         yield (
-            f"spilled: simulated {percent(now.spilled_share)}, real {percent(actual.spilled_share)}; "
-            f"a month: simulated {usd(now.month_usd)}, real {usd(real_usd)}"
+            f"simulated: {percent(now.spilled_share)} spilled, {usd(now.month_usd)} a month; "
+            f"real: {percent(actual.spilled_share)}, {usd(actual.usd * month)}{_seen(pool, actual)}"
         )
     yield (
         f"promised: first token within {promise.ttft_s:g} s and {promise.tpot_s * 1e3:g} ms a token after it, to "
@@ -65,3 +65,11 @@ def _stands_on(pool: Pool, answer: Answer) -> Iterator[str]:
     )
     yield f"looked at {pool.seen}"
     yield from pool.notes
+
+
+def _seen(pool: Pool, actual: Actual) -> str:
+    """How much of the difference is owed to the choice of hours."""
+    if pool.is_whole:
+        return ""
+    month_usd = actual.seen_usd * pool.period.per_month
+    return f" (by the hours looked at alone: {percent(actual.seen_share)}, {usd(month_usd)})"

@@ -19,7 +19,7 @@ from benchmarks.whatifs.reckoned import Reckoned
 from benchmarks.whatifs.sentence import usd
 
 HEIGHT_IN = 4.0
-TITLE_LETTERS = 108
+TITLE_LETTERS = 102
 LARGE, SMALL = 9.0, 5.5
 # Room above the highest point for what is written at it.
 HEAD = 1.2

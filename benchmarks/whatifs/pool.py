@@ -20,11 +20,17 @@ LEAST_UNIX_S = 3e8
 
 @dataclass(frozen=True, slots=True)
 class Actual:
-    """What the ledger says: shares of all requests. `kept_share` is of those that streamed, None where none did."""
+    """What the ledger says: shares of all requests, dollars of all that was spilled.
+
+    `kept_share` is of what streamed in the windows, None where nothing did. `seen_share` and `seen_usd` are what the
+    windows alone would say of all: how far they stand for the rest.
+    """
 
     spilled_share: float
     kept_share: float | None
     usd: float
+    seen_share: float
+    seen_usd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,14 @@ class Pool:
         return self.card if self.gpus == 1 else f"engine of {self.gpus} {self.card}"
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of the period is simulated."""
+        return len(self.windows) == 1 and self.windows[0].weight == 1.0
+
+    @property
     def seen(self) -> str:
         """Which hours were looked at."""
-        if len(self.windows) == 1 and self.windows[0].weight == 1.0:
+        if self.is_whole:
             return "all of it"
         length = f"{self.windows[0].lasts_s / 60:.0f} min"
         # A trace's clock begins at its first request.

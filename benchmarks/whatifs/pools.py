@@ -139,8 +139,11 @@ def _promise(blocks: Sequence[Block], stack: Stack, wish: Wish) -> tuple[Promise
 def _actual(blocks: Sequence[Block], looked: Looked, promise: Promise) -> Actual:
     requests = sum(block.requests for block in blocks)
     gone = [block for block in blocks if not block.is_local]
-    kept = told = 0.0
+    kept = told = seen = seen_usd = 0.0
     for row, weight in looked.weighted():
+        if not row.is_local:
+            seen += weight
+            seen_usd += weight * row.usd
         if row.ttft_s is not None and row.tpot_s is not None:
             told += weight
             kept += weight * promise.met(row.ttft_s, row.tpot_s)
@@ -148,4 +151,6 @@ def _actual(blocks: Sequence[Block], looked: Looked, promise: Promise) -> Actual
         spilled_share=sum(block.requests for block in gone) / requests,
         kept_share=kept / told if told else None,
         usd=sum(block.usd for block in gone),
+        seen_share=seen / requests,
+        seen_usd=seen_usd,
     )

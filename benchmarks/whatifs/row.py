@@ -20,6 +20,7 @@ class Row(NamedTuple):
     completion_tokens: int
     ttft_s: float | None
     e2e_s: float
+    usd: float = 0.0
 
     @property
     def is_local(self) -> bool:
