@@ -59,7 +59,8 @@ class EngineView:
     """One engine. `in_state_s` counts from the last change of state; `load` is None until it reports.
 
     `kind` is vllm, ollama or url (one that runs elsewhere); `served_name` is what it calls its model; `slots`: so many
-    requests it serves at once, None where only memory limits them. `context_tokens` is what it really runs with.
+    requests it serves at once, None where only memory limits them; `max_num_seqs` of them are decoded together, and a
+    step computes `max_num_batched_tokens`, None where nobody says so. `context_tokens` is what it really runs with.
     `changes` says in what it differs from the plan and why, "" if it does not. `failed_starts` counts those in a row
     without any change. `weight` is below 1 while its GPU is slowed down. `key_env` names the variable with its key.
     `is_awaited`: it is in quarantine, and another place for it is sought or made ready. `memory_bytes` is what its
@@ -89,6 +90,8 @@ class EngineView:
     is_awaited: bool = False
     memory_bytes: int | None = None
     memory_age_s: float | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
 
     @property
     def is_final(self) -> bool:

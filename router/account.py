@@ -20,6 +20,7 @@ from router.health.ejection import SILENT, silent_from_s
 from router.health.verdict import WELL, Verdict
 from router.routing.fleet import InFlight, Pace
 from router.siblings import Row
+from router.spilling.load import EngineLoad
 
 UNKNOWN = Pace()
 
@@ -32,7 +33,7 @@ class Waiter(Protocol):
 
 
 class Account:
-    """Counts of one target, kept under `key` (see `Target.key`); `url` is None for a cloud.
+    """Counts of one target, kept under `key` (see `Target.key`); `url` and `load` are None for a cloud.
 
     What `others` is in its methods: the rows of the sibling processes for the same target.
     """
@@ -45,6 +46,7 @@ class Account:
         "is_calm",
         "key",
         "last_full_end_s",
+        "load",
         "pace",
         "promised_tokens",
         "requests",
@@ -52,9 +54,10 @@ class Account:
         "url",
     )
 
-    def __init__(self, key: str, url: str | None, pace: Pace = UNKNOWN) -> None:
+    def __init__(self, key: str, url: str | None, pace: Pace = UNKNOWN, load: EngineLoad | None = None) -> None:
         self.key = key
         self.url = url
+        self.load = load
         self.requests = 0
         self.promised_tokens = 0
         self.unstarted_tokens = 0
@@ -210,6 +213,7 @@ class Account:
             next(iter(self._waiting.values()), 0.0),
             self._proof,
             self._trouble,
+            0 if self.load is None else round(self.load.kv_tokens),
         )
 
 

@@ -44,7 +44,7 @@ async def answer(doors: Doors, exchange: Exchange) -> None:
     except ApiError as error:
         exchange.refuse(error)
         return
-    course = Course(doors.watch.decide(ask, doors.money(), exchange.arrived_s))
+    course = Course(doors.watch.decide(ask, doors.money(ask.tier), exchange.arrived_s))
     try:
         served = await carried_out(doors, ask, course, exchange.arrived_s)
     except ApiError as error:

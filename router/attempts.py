@@ -178,7 +178,7 @@ async def _try(doors: Doors, ask: Ask, course: Course, turn: Turn, arrived_s: fl
         sent_s = time.monotonic()
         patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
     patience = _shared(ask, turn, doors.watch.rules.limits, patience)
-    flight = doors.watch.start(ask, target, sent_s)
+    flight = doors.watch.start(ask, target, sent_s, course.ticket)
     asked = False
     reply: Reply
     try:
@@ -195,6 +195,7 @@ async def _try(doors: Doors, ask: Ask, course: Course, turn: Turn, arrived_s: fl
             doors.quotas.give_back(permit, was_reached=False)
         raise
     now_s = time.monotonic()
+    flight.reading = reply.reading
     doors.watch.first_token(flight, now_s)
     ttft_s = now_s - arrived_s if ask.stream else None
     return Served(ask, target, turn.reason, turn.attempt, reply, flight, ttft_s, permit)

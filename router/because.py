@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from router.ask import Ask
 from router.routing.fleet import Place, Target
+from router.routing.forecast import forecast, need_of
 from router.routing.passing import Money, ease, ill, is_affordable
-from router.routing.policy import NO_PAST, Decision, Latches, need_of
+from router.routing.policy import NO_PAST, Decision
 from router.routing.ranking import Past, Ranked, ShutOut
-from router.routing.spill import forecast, judge, late
 from router.routing.terms import Terms
 
 LOCAL = Place.LOCAL
@@ -21,11 +21,11 @@ Scores = Mapping[str, tuple[float, dict[str, float]]]
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """What counts besides the Ask, the Fleet and the rules."""
+    """What counts besides the Ask, the Fleet and the rules. `through` says what becomes of a Decision at its gate."""
 
     money: Money
-    spilling: Latches = {}
     past: Past = NO_PAST
+    through: Callable[[Ask, Decision], Decision] | None = None
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -80,16 +80,10 @@ def why_behind(case: Case, at: int) -> str:
         return _why_later_group(case, before, target)
     if position != own_position:
         return f'the order has "{case.terms.order[own_position]}" later'
-    if _is_late(case, target) and not _is_late(case, before):
-        return f"its first token is expected after the promise of {case.terms.ttft_target_s:g} s"
     own, ahead = case.scores.get(target.name), case.scores.get(before.name)
     if own is not None and ahead is not None and own[0] > ahead[0]:
         return f"score {own[0]:.2f}, and {ahead[0]:.2f} before it"
     return "as good, and asked after it"
-
-
-def _is_late(case: Case, target: Target) -> bool:
-    return late(case.ask, [target], case.terms.ttft_target_s, case.terms.now_s)[0]
 
 
 def _why_later_group(case: Case, before: Target, target: Target) -> str:
@@ -107,13 +101,11 @@ def _why_overtaken(case: Case, target: Target) -> str:
         return f"failed of late: {cause}"
     if kind:
         return f"its limits let it in after {target.room.ready_in_s:.1f} s ({target.room.why})"
-    need = need_of(case.ask, target, case.terms)
-    expected = forecast(target, need)
-    cause = judge(target, need, expected, case.moment.spilling.get((target.name, case.terms.tier), False))
+    expected = forecast(target, need_of(case.ask, target, case.terms.now_s))
     promise = f"promised are {case.terms.ttft_target_s:g} s"
     if math.isinf(expected.ttft_s):
         return f"its telemetry is old, so it counts as full; {promise}"
-    return f"first token expected after {expected.ttft_s:.1f} s, {promise}" + (f" ({cause})" if cause else "")
+    return f"it has no room in time; {promise} ({case.decision.reason})"
 
 
 def why_not_now(case: Case, target: Target) -> str:

@@ -30,6 +30,7 @@ SCHEMA = (
     f"CREATE TABLE IF NOT EXISTS outcome ({', '.join(COLUMNS)})",
     "CREATE INDEX IF NOT EXISTS outcome_at ON outcome (at_unix_s)",
     "CREATE TABLE IF NOT EXISTS reservation (id TEXT PRIMARY KEY, at_unix_s REAL, target TEXT, usd REAL, state TEXT)",
+    "CREATE TABLE IF NOT EXISTS wanted (start INTEGER PRIMARY KEY, usd REAL)",
 )
 # An older file has fewer columns. Rows of comparisons are few, and found without a look at all the others.
 HAS_COLUMNS = "SELECT name FROM pragma_table_info('outcome')"
@@ -60,7 +61,16 @@ def _adding(usd: str) -> str:
     return f"INSERT INTO spent VALUES {', '.join(rows)} ON CONFLICT DO UPDATE SET usd = usd + excluded.usd"
 
 
-RESERVATIONS = (
+# What stayed at home for want of money, by hour. A sum, so that it is found as fast in weeks of rows.
+SUM_WANTED = f"""CREATE TRIGGER IF NOT EXISTS wanted AFTER INSERT ON outcome WHEN new.wanted_usd IS NOT NULL BEGIN
+    INSERT INTO wanted VALUES ({STARTS["hour"].replace("at_unix_s", "new.at_unix_s")}, new.wanted_usd)
+    ON CONFLICT DO UPDATE SET usd = usd + excluded.usd; END"""
+WANTED = """SELECT start, sum(usd) FROM (SELECT start, usd FROM spent WHERE period = 'hour' AND start >= ?1
+    UNION ALL SELECT start, usd FROM wanted WHERE start >= ?1) GROUP BY start ORDER BY start"""
+# They need all columns.
+INDICES = (
+    INDEX_ARMS,
+    SUM_WANTED,
     "CREATE INDEX IF NOT EXISTS reservation_at ON reservation (at_unix_s)",
     "CREATE INDEX IF NOT EXISTS reservation_held ON reservation (at_unix_s) WHERE state = 'held'",
 )
@@ -159,10 +169,9 @@ class Books:
         for column in COLUMNS:
             if column not in there:
                 connection.execute(ADD_COLUMN.format(column))
-        connection.execute(INDEX_ARMS)
         if connection.execute(HAS_OWNER).fetchone() == (0,):
             connection.execute(ADD_OWNER)
-        for statement in RESERVATIONS:
+        for statement in INDICES:
             connection.execute(statement)
         if connection.execute(HAS_SUMS).fetchone() == (0,):
             for statement in SUMS:
@@ -243,6 +252,12 @@ def read_compared(path: Path, arms: tuple[str, str], since_unix_s: float) -> lis
 def read_arms(path: Path, since_unix_s: float) -> list[str]:
     """The arms that there are rows of. Raises LedgerError."""
     return sorted(str(arm) for (arm,) in _read(path, ARMS, (since_unix_s,)))
+
+
+def read_wanted(path: Path, since_unix_s: float) -> list[tuple[int, float]]:
+    """What hours since then, each told by its first second, have cost, and would have if money had not been short.
+    Raises LedgerError."""
+    return [(int(start), float(usd)) for start, usd in _read(path, WANTED, (since_unix_s,))]
 
 
 def _read(path: Path, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:

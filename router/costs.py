@@ -107,7 +107,7 @@ def _task_cost(task: str, use: Use, rules: Rules, fleet: Fleet) -> TaskCost:
 
 
 def _where(task: str, rules: Rules, fleet: Fleet) -> Decision:
-    return choose(ask_of(Question(task=task), rules, NEVER_UNIX_S), fleet, rules, {}, ENDLESS)
+    return choose(ask_of(Question(task=task), rules, NEVER_UNIX_S), fleet, rules, ENDLESS)
 
 
 def _usd(use: Use, target: Target) -> float | None:

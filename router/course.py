@@ -5,15 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from router.failure import Failure
+from router.pools import Ticket
 from router.routing.policy import Decision
 
 
 class Course(msgspec.Struct):
     """Its newest Decision, all that failed, and what was paid for that and for answers that nobody heard; how long it
-    has waited for somebody, and how often it stood in line for clouds."""
+    has waited for somebody, and how often it stood in line for clouds. `ticket` says where its sluice has placed it."""
 
     decision: Decision
     failures: list[Failure] = []
     lost_usd: float = 0.0
     waited_s: float = 0.0
     lines: int = 0
+    ticket: Ticket | None = None

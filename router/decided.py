@@ -17,8 +17,8 @@ from router.ask import Ask
 from router.health.triggers import CONTEXT, following
 from router.routing.filters import Dropped, considered
 from router.routing.fleet import Place, Target
-from router.routing.policy import Decision, need_of
-from router.routing.spill import forecast
+from router.routing.forecast import forecast, need_of
+from router.routing.policy import Decision
 from router.routing.terms import Terms
 
 # Of those who were not asked so many are named.
@@ -126,7 +126,7 @@ def _figures(ask: Ask, target: Target, terms: Terms | None) -> dict[str, Any]:
     a cloud; None where nobody can tell."""
     ttft_s = target.pace.ttft_p50_s
     if target.place is Place.LOCAL and terms is not None:
-        expected_s = forecast(target, need_of(ask, target, terms)).ttft_s
+        expected_s = forecast(target, need_of(ask, target, terms.now_s)).ttft_s
         ttft_s = None if math.isinf(expected_s) else expected_s
     price = target.price
     answer_tokens = min(target.pace.answer_tokens, ask.max_tokens or math.inf) * ask.answers

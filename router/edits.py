@@ -112,7 +112,7 @@ class Edits:
         """As far as a running router can obey them. Raises ConfigError for holes in them."""
         watch, obeyed = self._watch, self._watch.rules
         models = watch.snapshot.models if watch.snapshot else ()
-        if holes := gaps(rules, models, watch.prices, watch.environment, self.is_open):
+        if holes := gaps(rules, models, watch.deployed.prices, watch.deployed.environment, self.is_open):
             raise ConfigError("\n".join(f"{self.path}: {hole}" for hole in holes))
         limits = rules.limits.model_copy(update={"drain_s": obeyed.limits.drain_s})
         return rules.model_copy(update={"endpoint": obeyed.endpoint, "limits": limits})
@@ -120,7 +120,7 @@ class Edits:
     def _obey(self, rules: Rules) -> None:
         """All at once: nothing is awaited, so no request sees half of it."""
         self._watch.obey(rules)
-        self._clouds.obey(self._watch.deployed)
+        self._clouds.obey(self._watch.deployed.all)
         self._watch.cloud_off = self._clouds.off
         self._upstream.limits = rules.limits
         if self._rules_fd is not None:

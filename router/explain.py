@@ -15,11 +15,11 @@ from router.ask import BYTES_PER_TOKEN, Ask
 from router.because import LOCAL, Case, Moment, Scores, why_behind, why_first, why_not_now, why_shut_out
 from router.health.triggers import TRIGGERS, next_at
 from router.routing.fleet import Fleet, Target
+from router.routing.forecast import forecast, need_of, tokens_of
 from router.routing.groups import groups_of
-from router.routing.policy import Decision, choose, need_of
+from router.routing.policy import Decision, choose
 from router.routing.ranking import ranked, scene_of
 from router.routing.scorers import LEAST_BUSY_ALONE, SCORERS, score
-from router.routing.spill import forecast, tokens_of
 from router.routing.terms import terms_of
 from router.tables.rules import Rules
 
@@ -86,8 +86,10 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def explain(ask: Ask, fleet: Fleet, rules: Rules, moment: Moment) -> Explanation:
     """What `choose` says of the same values, and why."""
-    decision = choose(ask, fleet, rules, moment.spilling, moment.money, moment.past)
-    terms = terms_of(ask, rules, fleet.now_s)
+    decision = choose(ask, fleet, rules, moment.money, moment.past)
+    if moment.through is not None:
+        decision = moment.through(ask, decision)
+    terms = terms_of(ask, rules, fleet.now_s, moment.money.stretch)
     order = ranked(ask, groups_of(ask, fleet, decision.chain, rules), terms, moment.past)
     case = Case(ask, terms, order, decision, moment)
     case = replace(case, scores=_scores(case))
@@ -173,7 +175,7 @@ def _ttft_s(case: Case, target: Target) -> float | None:
     """The forecast for an engine; of a cloud, whose queue nobody sees, what was usual there."""
     if target.place is not LOCAL:
         return target.pace.ttft_p50_s
-    expected_s = forecast(target, need_of(case.ask, target, case.terms)).ttft_s
+    expected_s = forecast(target, need_of(case.ask, target, case.terms.now_s)).ttft_s
     return None if math.isinf(expected_s) else expected_s
 
 

@@ -6,16 +6,27 @@ import msgspec
 
 from router.account import Account
 from router.ids import new_id
+from router.pools import Aboard
+from router.reply import Reading
 from router.routing.fleet import Target
 from router.routing.pace import Finished, learn
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens as the target counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class Flight(msgspec.Struct, eq=False, gc=False):
     """One attempt under way. `queued_tokens` are the prompt tokens before its first token, its own included, when it
-    was sent. `account` is where it is counted until it ends, whatever name its engine has by then."""
+    was sent. `account` is where it is counted until it ends, whatever name its engine has by then; `aboard` what it is
+    among those of its model. `reading` is what has come of its answer, where that is a stream."""
 
     account: Account
     target: Target
+    aboard: Aboard
     streams: bool
     prompt_bytes: int
     prompt_tokens: int
@@ -26,6 +37,7 @@ class Flight(msgspec.Struct, eq=False, gc=False):
     first_token_at_s: float | None = None
     ended: bool = False
     name: str = ""
+    reading: Reading | None = None
 
     @property
     def id(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -14,6 +14,7 @@ from router.gauges import snapshot_gauges
 from router.outcome import Outcome
 from router.quotas.room import UNBOUNDED
 from router.routing.fleet import Fleet, Place
+from router.spilling.budget import UNPACED, Allowance
 from router.spilling.periods import Dollars
 from router.tally import SECONDS, Sums, Tally, from_json
 
@@ -31,11 +32,15 @@ class Metrics:
         spent: Callable[[], Dollars],
         workers: int = 1,
         heard: Callable[[], tuple[Snapshot | None, float]] = lambda: (None, 0.0),
+        allowed: Callable[[], Allowance] = lambda: UNPACED,
+        lines: Callable[[], Iterable[Metric]] = tuple,
     ) -> None:
         self._view = view
         self._heard = heard
         self._spent = spent
+        self._allowed = allowed
         self._workers = workers
+        self._lines = lines
         self._tally = Tally()
         self.observe: Callable[[Outcome], None] = self._tally.add
 
@@ -50,7 +55,9 @@ class Metrics:
     def text(self, others: Sequence[bytes] = ()) -> bytes:
         """The page: this worker's counts with what other workers have exported. Raises ValueError if one is none."""
         sums = [*self._tally.sums(), *(each for other in others for each in from_json(other))]
-        return generate_latest(_Page(sums, self._view(), self._spent(), self._workers, *self._heard()))
+        money = (*_spent(self._spent()), *_paced(self._allowed()))
+        more = chain(self._lines(), snapshot_gauges(*self._heard()))
+        return generate_latest(_Page(sums, self._view(), money, self._workers, more))
 
 
 class _Page(Collector):
@@ -60,17 +67,15 @@ class _Page(Collector):
         self,
         sums: Sequence[Sums],
         fleet: Fleet,
-        spent: Dollars,
+        money: Sequence[Metric],
         workers: int,
-        snapshot: Snapshot | None,
-        snapshot_age_s: float,
+        more: Iterable[Metric],
     ) -> None:
         self._sums = sums
         self._fleet = fleet
-        self._spent = spent
+        self._money = money
         self._workers = workers
-        self._snapshot = snapshot
-        self._snapshot_age_s = snapshot_age_s
+        self._more = more
 
     def collect(self) -> Iterator[Metric]:
         yield _requests(self._sums)
@@ -80,8 +85,9 @@ class _Page(Collector):
         yield _histogram("ttft_seconds", "Time to first token", first)
         whole = [(each, each.e2e_s, each.e2e_buckets) for each in self._sums]
         yield _histogram("request_seconds", "Time from arrival to the last byte", whole)
-        yield from _gauges(self._fleet, self._spent)
-        yield from snapshot_gauges(self._snapshot, self._snapshot_age_s)
+        yield from _gauges(self._fleet)
+        yield from self._money
+        yield from self._more
         yield GaugeMetricFamily("spillway_workers", "Router processes that share the port", self._workers)
 
 
@@ -140,7 +146,7 @@ def _since(group: Sequence[Sums]) -> float:
     return min(each.since_unix_s for each in group)
 
 
-def _gauges(fleet: Fleet, spent: Dollars) -> Iterator[Metric]:
+def _gauges(fleet: Fleet) -> Iterator[Metric]:
     """Gauges are computed when they are read, so there is no second copy to keep true."""
     ready = GaugeMetricFamily("spillway_target_ready", "1 if the target can take requests", labels=["target"])
     flying = GaugeMetricFamily("spillway_in_flight", "Requests in flight", labels=["target"])
@@ -157,12 +163,24 @@ def _gauges(fleet: Fleet, spent: Dollars) -> Iterator[Metric]:
             waiting.add_metric([target.name], target.load.waiting)
         if target.room is not UNBOUNDED:
             left.add_metric([target.name], target.room.left_share)
-    yield from (ready, flying, promised, kv, waiting, left, _spent(spent))
+    yield from (ready, flying, promised, kv, waiting, left)
 
 
-def _spent(spent: Dollars) -> Metric:
+def _spent(spent: Dollars) -> Iterator[Metric]:
     words = "Dollars spent at clouds or set aside for them since the hour, day or month began (UTC)"
     family = GaugeMetricFamily("spillway_spent_usd", words, labels=["period"])
     for period, usd in (("hour", spent.hour), ("day", spent.day), ("month", spent.month)):
         family.add_metric([period], usd)
-    return family
+    yield family
+
+
+def _paced(found: Allowance) -> Iterator[Metric]:
+    """As of the worker that is asked."""
+    words = "So many times its price a dollar counts, so that the budgets last; infinite where one is spent"
+    yield GaugeMetricFamily("spillway_budget_price_factor", words, found.price_factor)
+    now = GaugeMetricFamily("spillway_tier_usd_now", "Dollars that a tier may spend at this moment", labels=["tier"])
+    stretch = GaugeMetricFamily("spillway_tier_stretch", "So many times as long is its promise", labels=["tier"])
+    for tier, usd in found.usd_now.items():
+        now.add_metric([tier], usd)
+        stretch.add_metric([tier], found.stretch[tier])
+    yield from (now, stretch)

@@ -11,6 +11,7 @@ class Outcome(Struct, frozen=True, gc=False):
 
     `route` is the rule of [[routes]] that it followed. `arm` is its part of a comparison: the name of a split or
     shadow, and "/control" or "/trial". `shadow_of` is the request whose copy it is, and nobody was shown its answer.
+    `wanted_usd` is what it would have cost at a cloud, where it stayed here because money was short.
 
     Only texts and numbers, so that thousands of them can wait for the disk without work for the garbage collector.
     """
@@ -35,6 +36,7 @@ class Outcome(Struct, frozen=True, gc=False):
     route: str | None = None
     arm: str | None = None
     shadow_of: str | None = None
+    wanted_usd: float | None = None
 
 
 # A new one goes to the end, where a file that is older gets it too.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from router.ask import Ask
 from router.because import Moment
 from router.errors import ApiError
 from router.explain import Explanation, explain
 from router.measuring import measured
 from router.question import count_of, read_question
+from router.routing.policy import Decision
 from router.served import Doors
 
 
@@ -18,8 +20,12 @@ async def rehearse(doors: Doors, raw: bytes, headers: Mapping[str, str], tokens:
     as the request itself would."""
     watch = doors.watch
     ask = await measured(doors, read_question(raw, headers, _count(tokens), watch.rules, time.time()))
-    moment = Moment(doors.money(), watch.spilling, watch.past)
-    return explain(ask, watch.view(time.monotonic()), watch.rules, moment)
+    now_s = time.monotonic()
+
+    def through(ask: Ask, decision: Decision) -> Decision:
+        return watch.expect(ask, decision, now_s)
+
+    return explain(ask, watch.view(now_s), watch.rules, Moment(doors.money(ask.tier), watch.past, through))
 
 
 def _count(tokens: str | None) -> int | None:

@@ -113,7 +113,7 @@ class Reports:
         return self._watch.rules.active_preset or ""
 
     def _spilling(self) -> list[str]:
-        return [f"{target} {tier}" for (target, tier), on in self._watch.spilling.items() if on]
+        return self._watch.pools.spilling()
 
 
 def _decode(content: bytes) -> Report:

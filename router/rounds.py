@@ -27,10 +27,12 @@ from router.failure import LATE, LIMITED, Failure
 from router.health.breaker import DEATHS
 from router.health.retries import pause_s
 from router.health.triggers import trigger_of
+from router.pools import settled
 from router.quotas.quotas import QUOTA
 from router.routing.fleet import Place, Target
 from router.routing.policy import Decision
 from router.served import Doors, Served
+from router.wants import Arrival
 
 # A request that an engine had when it died may be what killed it: it is sent home once more, and then no more.
 MOST_DEATHS = 2
@@ -73,9 +75,27 @@ async def _round(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Se
     decision = course.decision
     if decision.prefers_it and decision.targets and decision.asleep is not None:
         doors.line.want(decision.asleep)
-    if decision.refusal is not None:
-        raise decision.refusal
-    return await open_first(doors, ask, course, arrived_s)
+    await _let_in(doors, ask, course, arrived_s)
+    if course.decision.refusal is not None:
+        raise course.decision.refusal
+    try:
+        return await open_first(doors, ask, course, arrived_s)
+    finally:
+        if course.ticket is not None:
+            doors.watch.pools.withdraw(course.ticket, time.monotonic())
+
+
+async def _let_in(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> None:
+    """Before engines it is decided which of them takes it, after a wait if need be, or that it goes elsewhere."""
+    while (gate := course.decision.gate) is not None:
+        now_s, tier = time.monotonic(), doors.watch.rules.tiers[ask.tier]
+        arrival = Arrival(ask, gate, tier.tpot_target_s, arrived_s, now_s)
+        ticket = await doors.basin.place(arrival, again=course.ticket is not None)
+        course.ticket = ticket
+        if ticket.placed is not None:
+            course.decision = settled(course.decision, ticket, time.monotonic())
+        else:
+            course.decision = _decided(doors, ask, course, arrived_s, time.monotonic())
 
 
 def _is_just_dead(decision: Decision) -> bool:
@@ -207,7 +227,7 @@ def _decided(
         return structs.replace(course.decision, targets=(), can_wait=False)
     if ask.deadline_s is not None:
         ask = structs.replace(ask, deadline_s=max(0.0, arrived_s + ask.deadline_s - now_s))
-    decision = doors.watch.decide(ask, doors.money(), now_s)
+    decision = doors.watch.decide(ask, doors.money(ask.tier), now_s)
     failed = {failure.target for failure in course.failures if not _is_ours(failure)} - again
     left = tuple([each for each in decision.targets if each.place is LOCAL or each.name not in failed])
     return structs.replace(decision, targets=left)

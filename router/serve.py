@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from socket import socket
 from types import FrameType
@@ -21,15 +22,19 @@ from starlette.applications import Starlette
 
 from engines.snapshot import ModelView
 from router.app import create_app
+from router.basin import Basin
+from router.books import read_wanted
 from router.clouds.cloud import Clouds
 from router.edits import Edits
 from router.feed import Line, poll_engines
+from router.foresight import line_gauges
 from router.front import Front
 from router.health.retries import Budget
 from router.ledger import Ledger, LedgerError
 from router.lobby import Lobby
 from router.metrics import Metrics
 from router.outbox import Outbox
+from router.pacing import Pacing
 from router.port import PortError, open_port, port_of
 from router.quotas.quotas import Quotas
 from router.report import Reports
@@ -51,6 +56,7 @@ HEAR_S = 1.0
 HEAR_EACH_S = 0.01
 # How often targets are compared with their like.
 COMPARE_EACH_S = 5.0
+LEDGER = "ledger.sqlite3"
 # Longer than the usual clients keep a connection (aiohttp 15 s, Go 90 s), so that it is they who close it.
 IDLE_S = 120
 
@@ -80,11 +86,11 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
     are read again from `config` when that changes."""
     try:
         listening = seat.listening or open_port(rules.endpoint.host, rules.endpoint.port)
-        ledger = Ledger(home / "ledger.sqlite3", worker=seat.number)
+        ledger = Ledger(home / LEDGER, worker=seat.number)
     except (PortError, LedgerError) as error:
         print(error, file=sys.stderr)
         return 1
-    kept = _Kept(ledger, Quotas(home / "quotas"))
+    kept = _Kept(ledger, Pacing(ledger, partial(read_wanted, home / LEDGER)), Quotas(home / "quotas"))
     doors = _open(_at_port(rules, port_of(listening)), keys, kept, seat, config, bool(alone.engines))
 
     @asynccontextmanager
@@ -95,6 +101,7 @@ def serve(rules: Rules, keys: Keys, alone: Alone, home: Path, seat: Seat = ALONE
             doors.edits.keep(),
             doors.reports.keep(),
             keep_comparing(doors.watch),
+            doors.pacing.keep(),
         )
         tasks = [asyncio.create_task(each) for each in loops]
         await _hear(doors.watch)
@@ -124,26 +131,42 @@ class _Kept:
     """What outlives the process, in its home."""
 
     ledger: Ledger
+    pacing: Pacing
     quotas: Quotas
 
 
 def _open(rules: Rules, keys: Keys, kept: _Kept, seat: Seat, config: Path | None, is_open: bool) -> Doors:
     """All doors, none of which needs the loop yet. `is_open`: engines are used that no table names."""
-    ledger, quotas = kept.ledger, kept.quotas
+    ledger, pacing, quotas = kept.ledger, kept.pacing, kept.quotas
     watch = Watch(rules, None if seat.rows_fd is None else Rows(seat.rows_fd, seat.number, seat.workers))
     watch.retries = Budget(seat.workers)
-    clouds = Clouds(watch.deployed)
+    clouds = Clouds(watch.deployed.all)
     watch.cloud_off = clouds.off
-    quotas.obey(watch.deployed)
-    watch.on_deployed, watch.rooms = quotas.obey, quotas.rooms
+    quotas.obey(watch.deployed.all)
+    watch.deployed.on_change, watch.rooms = quotas.obey, quotas.rooms
     lobby, outbox = Lobby(), Outbox()
-    watch.on_change = lobby.tell
+    basin = Basin(watch)
+
+    def stir() -> None:
+        lobby.tell()
+        basin.stir()
+
+    watch.on_change = stir
     upstream = Upstream(rules.limits, outbox)
-    metrics = Metrics(watch.now, lambda: ledger.spent, seat.workers, watch.newest)
+    metrics = Metrics(
+        watch.now,
+        lambda: ledger.spent,
+        seat.workers,
+        watch.newest,
+        lambda: pacing.now(watch.rules),
+        lambda: line_gauges(watch.pools),
+    )
     reports = Reports(seat, watch, metrics, ledger)
     edits = Edits(config, watch, clouds, upstream, seat.rules_fd, is_open)
     line = Line(watch, lobby)
-    return Doors(keys, watch, line, lobby, outbox, upstream, clouds, quotas, ledger, metrics, reports, edits, seat)
+    return Doors(
+        keys, watch, line, lobby, outbox, upstream, clouds, quotas, ledger, pacing, metrics, reports, edits, seat, basin
+    )
 
 
 class _Server(uvicorn.Server):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from functools import lru_cache
@@ -9,6 +10,7 @@ from functools import lru_cache
 import msgspec
 
 from router.ask import Ask
+from router.basin import Basin
 from router.clouds.cloud import Clouds
 from router.comparing.slots import Slots
 from router.counter import Counter
@@ -21,11 +23,14 @@ from router.ledger import Ledger, Outcome
 from router.lobby import Lobby
 from router.metrics import Metrics
 from router.outbox import Outbox
+from router.pacing import Pacing
 from router.quotas.permit import Permit
 from router.quotas.quotas import Quotas
 from router.reply import Reply
 from router.report import Reports
 from router.routing.fleet import Place, Target
+from router.routing.groups import chain_of, groups_of
+from router.routing.passing import BUDGET, is_affordable
 from router.routing.policy import Decision, Money
 from router.seat import Seat
 from router.tables.keys import Keys
@@ -36,6 +41,7 @@ CLIENT_GONE = 499
 # Names come from engines and configurations, and must not become header lines of their own.
 UNPRINTABLE = re.compile(r"[^ -~]")
 FREE = b"x-spillway-usd: 0\r\n"
+ENDLESS = Money(math.inf)
 # Members of an enumeration are slow to look up in it.
 CLOUD = Place.CLOUD
 
@@ -52,16 +58,18 @@ class Doors(msgspec.Struct, frozen=True):
     clouds: Clouds
     quotas: Quotas
     ledger: Ledger
+    pacing: Pacing
     metrics: Metrics
     reports: Reports
     edits: Edits
     seat: Seat
+    basin: Basin
     # Of copies that shadows send.
     slots: Slots = msgspec.field(default_factory=Slots)
     counter: Counter = msgspec.field(default_factory=Counter)
 
-    def money(self) -> Money:
-        return Money(self.ledger.left_usd(self.watch.rules.limits.caps))
+    def money(self, tier: str) -> Money:
+        return self.pacing.money(self.watch.rules, tier)
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -154,6 +162,7 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
         ask.route,
         ask.arm,
         ask.shadow_of,
+        None if served.reason != BUDGET else _wanted_usd(doors, served),
     )
     doors.ledger.record(outcome)
     doors.metrics.observe(outcome)
@@ -205,6 +214,20 @@ def _tokens(served: Served) -> tuple[int, int]:
     """As the target counted them; of an answer that broke off, the prompt as estimated and the tokens that came."""
     reading = served.reply.reading
     return reading.usage or (served.flight.prompt_tokens, reading.spoken)
+
+
+def _wanted_usd(doors: Doors, served: Served) -> float | None:
+    """What an answer that money kept here would have cost at the cheapest cloud of the first of its models that has
+    one; None for one that went to a cloud after all, or that its client's own bound kept here."""
+    ask, rules, fleet = served.ask, doors.watch.rules, doors.watch.now()
+    # An edit may have taken the tier away.
+    if served.target.place is CLOUD or ask.tier not in rules.tiers:
+        return None
+    for _, clouds in groups_of(ask, fleet, chain_of(ask, fleet, rules), rules):
+        able = [each for each in clouds if each.off is None and is_affordable(ask, each, ENDLESS)]
+        if able:
+            return min(_usd(each, *_tokens(served)) for each in able)
+    return None
 
 
 def _end_leave(doors: Doors, served: Served) -> None:

@@ -17,7 +17,7 @@ from router.health.breaker import UNPROVED, Proof, Trouble
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """One worker's own numbers of one target, and what it has seen go wrong there.
 
-    `oldest_sent_at_s` means something only where `unstarted` is above 0.
+    `oldest_sent_at_s` means something only where `unstarted` is above 0. `kv_tokens` are held by those who have begun.
     """
 
     requests: int = 0
@@ -27,6 +27,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     oldest_sent_at_s: float = 0.0
     proof: Proof = UNPROVED
     trouble: Trouble | None = None
+    kv_tokens: int = 0
 
 
 class Siblings(Protocol):

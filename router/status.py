@@ -5,6 +5,7 @@ Pure but for the Doors it reads. Everything here is plain JSON values.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -13,8 +14,10 @@ from msgspec import to_builtins
 from router.ask import AUTO
 from router.costs import costs
 from router.imagined import whole
+from router.pacing import in_words
 from router.routing.fleet import Fleet, Place, Target
 from router.served import Doors
+from router.spilling.budget import Allowance
 from router.tables.keys import engine_key
 from router.tables.rules import Rules
 
@@ -52,7 +55,7 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "endpoint": f"http://{rules.endpoint.host}:{rules.endpoint.port}/v1",
         "ready": ready(fleet)[0],
         "workers": doors.seat.workers,
-        "worker": {"number": doors.seat.number, "pid": os.getpid(), "waiting": len(doors.lobby)},
+        "worker": {"number": doors.seat.number, "pid": os.getpid(), "waiting": len(doors.lobby) + len(doors.basin)},
         "snapshot_age_s": round(watch.snapshot_age_s(now_s), 3) if snapshot else None,
         "refused": snapshot.refused if snapshot else "",
         "busy": snapshot.busy if snapshot else "",
@@ -67,6 +70,8 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "tiers": [{"name": name} | tier.model_dump(mode="json") for name, tier in rules.tiers.items()],
         "clouds": [_cloud(target) for target in fleet.targets if target.place is Place.CLOUD],
         "spilling": together.spilling,
+        "lines": [to_builtins(line) for line in watch.pools.shown()],
+        "kept": dict(watch.pools.kept_shares()),
         "spend": {
             "today_usd": round(spent.day, 8),
             "hour_usd": round(spent.hour, 8),
@@ -74,22 +79,34 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
             "cloud_usd_per_day": rules.limits.cloud_usd_per_day,
             "cloud_usd_per_hour": rules.limits.cloud_usd_per_hour,
             "cloud_usd_per_month": rules.limits.cloud_usd_per_month,
+            "pacing": _pacing(doors.pacing.now(rules), rules),
             "lost_outcomes": together.lost_outcomes,
             "ledger": together.ledger,
         },
     }
 
 
+def _pacing(found: Allowance, rules: Rules) -> dict[str, Any]:
+    """As of the worker that is asked. `price_factor` is None where nothing is left; `short` says in words what that
+    means, "" where the money will last."""
+    return {
+        "price_factor": round(found.price_factor, 4) if found.price_factor < math.inf else None,
+        "usd_now": {tier: round(usd, 8) for tier, usd in found.usd_now.items()},
+        "stretch": {tier: round(times, 4) for tier, times in found.stretch.items()},
+        "short": in_words(found, rules),
+    }
+
+
 def _config(doors: Doors) -> dict[str, Any]:
     """The file that is obeyed, and what it is judged by: `keys` says which of the variables that it names are set."""
     edits, watch = doors.edits, doors.watch
-    named = {name for each in watch.deployed for name in each.key_envs}
+    named = {name for each in watch.deployed.all for name in each.key_envs}
     return {
         "path": None if edits.path is None else str(edits.path),
         "sha256": edits.seen_sha256,
         "refused": edits.refused,
         "is_open": edits.is_open,
-        "keys": {name: engine_key(name, watch.environment) is not None for name in sorted(named)},
+        "keys": {name: engine_key(name, watch.deployed.environment) is not None for name in sorted(named)},
     }
 
 

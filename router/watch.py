@@ -1,4 +1,4 @@
-"""The router's only mutable view of the world: newest snapshot, requests in flight, learned paces, spill state.
+"""The router's only mutable view of the world: newest snapshot, requests in flight, learned paces, lines for engines.
 
 Single writer of all of it, synchronous, with the clock passed in. What it hands out is frozen. Where there are several
 router processes, each has its own Watch, which adds what its siblings say they have in flight and have seen fail.
@@ -12,30 +12,33 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
-from engines.snapshot import ModelView, Report, Snapshot
+from engines.snapshot import Report, Snapshot
 from ground.prices import PRICES, Listed
 from router.account import Account, uses_by_url
-from router.accounts import Accounts
+from router.accounts import Accounts, describe, load_of
 from router.ask import Ask
 from router.contexts import contexts_of
 from router.decided import Decided
-from router.flight import Flight
+from router.deployed import Deployed
+from router.flight import Flight, Usage
 from router.health.breaker import DEATHS, Fault
 from router.health.ejection import Speed, outliers
 from router.health.retries import Budget
+from router.patience import CODES as OUT_OF_TIME
+from router.pools import Pools, Ticket
 from router.quotas.room import Room
-from router.registry import Away, Deployment, deployments
+from router.registry import Away
 from router.roster import Roster
 from router.routing.affinity import Affinity
 from router.routing.fleet import Fleet, Place, Target, standing, wanted_models
+from router.routing.forecast import tokens_of
 from router.routing.passing import Money
-from router.routing.policy import Decision, Latches, choose
+from router.routing.policy import Decision, choose
 from router.routing.ranking import Past
-from router.routing.spill import tokens_of
+from router.samples import Samples
 from router.siblings import Row, Siblings
 from router.tables.rules import Rules
+from router.wants import Arrival
 
 __all__ = ["DECISIONS_KEPT", "Flight", "Usage", "Watch"]
 
@@ -44,15 +47,8 @@ DECISIONS_KEPT = 200
 LOCAL = Place.LOCAL
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens as the target counted them."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-
 class Watch:
-    """Newest snapshot, flights, paces, rests and spill state. Without `siblings` this process is the whole router."""
+    """Newest snapshot, flights, paces, rests and lines. Without `siblings` this process is the whole router."""
 
     def __init__(
         self,
@@ -65,20 +61,13 @@ class Watch:
         # Read by anybody, changed by `obey`: the Fleet is built from them.
         self.rules = rules
         self._cloud_off: Mapping[str, Away] = {}
-        # With them the clouds are found in the rules.
-        self.prices = prices
-        self.environment = environment
-        # Where the rules, the lock and the environment say that models run; read by whoever calls clouds.
-        self.deployed: tuple[Deployment, ...] = ()
-        self._deployed_by: tuple[Rules, tuple[ModelView, ...]] | None = None
+        self.deployed = Deployed(prices, environment)
         self._siblings = siblings
         self.retries = Budget()
         self._snapshot: Snapshot | None = None
         self._snapshot_at_s = -math.inf
         self._accounts = Accounts()
         self._wanted: Counter[str] = Counter()
-        # Called when there are other deployments, or they have other bounds.
-        self.on_deployed: Callable[[Sequence[Deployment]], None] | None = None
         # Called when a target begins or ceases to take requests.
         self.on_change: Callable[[], None] | None = None
         # What the limits of providers leave, by target name: the same mapping as long as nothing has changed.
@@ -89,13 +78,15 @@ class Watch:
         self.past = Past(self._turns, self._affinity)
         self._roster = Roster(siblings)
         self._there: dict[str, tuple[bool, str | None]] = {}
-        self._spilling: dict[tuple[str, str], bool] = {}
+        self.pools = Pools(siblings)
+        self.samples = Samples()
+        # Called when there may be room at an engine.
+        self.on_room: Callable[[], object] = tuple
         self._stand()
 
     def __repr__(self) -> str:
         flights = sum(account.requests for account in self._accounts)
-        spilling = ",".join(f"{target}/{tier}" for (target, tier), on in self._spilling.items() if on)
-        return f"<Watch engines={len(self._snapshot.engines) if self._snapshot else 0} {flights=} {spilling=}>"
+        return f"<Watch engines={len(self._snapshot.engines) if self._snapshot else 0} {flights=} {self.pools!r}>"
 
     def obey(self, rules: Rules) -> None:
         """These rules from now on. A method beside a plain attribute, because each request reads it four times."""
@@ -116,10 +107,6 @@ class Watch:
     def snapshot(self) -> Snapshot | None:
         return self._snapshot
 
-    @property
-    def spilling(self) -> Latches:
-        return dict(self._spilling)
-
     def snapshot_age_s(self, now_s: float) -> float:
         return now_s - self._snapshot_at_s
 
@@ -127,11 +114,12 @@ class Watch:
         """An engine that is ready again starts without the rest that its last run was given."""
         off = {target.key for target, _ in self._roster.standing if target.off is not None}
         self._snapshot, self._snapshot_at_s = snapshot, now_s
-        self._stand()
+        self._stand(off, now_s)
+        self.samples.count(now_s)
         for target, account in self._roster.standing:
-            if target.key in off and target.off is None:
-                account.revive(now_s, self._others(account))
-                self._changed(account)
+            if target.load is not None and account.load is not None:
+                account.load.reported(target.load, now_s)
+        self.on_room()
 
     def want(self, model: str) -> None:
         """A sleeping engine of this model could have served a request."""
@@ -158,9 +146,7 @@ class Watch:
         )
 
     def decide(self, ask: Ask, money: Money, now_s: float) -> Decision:
-        decision = choose(ask, self.view(now_s), self.rules, self._spilling, money, self.past)
-        if decision.spilling:
-            self._spilling.update(decision.spilling)
+        decision = self.would(ask, money, now_s)
         # Names that nobody serves are no turns: there is no end of them.
         if decision.turn is not None and decision.targets:
             self._turns[decision.turn] = self._turns.get(decision.turn, 0) + 1
@@ -168,10 +154,18 @@ class Watch:
 
     def would(self, ask: Ask, money: Money, now_s: float) -> Decision:
         """What `decide` would say; nothing is kept of it."""
-        return choose(ask, self.view(now_s), self.rules, self._spilling, money, self.past)
+        return choose(ask, self.view(now_s), self.rules, money, self.past)
 
-    def start(self, ask: Ask, target: Target, now_s: float) -> Flight:
-        """Count a request as in flight at `target`. Ends with `finish`, whatever happens."""
+    def expect(self, ask: Ask, decision: Decision, now_s: float) -> Decision:
+        """What would become of it at the gate of its engines; nothing is kept of it."""
+        if decision.gate is None:
+            return decision
+        tpot_s = self.rules.tiers[ask.tier].tpot_target_s
+        return self.pools.expect(Arrival(ask, decision.gate, tpot_s, now_s, now_s), decision)
+
+    def start(self, ask: Ask, target: Target, now_s: float, ticket: Ticket | None = None) -> Flight:
+        """Count a request as in flight at `target`. Ends with `finish`, whatever happens. `ticket` says where it was
+        placed, if it was."""
         account, siblings, load = self._accounts.of(target), self._siblings, target.load
         prompt, answer = tokens_of(ask, target)
         prompt_tokens = round(prompt)
@@ -183,8 +177,9 @@ class Watch:
             held_tokens += sum([row.promised_tokens for row in others])
         was_full = load is not None and held_tokens > load.kv_capacity_tokens
         streams, size_bytes = ask.stream, ask.prompt_bytes
+        aboard = self.pools.board(ask, target, account.load, now_s, ticket)
         flight = Flight(
-            account, target, streams, size_bytes, prompt_tokens, promised_tokens, queued_tokens, was_full, now_s
+            account, target, aboard, streams, size_bytes, prompt_tokens, promised_tokens, queued_tokens, was_full, now_s
         )
         account.send(promised_tokens)
         if not account.is_calm:
@@ -206,7 +201,10 @@ class Watch:
             account.begin(sent_at_s, now_s - sent_at_s if flight.streams else None, now_s, self._others(account))
         account.prove(sent_at_s, now_s)
         account.wait_no_more(flight, flight.prompt_tokens)
+        self.pools.began(flight.aboard, sent_at_s, now_s)
+        self.samples.began(flight)
         self._changed(account)
+        self.on_room()
 
     def finish(self, flight: Flight, usage: Usage | None, now_s: float, is_whole: bool = False) -> None:
         """Take a flight out of the count and, if the target said what it used, learn from it. `is_whole`: the answer
@@ -216,6 +214,7 @@ class Watch:
         flight.ended = True
         account = flight.account
         account.end(flight.promised_tokens)
+        self.pools.ended(flight.aboard, usage.completion_tokens if usage is not None else None, now_s)
         if flight.first_token_at_s is None:
             account.wait_no_more(flight, flight.prompt_tokens)
         else:
@@ -224,12 +223,15 @@ class Watch:
             if (is_whole or usage is not None) and not account.is_calm:
                 account.complete(flight.sent_at_s, now_s, self._others(account))
         self._changed(account)
+        self.on_room()
 
     def failed(self, flight: Flight, cause: str, retry_after_s: float | None, now_s: float) -> bool:
         """The target failed; what that means for those who come next is its breaker's business. Whether it is news."""
         account, has_begun = flight.account, flight.first_token_at_s is not None
         is_death = cause in DEATHS and not has_begun and flight.target.place is LOCAL
         fault = Fault(cause, flight.sent_at_s, retry_after_s, is_death, has_begun)
+        if cause in OUT_OF_TIME and not has_begun:
+            self.pools.was_late(flight.aboard, flight.sent_at_s, now_s)
         is_news = account.fail(fault, now_s, self._others(account))
         self._changed(account)
         return is_news
@@ -265,22 +267,30 @@ class Watch:
         if self._siblings is not None:
             self._siblings.publish(account.key, account.row())
 
-    def _deploy(self, models: tuple[ModelView, ...]) -> None:
-        """Only where something has changed: the engines tell of themselves twice a second."""
-        by = (self.rules, models)
-        if by != self._deployed_by:
-            self._deployed_by = by
-            self.deployed = deployments(self.rules, models, self.prices, self.environment)
-            if self.on_deployed is not None:
-                self.on_deployed(self.deployed)
+    def _revive(self, target: Target, account: Account, now_s: float) -> None:
+        """It is another run of its engine, which has nothing to do yet."""
+        account.revive(now_s, self._others(account))
+        if account.load is not None:
+            account.load = load_of(target, account.load.speeds)
+        self._changed(account)
 
-    def _stand(self) -> None:
-        """Build all of the Fleet that requests do not change."""
-        self._deploy(self._snapshot.models if self._snapshot else ())
-        targets = standing(self._snapshot, self.rules, self.deployed, self._cloud_off, self.environment)
+    def _stand(self, off: frozenset[str] | set[str] = frozenset(), now_s: float = 0.0) -> None:
+        """Build all of the Fleet that requests do not change. Engines of these keys were off until now."""
+        self.deployed.find(self.rules, self._snapshot.models if self._snapshot else ())
+        deployed = self.deployed
+        targets = standing(self._snapshot, self.rules, deployed.all, self._cloud_off, deployed.environment)
         self._models = wanted_models(self._snapshot)
         self.contexts = contexts_of(targets, self._snapshot)
         self._roster.stand(self._accounts.stand(targets))
+        # The shortest that anybody promises: engines have one guard for all tiers.
+        tpot_s = min([tier.tpot_target_s for tier in self.rules.tiers.values()], default=math.inf)
+        for target, account in self._roster.standing:
+            if target.key in off and target.off is None:
+                self._revive(target, account, now_s)
+            if account.load is not None:
+                describe(account.load, target)
+                account.load.promise(tpot_s)
+        self.pools.stand(self._roster.standing)
         there = {target.key: (target.off is None, target.returns_as) for target in targets}
         before, self._there = self._there, there
         if self.on_change is not None and there != before:

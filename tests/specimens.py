@@ -19,7 +19,7 @@ from router.health.verdict import WELL, Verdict
 from router.outcome import Outcome
 from router.registry import Price
 from router.routing.fleet import Fleet, InFlight, Pace, Place, Target
-from router.routing.policy import Latches, Money
+from router.routing.policy import Money
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
 
@@ -192,7 +192,7 @@ ASKS = st.builds(
 
 
 # Everything that a decision is made of, as `choose` takes it.
-Situation = tuple[Ask, Fleet, Rules, Latches, Money]
+Situation = tuple[Ask, Fleet, Rules, Money]
 
 
 @st.composite
@@ -202,6 +202,5 @@ def situations(draw: st.DrawFn) -> Situation:
         for i, each in enumerate(draw(st.lists(LOCALS, max_size=3) | st.lists(LOCALS, min_size=1, max_size=2)))
     ]
     clouds = [replace(each, name=f"cloud/{i}") for i, each in enumerate(draw(st.lists(CLOUDS, max_size=2)))]
-    latches = {(target.name, tier): draw(st.booleans()) for target in locals_ for tier in RULES.tiers}
     money = Money(draw(st.sampled_from([10.0, 10.0, 0.001, 0.0, -1.0])))
-    return draw(ASKS), Fleet((*locals_, *clouds), draw(st.booleans())), RULES, latches, money
+    return draw(ASKS), Fleet((*locals_, *clouds), draw(st.booleans())), RULES, money

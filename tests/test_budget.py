@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from router.spilling.budget import MOST_STRETCH, Allowance, Budgets, allowance, order_of_sacrifice
 from router.spilling.periods import DAY_S, HOUR_S, NO_CAPS, Dollars, periods_at
@@ -18,6 +19,8 @@ from router.spilling.season import FLAT, Season, Shape
 MIDNIGHT = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp())
 NOON = MIDNIGHT + 12 * HOUR_S
 TIERS = ("bulk", "standard", "premium")
+# All day long more is needed than there is.
+SHORT = replace(FLAT, usd_per_day=1e6)
 # An office's: nothing much at night, most of it after noon.
 OFFICE = [1.0] * 8 + [4.0, 6.0, 8.0, 8.0, 6.0, 9.0, 10.0, 8.0, 6.0, 4.0] + [2.0] * 4 + [1.0] * 2
 
@@ -105,18 +108,21 @@ def test_money_that_suffices_is_given_to_everybody_at_its_own_price() -> None:
 
 
 def test_what_was_not_needed_is_spread_over_the_rest() -> None:
-    frugal = paced(capped(day=24.0), Dollars(0.0, 0.0, 0.0), NOON)
-    spender = paced(capped(day=24.0), Dollars(0.0, 12.0, 12.0), NOON)
+    frugal = paced(capped(day=24.0), Dollars(0.0, 0.0, 0.0), NOON, SHORT)
+    spender = paced(capped(day=24.0), Dollars(0.0, 12.0, 12.0), NOON, SHORT)
     # Ten minutes of an hour that may cost two dollars, or one.
     assert frugal.usd_now["premium"] == pytest.approx(2.0 / 6)
     assert spender.usd_now["premium"] == pytest.approx(1.0 / 6)
 
 
 def test_a_dollar_is_as_dear_as_the_money_is_short() -> None:
-    day = capped(day=24.0)
-    assert paced(day, Dollars(0.0, 12.0, 12.0), NOON).price_factor == pytest.approx(1.0)
-    assert paced(day, Dollars(0.0, 18.0, 18.0), NOON).price_factor == pytest.approx(2.0, rel=0.05)
-    assert paced(day, Dollars(0.0, 24.0, 24.0), NOON).price_factor == math.inf
+    day, just_enough = capped(day=24.0), replace(FLAT, usd_per_day=24.0)
+    assert paced(day, Dollars(0.0, 12.0, 12.0), NOON, just_enough).price_factor == pytest.approx(1.0)
+    assert paced(day, Dollars(0.0, 18.0, 18.0), NOON, just_enough).price_factor == pytest.approx(2.0, rel=0.05)
+    assert paced(day, Dollars(0.0, 24.0, 24.0), NOON, just_enough).price_factor == math.inf
+    # Who knows nothing yet takes a quarter to be enough.
+    assert paced(day, Dollars(0.0, 21.0, 21.0), NOON).price_factor == pytest.approx(1.0)
+    assert paced(day, Dollars(0.0, 22.5, 22.5), NOON).price_factor == pytest.approx(2.0, rel=0.06)
     # Who knows that twice as much will be needed need not wait until it is missing.
     at_morning = paced(day, Dollars(0.0, 0.0, 0.0), MIDNIGHT, learned(40, 48.0).shape())
     assert at_morning.price_factor == pytest.approx(2.0, rel=0.05)
@@ -128,8 +134,31 @@ def test_the_last_moment_of_a_day_with_money_left_is_no_alarm() -> None:
     assert late.price_factor == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize("after_midnight_s", [60, 12 * HOUR_S, 23 * HOUR_S, DAY_S - 600, DAY_S - 1])
+@pytest.mark.parametrize("shape", [FLAT, learned(21, 4.0).shape()], ids=["unlearned", "learned"])
+def test_a_first_burst_is_nobodys_sacrifice_at_any_time_of_the_day(shape: Shape, after_midnight_s: int) -> None:
+    fresh = paced(capped(day=10.0), Dollars(0.0, 0.0, 0.0), MIDNIGHT + after_midnight_s, shape)
+    assert min(fresh.usd_now.values()) >= 4.5
+    burst = paced(capped(day=10.0), Dollars(4.0, 4.0, 4.0), MIDNIGHT + after_midnight_s, shape)
+    for each in (fresh, burst):
+        assert (each.price_factor, set(each.stretch.values())) == (1.0, {1.0})
+
+
+def test_what_nobody_needs_later_may_go_at_once_and_the_rest_is_kept_for_who_needs_it() -> None:
+    shape = replace(FLAT, usd_per_day=4.0)
+    burst = paced(capped(day=10.0), Dollars(1.0, 1.0, 1.0), NOON, shape)
+    later_usd = 4.0 * (DAY_S / 2 - 600) / DAY_S
+    assert burst.usd_now["premium"] == pytest.approx(9.0 - later_usd)
+    assert paced(capped(day=10.0), Dollars(8.0, 8.0, 8.0), NOON, shape).usd_now["premium"] < 0.05
+
+
+def test_nobody_may_spend_where_no_tier_does() -> None:
+    found = allowance(Budgets(capped(day=10.0), ()), Dollars(0.0, 0.0, 0.0), FLAT, NOON)
+    assert (found.usd_now, found.stretch, found.price_factor) == ({}, {}, 1.0)
+
+
 def test_promises_are_lowered_in_the_order_of_sacrifice_and_never_the_last_one() -> None:
-    short = paced(capped(day=24.0), Dollars(0.0, 16.0, 16.0), NOON)
+    short = paced(capped(day=24.0), Dollars(0.0, 22.5, 22.5), NOON)
     assert 1.0 == short.stretch["premium"] < short.stretch["standard"] < short.stretch["bulk"] <= MOST_STRETCH
     empty = paced(capped(day=24.0), Dollars(1.0, 24.0, 24.0), NOON)
     assert empty.stretch == {"bulk": MOST_STRETCH, "standard": MOST_STRETCH, "premium": 1.0}
@@ -145,7 +174,7 @@ def test_bulk_is_out_of_money_before_standard_and_both_before_premium() -> None:
 
 
 def test_a_month_is_spread_over_its_days_and_weekends_get_what_they_need() -> None:
-    shape = learned(56, 10.0, weekend=0.1).shape()
+    shape = learned(56, 20.0, weekend=0.1).shape()
     monday, saturday = MIDNIGHT + 10.0, MIDNIGHT + 5 * DAY_S + 10.0
     month = capped(month=220.0)
     works = shape.days(MIDNIGHT, MIDNIGHT + DAY_S) / shape.days(MIDNIGHT + 5 * DAY_S, MIDNIGHT + 6 * DAY_S)

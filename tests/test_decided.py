@@ -55,7 +55,7 @@ def test_a_row_says_what_there_was_to_choose_by() -> None:
     engine = local(in_flight=InFlight(1, 8000, 1, 8000), room=Room())
     spent = replace(CLOUD, health=Verdict("503"), room=Room(4.0, "requests per minute"))
     asked = ask(max_tokens=100)
-    decision = choose(asked, Fleet((engine, spent)), RULES, {}, Money(10.0))
+    decision = choose(asked, Fleet((engine, spent)), RULES, Money(10.0))
     (row,) = rows([answered(asked, decision, "local/smoke", "tier", 1)])
     home, away = sorted(row["figures"], key=lambda each: each["target"], reverse=True)
     assert (home["tokens_in_flight"], home["usd"], home["failed"]) == (8000, 0.0, None)

@@ -119,7 +119,7 @@ def test_where_any_model_would_have_served_any_other_stands_in_for_a_trial() -> 
     )
     assert arms(rules, ask(tenant="acme")) == ("new/trial", "trial", ("smoke", "near", "far", "a"))
     engine = local()
-    decision = choose(directed(ask(), rules, NOON), Fleet((engine,)), rules, {}, Money(0.0))
+    decision = choose(directed(ask(), rules, NOON), Fleet((engine,)), rules, Money(0.0))
     assert decision.targets == (engine,)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -249,6 +250,28 @@ def test_a_budget_holds_however_many_ask_at_once(apart: Router) -> None:
     assert reasons["tier"] >= 1
     assert reasons["tier"] + reasons["budget"] == 16
     assert spent_usd <= each_usd * 3.5
+
+
+def test_money_that_is_spent_is_told_and_lowers_only_promises_that_give_way(apart: Router) -> None:
+    allow(apart, 10.0)
+    pacing = apart.get("/spillway/status")["spend"]["pacing"]
+    assert (pacing["price_factor"], pacing["short"], pacing["stretch"]) == (1.0, "", {"standard": 1.0, "premium": 1.0})
+    _, headers, _ = post(apart, asked("tier/premium"))
+    assert headers["x-spillway-target"] == "cloud/stand-in"
+    allow(apart, 1e-9)
+    pacing = apart.get("/spillway/status")["spend"]["pacing"]
+    assert (pacing["price_factor"], pacing["usd_now"]) == (None, {"standard": 0.0, "premium": 0.0})
+    assert pacing["short"].endswith("all stay here; a first token is promised to standard 8 s instead of 2 s")
+    with urllib.request.urlopen(f"{apart.url}/metrics", timeout=10) as response:
+        page = response.read().decode()
+    assert "\nspillway_budget_price_factor +Inf\n" in page
+    assert '\nspillway_tier_stretch{tier="standard"} 4.0\n' in page
+    with urllib.request.urlopen(_route(apart, "tier/standard"), timeout=10) as response:
+        assert json.load(response)["ttft_target_s"] == 8.0
+
+
+def _route(router: Router, model: str) -> urllib.request.Request:
+    return urllib.request.Request(f"{router.url}/spillway/route", asked(model))
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streaming", "not streaming"])

@@ -64,8 +64,8 @@ def test_an_older_file_keeps_its_rows_and_takes_new_ones(tmp_path: Path) -> None
         ledger.record(outcome(request_id="new", route="night", arm="qwen/trial", shadow_of="old"))
     assert ledger.lost_outcomes == 0
     old, new = rows(path, f"SELECT {', '.join(COLUMNS)} FROM outcome ORDER BY rowid")
-    assert old == (*OLD_ROW, None, None, None)
-    assert new[-3:] == ("night", "qwen/trial", "old")
+    assert old == (*OLD_ROW, *[None] * (len(COLUMNS) - len(OLD_COLUMNS)))
+    assert new[len(OLD_COLUMNS) :] == ("night", "qwen/trial", "old", None)
 
 
 def test_a_file_whose_columns_stand_in_another_order_is_written_by_their_names(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from router.routing.lineup import Lineup
 from router.routing.passing import Money, ease, easy_first
 from router.routing.ranking import Past, ranked, scene_of
 from router.routing.scorers import score
-from router.routing.spill import late
 from router.routing.terms import Terms, terms_of
 from router.tables.read import parse_rules
 from router.tables.strategy import Strategy, Weights
@@ -77,9 +76,7 @@ def all_at_once(asked: Ask, crowd: Sequence[Target], terms: Terms, past: Past) -
         )
         works = [(each.in_flight.promised_tokens + 1) / each.weight for each in on]
         order = [on[at] for _, _, at in sorted(zip(sums, works, range(len(on)), strict=True))]
-        lates = late(asked, order, PROMISE_S)
-        first = lates.index(False) if False in lates else 0
-        found += [*order[first:], *order[:first], *[each for each in alike if each.off is not None]]
+        found += [*order, *[each for each in alike if each.off is not None]]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from router.metrics import Metrics
 from router.outcome import Outcome
 from router.quotas.room import Room
 from router.routing.fleet import Fleet, InFlight
+from router.spilling.budget import Allowance
 from router.spilling.periods import Dollars
 from router.tally import SECONDS
 from tests.specimens import CLOUD, ENGINE, KEYLESS, LOCAL, busy, cloud, load, local, outcome, snapshot
@@ -103,6 +105,18 @@ def test_gauges_show_the_fleet_of_this_moment() -> None:
     assert total(series, "spillway_spent_usd", period="hour") == 0.25
     assert total(series, "spillway_spent_usd", period="day") == 1.25
     assert total(series, "spillway_spent_usd", period="month") == 9.0
+
+
+def test_the_pace_of_money_is_shown_by_tier() -> None:
+    found = Allowance({"bulk": 0.0, "premium": 0.75}, 1.5, {"bulk": 2.25, "premium": 1.0})
+    series = series_of(Metrics(lambda: NOBODY, lambda: NOTHING, allowed=lambda: found).text())
+    assert total(series, "spillway_budget_price_factor") == 1.5
+    assert (found.usd_now, found.stretch) == tuple(
+        {tier: total(series, name, tier=tier) for tier in ("bulk", "premium")}
+        for name in ("spillway_tier_usd_now", "spillway_tier_stretch")
+    )
+    nothing = Metrics(lambda: NOBODY, lambda: NOTHING, allowed=lambda: Allowance({}, math.inf, {}))
+    assert total(series_of(nothing.text()), "spillway_budget_price_factor") == math.inf
 
 
 def test_an_engine_that_reports_nothing_has_no_gauge_of_its_own() -> None:

@@ -19,6 +19,7 @@ from router.routing.policy import Decision, Money, choose
 from router.spilling import parity
 from router.tables.rules import Rules
 from router.verbs.__main__ import main
+from tests.gates import through
 from tests.routers import HELLO
 from tests.specimens import CLOUD, LOCAL, RULES, ask, busy, cloud, local
 
@@ -30,7 +31,7 @@ WANTS = frozenset({"logprobs"})
 
 
 def chosen(asked: Ask, *targets: Target, rules: Rules = RULES) -> Decision:
-    return choose(asked, Fleet(targets), rules, {}, RICH)
+    return through(choose(asked, Fleet(targets), rules, RICH))
 
 
 def names(decision: Decision) -> list[str]:

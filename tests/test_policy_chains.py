@@ -17,6 +17,7 @@ from router.routing.groups import chain_of, groups_of
 from router.routing.policy import Decision, choose
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
+from tests.gates import through
 from tests.specimens import CLOUD, LOCAL, ask
 from tests.test_policy import RICH, names
 
@@ -52,11 +53,11 @@ OVERRUN = InFlight(promised_tokens=200_000)
 
 
 def decide(asked: Ask, *targets: Target, rules: Rules = RULES) -> Decision:
-    return choose(asked, Fleet(targets), rules, {}, RICH)
+    return through(choose(asked, Fleet(targets), rules, RICH))
 
 
 def refusal(asked: Ask, *targets: Target, fleet: Fleet | None = None, rules: Rules = RULES) -> ApiError:
-    decision = choose(asked, fleet or Fleet(targets), rules, {}, RICH)
+    decision = through(choose(asked, fleet or Fleet(targets), rules, RICH))
     assert decision.targets == ()
     assert decision.refusal is not None
     return decision.refusal

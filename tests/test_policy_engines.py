@@ -67,16 +67,16 @@ def test_should_the_engine_die_its_successor_can_be_waited_for(target: Target, t
 
 def test_a_wanted_model_without_an_engine_is_starting_and_not_unknown() -> None:
     fleet = Fleet((CLOUD,), models=frozenset({"smoke"}))
-    decision = choose(ask(model="smoke", requested="smoke", tier="bulk"), fleet, RULES, {}, RICH)
+    decision = choose(ask(model="smoke", requested="smoke", tier="bulk"), fleet, RULES, RICH)
     assert decision.can_wait
-    decision = choose(ask(model="new", requested="new"), Fleet((), models=frozenset({"new"})), RULES, {}, RICH)
+    decision = choose(ask(model="new", requested="new"), Fleet((), models=frozenset({"new"})), RULES, RICH)
     assert decision.refusal is not None
     assert (decision.refusal.status, decision.can_wait) == (503, True)
 
 
 def test_a_tier_of_clouds_waits_for_no_engine() -> None:
     fleet = Fleet((), models=frozenset({"smoke"}))
-    assert not choose(ask(tier="airy"), fleet, RULES, {}, RICH).can_wait
+    assert not choose(ask(tier="airy"), fleet, RULES, RICH).can_wait
 
 
 def test_among_equals_the_engine_that_is_not_slowed_down_goes_first() -> None:

@@ -17,6 +17,7 @@ from router.routing.policy import Decision, choose
 from router.routing.ranking import Past
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
+from tests.gates import through
 from tests.specimens import CLOUD, LOCAL, RULES, ask, busy
 from tests.test_policy import RICH, names
 
@@ -30,7 +31,7 @@ def cloud(name: str = "nano", **changes: Any) -> Target:
 
 
 def decide(asked: Ask, *targets: Target, rules: Rules = RULES, past: Past | None = None) -> Decision:
-    return choose(asked, Fleet(targets), rules, {}, RICH, past or Past())
+    return through(choose(asked, Fleet(targets), rules, RICH, past or Past()))
 
 
 def full(ready_in_s: float) -> Room:

@@ -31,6 +31,9 @@ from tests.test_router_config import TIER, refusal
         ("cloud_usd_per_hour = nan", "[limits]: cloud_usd_per_hour: "),
         ("cloud_usd_per_hour = true", "[limits]: cloud_usd_per_hour: must be a number"),
         ("cloud_usd_per_day = '5'", "[limits]: cloud_usd_per_day: must be a number"),
+        ("reserve_share = 1.0", "[limits]: reserve_share: must be less than 1"),
+        ("reserve_share = -0.1", "[limits]: reserve_share: must be greater than or equal to 0"),
+        ("reserve_share = '0.1'", "[limits]: reserve_share: must be a number"),
         ("cloud_usd_per_week = 5", "[limits]: unknown key 'cloud_usd_per_week'; did you mean 'cloud_usd_per_"),
     ],
 )
@@ -43,6 +46,28 @@ def test_budgets_of_all_three_periods_may_be_given(tmp_path: Path) -> None:
     path.write_text(TIER + "[limits]\ncloud_usd_per_hour = 1\ncloud_usd_per_day = 1.0\ncloud_usd_per_month = 30.0\n")
     assert load_rules(path).limits.caps == Dollars(1.0, 1.0, 30.0)
     assert Limits().caps == Dollars(math.inf, 10.0, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "limits", "words"),
+    [
+        (3, "reserve_share = 0.5", "4 tiers use clouds (standard, t0, t1, t2); where each leaves 0.5 of the money to"),
+        (10, "", "leaves 0.1, its default, of the money to every tier that gives way after it, nothing is left to the"),
+        (4, "reserve_share = 0.25", "Write at most 0.24, or may_spill = false in a tier"),
+    ],
+)
+def test_reserves_that_leave_nothing_to_a_tier_are_refused(tmp_path: Path, tiers: int, limits: str, words: str) -> None:
+    named = "".join(f"[tiers.t{at}]\nttft_target_s = 3.0\n" for at in range(tiers))
+    message = refusal(tmp_path, TIER + named + f"[limits]\n{limits}\n")
+    assert message.startswith("[limits]: reserve_share: ")
+    assert words in message
+
+
+def test_tiers_that_stay_here_need_no_reserve(tmp_path: Path) -> None:
+    path = tmp_path / "stack.toml"
+    named = "".join(f"[tiers.t{at}]\nttft_target_s = 3.0\nmay_spill = false\n" for at in range(12))
+    path.write_text(TIER + named + "[limits]\nreserve_share = 0.5\n")
+    assert load_rules(path).limits.reserve_share == 0.5
 
 
 def test_a_promise_that_nobody_can_keep_is_refused(tmp_path: Path) -> None:

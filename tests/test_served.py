@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
+from router.books import read_wanted
 from router.course import Course
 from router.errors import ApiError, TargetUnavailable
 from router.failure import none_left
@@ -103,8 +104,34 @@ def test_a_served_request_is_a_row(
         "route": "night",
         "arm": "new/trial",
         "shadow_of": "req-6",
+        "wanted_usd": None,
     }
     assert f'{{reason="spill:kv",status="502",target="{target.name}",tier="bulk"}} 1.0' in page
+
+
+@pytest.mark.parametrize(
+    ("target", "reason", "changes", "wanted_usd"),
+    [
+        pytest.param(LOCAL, "budget", {}, pytest.approx(0.0000043), id="money kept it here"),
+        pytest.param(LOCAL, "budget", {"max_usd": 1e-9}, None, id="its client's own bound did"),
+        pytest.param(LOCAL, "budget", {"max_usd": 1.0}, pytest.approx(0.0000043), id="its client would have paid"),
+        pytest.param(LOCAL, "spill:kv", {}, None, id="something else did"),
+        pytest.param(CLOUD, "budget", {}, None, id="it found a cheaper cloud"),
+        pytest.param(LOCAL, "budget", {"model": "own"}, None, id="no cloud has its model"),
+        pytest.param(LOCAL, "budget", {"tier": "former"}, None, id="its tier is gone"),
+    ],
+)
+def test_what_stays_here_for_want_of_money_is_known_with_what_it_would_have_cost(
+    target: Target, reason: str, changes: dict[str, Any], wanted_usd: object, tmp_path: Path
+) -> None:
+    with doors_at(tmp_path) as doors:
+        asked = replace(ASK, **changes)
+        flight = doors.watch.start(asked, target, 1.0)
+        reply = cast(Reply, Whole(target.name, (30, 7)))
+        settle(doors, Served(asked, target, reason, 1, reply, flight, None), 1.0, 200, None)
+    assert row_in(tmp_path)["wanted_usd"] == wanted_usd
+    wanted = [usd for _, usd in read_wanted(tmp_path / "ledger.sqlite3", 0.0)]
+    assert wanted == ([] if wanted_usd is None else [wanted_usd])
 
 
 def test_a_ledger_that_cannot_be_written_is_no_limit_of_the_client() -> None:
@@ -162,6 +189,7 @@ def test_a_refused_request_is_a_row_too(tmp_path: Path) -> None:
         "route": "night",
         "arm": "new/trial",
         "shadow_of": "req-6",
+        "wanted_usd": None,
     }
 
 

@@ -6,67 +6,21 @@ import random
 
 import pytest
 
-from router.registry import Price
 from router.spilling.demand import Demand
-from router.spilling.lengths import Kind, Lengths
 from router.spilling.load import EngineLoad
 from router.spilling.misses import Misses
 from router.spilling.ranks import Ranks
-from router.spilling.room import STEPS, Freed, Pool, pooled
-from router.spilling.sample import Sample
-from router.spilling.sluice import LATEST_S, Sluice
-from router.spilling.speeds import Speeds, Tempo
+from router.spilling.room import STEPS, Forecast, Freed, forecast
+from router.spilling.sluice import LATEST_S
+from router.spilling.speeds import Speeds
 from router.spilling.twin import Twin
-from router.spilling.want import Placed, Want, Why
-
-PRICE = Price(0.15, 0.60)
-TEMPO = Tempo.given(prefill_tokens_per_s=10_000.0, stream_tokens_per_s=50.0)
-KV_TOKENS = 10_000
-
-
-def lengths_of(tokens: int) -> Sample:
-    """Answers that are all about that long."""
-    lengths, kind = Lengths(), Kind()
-    for _ in range(200):
-        lengths.learn(kind, tokens)
-    return lengths.sample(kind)
-
-
-ANSWERS = lengths_of(100)
-
-
-class Line:
-    """A sluice in front of engines, and what it has decided."""
-
-    def __init__(self, engines: int = 1, kv_tokens: int = KV_TOKENS) -> None:
-        loads = [EngineLoad(Speeds(TEMPO), kv_tokens) for _ in range(engines)]
-        self.sluice = Sluice(loads, Twin(), Misses())
-        self.placed: dict[object, Placed] = {}
-
-    def ask(self, key: object, at_s: float, prompt_tokens: int, may_spill: bool = True) -> Placed | None:
-        price = PRICE if may_spill else None
-        worth = self.sluice.worth(prompt_tokens, ANSWERS, price)
-        self.sluice.arrive(Want(key, at_s, prompt_tokens, 2.0, 0.1, ANSWERS, worth, price), at_s)
-        return self.look(at_s).get(key)
-
-    def look(self, at_s: float) -> dict[object, Placed]:
-        self.placed |= {each.want.key: each for each in self.sluice.decide(at_s)}
-        return self.placed
-
-    def begun(self, key: object, at_s: float) -> None:
-        self.sluice.began(key, at_s)
-        self.look(at_s)
+from router.spilling.want import Why
+from tests.sluiced import ANSWERS, KV_TOKENS, TEMPO, Line, filled
 
 
 @pytest.fixture
 def full() -> Line:
-    """One engine that nine requests of a thousand tokens fill."""
-    line = Line()
-    for number in range(9):
-        at_s = number * 0.2
-        assert line.ask(number, at_s, 1000) is not None
-        line.begun(number, at_s + 0.15)
-    return line
+    return filled()
 
 
 def test_what_fits_goes_at_once_to_the_engine_with_the_least_to_read() -> None:
@@ -96,7 +50,7 @@ def test_who_finds_no_room_waits_until_somebody_ends(full: Line) -> None:
 def test_a_line_that_would_be_late_loses_who_is_worth_least_for_its_room(full: Line) -> None:
     # No more misses are allowed, so that nobody is kept as a filler.
     for _ in range(100):
-        full.sluice.misses.missed()
+        full.misses[""].missed()
     for number in range(20, 40):
         full.ask(number, 1.8, 1000)
     full.ask("long", 1.8, 6000)
@@ -192,12 +146,12 @@ def test_room_comes_from_whoever_ends_first() -> None:
     assert freed.is_old(1.6)
     freed.renew(standing, 1.6)
     assert not freed.is_old(1.6)
-    pool = pooled([standing], [freed])
+    pool = forecast([standing], [freed])
     assert list(pool.freed) == sorted(pool.freed)
     assert pool.freed[-1] == pytest.approx(8 * 1000, rel=0.2)
     assert 0.0 == pool.wait_s(500) < pool.wait_s(4000) < pool.wait_s(8000) < pool.wait_s(30_000)
 
 
 def test_without_anybody_to_wait_for_the_wait_is_long_and_finite() -> None:
-    pool = Pool(1, 100.0, (0.0,) * len(STEPS), 0.02, 0.0, 1e-4)
+    pool = Forecast(1, 100.0, (0.0,) * len(STEPS), 0.02, 0.0, 1e-4)
     assert 100 < pool.wait_s(10_000) < float("inf")

@@ -198,6 +198,9 @@ def test_tiers_clouds_preset_and_spend_are_the_routers() -> None:
     capped = {"hour_usd": 0.5, "cloud_usd_per_hour": 1.0, "month_usd": 7.0, "cloud_usd_per_month": None}
     spend = _shown(_snapshot(), router={**ROUTER, "spend": {**ROUTER["spend"], **capped}})
     assert "spent today  $0.1200 of $5.00, this hour $0.5000 of $1.00\n" in spend + "\n"
+    assert "counts" not in spend
+    short = {**ROUTER["spend"], "pacing": {"short": "the clouds' money is short: a dollar counts 1.50 times"}}
+    assert "a dollar counts 1.50 times\n" in _shown(_snapshot(), router={**ROUTER, "spend": short}) + "\n"
     written = {"today_usd": 0.0, "cloud_usd_per_day": 5, "lost_outcomes": 4, "ledger": "database or disk is full"}
     lost = {**ROUTER, "spend": written}
     assert "the ledger cannot be written, so no cloud is asked: database or disk is full" in _shown(

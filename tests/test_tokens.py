@@ -162,8 +162,8 @@ def test_a_context_is_cramped_that_leaves_no_room_for_the_answer(
 def test_a_conversation_moves_up_before_its_answers_are_cut() -> None:
     money, question = Money(10.0), ask(tier="standard", lengths=(Length(900, 900),))
     both, alone = Fleet((VLLM, cloud())), Fleet((VLLM,))
-    up = choose(question, both, RULES, {}, money)
+    up = choose(question, both, RULES, money)
     assert ([each.name for each in up.targets], up.reason) == (["cloud/nano", "local/smoke"], "escalate:context")
     # A short answer is better than none.
-    assert [each.name for each in choose(question, alone, RULES, {}, money).targets] == ["local/smoke"]
-    assert [each.name for each in choose(question, both, RULES, {}, Money(0.0)).targets] == ["local/smoke"]
+    assert [each.name for each in choose(question, alone, RULES, money).targets] == ["local/smoke"]
+    assert [each.name for each in choose(question, both, RULES, Money(0.0)).targets] == ["local/smoke"]

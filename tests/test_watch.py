@@ -196,16 +196,14 @@ def test_failing_for_days_is_no_error() -> None:
     assert engine_in(watch.view(1199 * 60.0)).health.cause == "connect"
 
 
-def test_the_spill_state_survives_from_one_decision_to_the_next() -> None:
+def test_an_engine_that_leaves_somebody_waiting_for_longer_than_the_promise_gets_nobody_else() -> None:
     watch = watching()
     flight = take_off(watch, 0.0)
     watch.heard(snapshot(), 2.5)
     assert watch.decide(ask(), RICH, 1.9).reason == "tier"
     assert watch.decide(ask(), RICH, 2.5).reason == "spill:queue"
-    assert watch.spilling[("local/smoke", "standard")]
     watch.first_token(flight, 2.6)
     assert watch.decide(ask(), RICH, 2.7).reason == "tier"
-    assert not watch.spilling[("local/smoke", "standard")]
 
 
 def test_a_snapshot_grows_old_and_then_counts_as_full() -> None:
@@ -276,7 +274,7 @@ def test_a_tier_that_an_edit_removed_does_not_break_the_requests_that_have_it() 
 def test_the_watch_tells_what_it_sees() -> None:
     watch = watching()
     take_off(watch)
-    assert repr(watch) == "<Watch engines=1 flights=1 spilling=''>"
+    assert repr(watch) == "<Watch engines=1 flights=1 <Pools >>"
 
 
 @pytest.mark.parametrize("asked", [ask(tier="bulk"), ask(local_only=True)], ids=["a local tier", "local-only"])

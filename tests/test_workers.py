@@ -129,10 +129,11 @@ def test_a_breaker_that_one_worker_opens_is_open_for_all(router: Router, tiny_en
 
 
 def test_one_requests_money_is_spent_once_whichever_workers_are_asked(tiny_engine: StandIn, tmp_path: Path) -> None:
-    each_usd = (len(HELLO[0]["role"] + str(HELLO[0]["content"])) / 1.5 * 0.15 + 4 * 0.60) / 1e6
+    # What is set aside takes each byte for a token.
+    each_usd = (len(HELLO[0]["role"] + str(HELLO[0]["content"])) * 0.15 + 4 * 0.60) / 1e6
     # A cloud that takes its time, so that nobody has paid yet when the others ask.
     with standing_in("cloud", "--ttft-s", "0.5", "--tokens-per-s", "2000") as cloud:
-        config = PAIR + cloud_table(cloud.url) + f"[limits]\ncloud_usd_per_day = {each_usd * 1.5:.9f}\n"
+        config = PAIR + cloud_table(cloud.url) + f"[limits]\ncloud_usd_per_day = {each_usd * 1.75:.9f}\n"
         with (
             running_router(tmp_path, config, {"tiny": tiny_engine.url}) as router,
             all_of(router, 2) as workers,

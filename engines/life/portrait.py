@@ -50,4 +50,6 @@ def portrait(sitter: Sitter, site: Site) -> EngineView:
         is_adopted=run.is_adopted if run else False,
         memory_bytes=sitter.holding.memory_bytes if sitter.holding else None,
         memory_age_s=sitter.holding.age_s if sitter.holding else None,
+        max_num_seqs=plan.shape.max_num_seqs,
+        max_num_batched_tokens=plan.shape.max_num_batched_tokens,
     )

@@ -62,6 +62,8 @@ def render_router(status: Mapping[str, Any] | None) -> list[RenderableType]:
         parts.append(
             _line(f"spent today  ${spend['today_usd']:.4f} of ${spend['cloud_usd_per_day']:.2f}{_also(spend)}")
         )
+        if short := (spend.get("pacing") or {}).get("short"):
+            parts.append(_line(short, "yellow"))
         if why := spend.get("ledger"):
             parts.append(_line(f"the ledger cannot be written, so no cloud is asked: {why}", "red"))
         if lost := spend.get("lost_outcomes"):

@@ -105,7 +105,8 @@ class Copy:
         """The first of its own model that the rules choose, for the copy's own reason: an answer of one that stands in
         would be compared as if it were that model's. Raises ApiError where there is none for it."""
         doors, ask = self._doors, self._ask
-        decision = doors.watch.would(ask, doors.money(), self.arrived_s)
+        money = doors.money(ask.tier)
+        decision = doors.watch.would(ask, money, self.arrived_s)
         own = [each for each in decision.targets if ask.model in each.models]
         decision = replace(decision, targets=tuple(own[:1]), reason=ask.how)
         # What was considered stands in the list of decisions, however it ends.
@@ -114,7 +115,7 @@ class Copy:
             raise decision.refusal
         if not own:
             raise ApiError(503, "no_target", f"not sent: no target of {ask.model} can serve this now")
-        why = in_the_way(ask, decision.targets[0], terms_of(ask, doors.watch.rules, self.arrived_s))
+        why = in_the_way(ask, decision.targets[0], terms_of(ask, doors.watch.rules, self.arrived_s, money.stretch))
         if why is not None:
             raise ApiError(429, "saturated", f"not sent: {decision.targets[0].name} has no room to spare ({why})")
         return decision

@@ -12,12 +12,13 @@ from router.comparing.split import TRIAL
 from router.ids import new_id
 from router.routing.condition import holds
 from router.routing.fleet import Place, Target
-from router.routing.policy import need_of
-from router.routing.spill import forecast, judge
+from router.routing.forecast import KV, forecast, need_of
 from router.routing.terms import Terms
 from router.tables.rules import Rules
 
 REASON = "shadow:"
+MOST_OF_PROMISE = 0.5
+MOST_KV = 0.80
 
 
 def shadows_of(ask: Ask, rules: Rules, at_unix_s: float) -> Iterator[Ask]:
@@ -51,10 +52,12 @@ def _copy(ask: Ask, name: str, model: str) -> Ask:
 def in_the_way(ask: Ask, target: Target, terms: Terms) -> str | None:
     """Why a copy would cost somebody's request its room at this target; None where there is room to spare.
 
-    A copy leaves an engine in peace from half of the promise on, as requests that have begun to spill do, and a
-    provider while there is no room within its limits.
+    A copy leaves an engine in peace from half of the promise on, and from four fifths of its KV cache; a provider while
+    there is no room within its limits.
     """
     if target.place is Place.CLOUD:
         return (target.room.why or "its limits") if target.room.ready_in_s > 0 else None
-    need = need_of(ask, target, terms)
-    return judge(target, need, forecast(target, need), spilling=True)
+    expected = forecast(target, need_of(ask, target, terms.now_s))
+    if expected.ttft_s > MOST_OF_PROMISE * terms.ttft_target_s:
+        return expected.cause
+    return KV if target.load is not None and target.load.kv_used_fraction > MOST_KV else None

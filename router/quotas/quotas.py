@@ -26,7 +26,7 @@ from router.quotas.room import Room
 from router.quotas.shared import SharedPool
 from router.registry import Deployment
 from router.routing.fleet import Target
-from router.routing.spill import tokens_of
+from router.routing.forecast import tokens_of
 from router.tables.keys import engine_key
 
 # What a target's refusal is called when its provider's limits leave no room: `fallback:quota`.

@@ -76,7 +76,8 @@ class Target(msgspec.Struct, frozen=True):
     wanted that serves again after its end or its sleep; None where nobody promises that. `health` says whether it is
     passed over while another can serve, because it failed of late. `report_age_s` is how old its load was when its
     snapshot was taken; None for what reports no load, of which none can be old. `slots`: so many requests it serves at
-    once, the others queue; None where memory decides. `weight` is below 1 while it is slowed down. `key` is what its
+    once, the others queue; None where memory decides. `max_num_seqs` are decoded together, `max_num_batched_tokens`
+    computed in one step, where that is known. `weight` is below 1 while it is slowed down. `key` is what its
     counts are kept under: a replaced engine hands its name on while its last requests still run. `size` is the class of
     its model, `provider` whose limits hold for it, `preference` its share among its like where a tier weighs them.
     `only_embeds`: it makes vectors and no text. `drops` are fields that it does not obey, as `n`: it gives one answer.
@@ -110,6 +111,8 @@ class Target(msgspec.Struct, frozen=True):
     drops: frozenset[str] = NO_FIELDS
     health: Verdict = WELL
     room: Room = UNBOUNDED
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
 
     def prompt_tokens(self, prompt_bytes: int) -> float:
         """Estimated, by this target's own bytes a token."""
@@ -237,6 +240,8 @@ def _local(engine: EngineView, model: ModelView | None, size: str | None, enviro
         only_embeds=only_embeds(capabilities),
         # Ollama 0.33: its /v1 reads no `n` and one prompt alone.
         drops=ONE_ANSWER if engine.kind == OLLAMA else NO_FIELDS,
+        max_num_seqs=engine.max_num_seqs,
+        max_num_batched_tokens=engine.max_num_batched_tokens,
     )
 
 

@@ -25,9 +25,12 @@ LOCAL = Place.LOCAL
 
 
 class Money(msgspec.Struct, frozen=True):
-    """What may still be spent today."""
+    """What a request may spend now: what the budgets leave to its tier at this moment. `price_factor`: so many times
+    its price a dollar counts (`spilling.budget`); `stretch`: the promise of its tier is so many times as long."""
 
     left_usd: float
+    price_factor: float = 1.0
+    stretch: float = 1.0
 
 
 class Ease(IntEnum):

@@ -1,12 +1,14 @@
 """Decide where one request goes. Pure: same Ask, Fleet, rules and past, same Decision.
 
 `groups` are the targets of its models, `ranking` drops those that may not or cannot serve it and orders the rest,
-`passing` says who is passed over now, `spill` whether the first engine would break the promise.
+`passing` says who is passed over now. Before engines there is a `Gate`: whether one of them keeps the promise, and for
+whom it is kept, a sluice says (`router.spilling`), and what follows from that is said here (`let_in`, `spilled`,
+`turned_away`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 import msgspec
@@ -16,29 +18,27 @@ from router.ask import Ask
 from router.errors import ApiError
 from router.routing.filters import Dropped, considered
 from router.routing.fleet import Fleet, Place, Target
+from router.routing.forecast import QUEUE, is_timely
 from router.routing.groups import chain_of, groups_of
 from router.routing.lineup import Lineup
 from router.routing.passing import BUDGET, Ease, Money, ease, easy_first, reserved_usd
-from router.routing.ranking import Past, Ranked, ranked, turn_of
+from router.routing.ranking import Past, Rank, Ranked, ranked, turn_of
 from router.routing.reasons import SATURATED, unheard, why_no_spill, why_there
 from router.routing.refusals import nobody, nowhere, too_long_a_wait
-from router.routing.spill import DEADLINE, Forecast, Need, forecast, judge, keeps, tokens_of
 from router.routing.terms import Terms, terms_of
 from router.tables.rules import Rules
 
-__all__ = ["BUDGET", "Decision", "Latches", "Money", "Past", "choose", "need_of", "reserved_usd", "tokens_of"]
+__all__ = ["BUDGET", "Decision", "Gate", "Money", "Past", "choose", "let_in", "reserved_usd", "spilled", "turned_away"]
 
 # Members of an enumeration are slow to look up in it.
 LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
-
-Latches = Mapping[tuple[str, str], bool]
 
 
 class Decision(msgspec.Struct, frozen=True):
     """Where to try, in order, and why there. `refusal` is set when there is nowhere.
 
-    `spilling` is the new spill state per (target, tier), for the next decision. `dropped` are the targets of its models
-    that a filter forbids; `chain` these models (empty: any), so that who serves none of them can be named as well.
+    `gate` is set where an engine goes first, which may have no room. `dropped` are the targets of its models that a
+    filter forbids; `chain` these models (empty: any), so that who serves none of them can be named as well.
     `can_wait`: an engine of the tier's own, or a cloud that starts, may serve later what nobody serves now. `asleep` is
     the model by which one is wanted that is off and will be there; `prefers_it`: it would have gone there, were it
     awake. `turn` is what the decision counts for, where a strategy decides. `terms` are what it went by.
@@ -47,7 +47,7 @@ class Decision(msgspec.Struct, frozen=True):
     targets: Sequence[Target]
     reason: str
     refusal: ApiError | None = None
-    spilling: Latches = {}
+    gate: Gate | None = None
     dropped: Dropped = ()
     chain: tuple[str, ...] = ()
     fleet: tuple[Target, ...] = ()
@@ -65,14 +65,14 @@ class Decision(msgspec.Struct, frozen=True):
 NO_PAST = Past()
 
 
-def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money, past: Past = NO_PAST) -> Decision:
-    """Filter, rank by chain, order and strategy, then spill or not."""
+def choose(ask: Ask, fleet: Fleet, rules: Rules, money: Money, past: Past = NO_PAST) -> Decision:
+    """Filter, and rank by chain, order and strategy."""
     # Who keeps a Decision can still rank by it, and must not keep the body, which may be megabytes.
     ask = replace(ask, raw=b"")
-    terms, chain = terms_of(ask, rules, fleet.now_s), chain_of(ask, fleet, rules)
+    terms, chain = terms_of(ask, rules, fleet.now_s, money.stretch), chain_of(ask, fleet, rules)
     order = ranked(ask, groups_of(ask, fleet, chain, rules), terms, past, fleet.plain_tokens)
     if order.ranks:
-        decision = _decide(_Case(ask, terms, money, order, past, spilling))
+        decision = _decide(Case(ask, terms, money, order, past), chain)
         if not fleet.complete:
             decision = replace(decision, reason=unheard(decision.reason, decision.targets, terms))
     else:
@@ -82,7 +82,7 @@ def choose(ask: Ask, fleet: Fleet, rules: Rules, spilling: Latches, money: Money
     return replace(decision, dropped=dropped, chain=chain, fleet=fleet.targets, turn=turn_of(ask, terms), terms=terms)
 
 
-class _Case(msgspec.Struct, frozen=True):
+class Case(msgspec.Struct, frozen=True):
     """All that one decision is made of, once its targets are ranked."""
 
     ask: Ask
@@ -90,13 +90,25 @@ class _Case(msgspec.Struct, frozen=True):
     money: Money
     ranked: Ranked
     past: Past
-    spilling: Latches
 
     def why(self, first: Target) -> str:
         return why_there(self.ask, self.ranked, first, self.terms, self.money, self.past)
 
 
-def _decide(case: _Case) -> Decision:
+class Gate(msgspec.Struct, frozen=True, eq=False):
+    """Before the engines that go first: those of `model` that may serve it ("": of any), in the order of its strategy
+    where `is_ordered`. `twin` is who serves it where they will not in time; None: nobody, and it waits. `can` are all
+    who can serve it, the best first."""
+
+    case: Case
+    can: Sequence[Target]
+    model: str
+    engines: Sequence[Target]
+    is_ordered: bool
+    twin: Target | None
+
+
+def _decide(case: Case, chain: Sequence[str]) -> Decision:
     ask, terms, ranks = case.ask, case.terms, case.ranked
     behind = easy_first(ask, ranks, case.money, terms.ttft_target_s)
     first = next(behind, None)
@@ -105,52 +117,100 @@ def _decide(case: _Case) -> Decision:
     can = Lineup(first, behind)
     if first.place is CLOUD:
         return _with_sleepers(Decision(can, case.why(first)), ranks)
-    is_spilling = case.spilling.get((first.name, terms.tier), False)
-    cause = None
-    if not keeps(ask, first, terms.ttft_target_s, terms.now_s, is_spilling):
-        cause, expected = _judged(case, first)
-    if cause is None:
-        latches = {(first.name, terms.tier): False}
-        decision = Decision(can, case.why(first), None, latches, can_wait=first.returns_as is not None)
-        # Who stands in for a model that sleeps serves until it is awake.
-        return _with_sleepers(decision, ranks) if ranks.group_of(first) else decision
-    # A deadline is one request's own: it says nothing about the next one.
-    latches = {} if cause == DEADLINE else {(first.name, terms.tier): terms.may_spill}
-    refused = too_long_a_wait(first, expected.ttft_s, max(terms.max_wait_s, terms.ttft_target_s))
-    return replace(_spill_or_wait(case, can, cause, refused), spilling=latches)
+    rank = ranks.rank_of(first)
+    engines = _able(case, rank)
+    if not engines:
+        # Stale telemetry counts as full, never as idle.
+        return _spilled(case, can, QUEUE) or Decision(can, case.why(first), can_wait=_can_return(can))
+    model = chain[rank.group] if chain else ""
+    gate = Gate(case, can, model, engines, bool(terms.weights), _twin(case, can))
+    decision = Decision(can, case.why(first), gate=gate, can_wait=first.returns_as is not None)
+    # Who stands in for a model that sleeps serves until it is awake.
+    return _with_sleepers(decision, ranks) if rank.group else decision
 
 
-def _judged(case: _Case, target: Target) -> tuple[str | None, Forecast]:
-    """Why this engine would break the promise, None if it would not; and what is expected of it."""
-    terms = case.terms
-    need = need_of(case.ask, target, terms)
-    expected = forecast(target, need)
-    return judge(target, need, expected, case.spilling.get((target.name, terms.tier), False)), expected
+def _able(case: Case, rank: Rank) -> Sequence[Target]:
+    """Engines as good as the first one that can take it now. One that failed of late is asked alone, where it comes
+    first."""
+    on = rank if case.terms.weights else rank.on
+    there = [each for each in on if each.off is None and not each.stale and not _is_stuck(case, each)]
+    return tuple([each for each in there if _ease(case, each) is Ease.NOW]) or tuple(there)
 
 
-def need_of(ask: Ask, target: Target, terms: Terms) -> Need:
-    """What the tier promises for the Ask, in the target's own tokens."""
-    prompt_tokens, answer_tokens = tokens_of(ask, target)
-    return Need(prompt_tokens, answer_tokens, terms.ttft_target_s, ask.deadline_s, terms.now_s)
+def _is_stuck(case: Case, target: Target) -> bool:
+    """Somebody there has waited for longer than the promise, though nobody is sent there who is not read at once."""
+    return case.terms.now_s - target.in_flight.oldest_sent_at_s > case.terms.ttft_target_s
 
 
-def _spill_or_wait(case: _Case, can: Sequence[Target], cause: str, refused: ApiError | None) -> Decision:
-    """The first of those who can would break the promise: another one goes before it, or the request waits there.
-
-    `refused` is set if the wait there is too long as well.
-    """
-    first, may_spill, can_wait = can[0], case.terms.may_spill, _can_return(can)
+def _twin(case: Case, can: Sequence[Target]) -> Target | None:
+    """Who would take it now if no engine of its own does."""
     preferred = _preferred_soon(case, can)
+    return preferred[0] if preferred else next(_elsewhere(case, can, False), None)
+
+
+def let_in(decision: Decision, engine: Target, is_late: bool) -> Decision:
+    """This engine takes it. `is_late`: only after the promise, as far as can be told."""
+    gate = decision.gate
+    assert gate is not None
+    case = gate.case
+    reason = decision.reason if engine is gate.can[0] else case.why(engine)
+    if is_late and case.terms.may_spill:
+        dear = BUDGET if gate.twin is not None and case.money.price_factor > 1.0 else reason
+        reason = why_no_spill(case.ask, case.ranked, case.money) or dear
+    targets = gate.can if engine is gate.can[0] else _led_by((engine,), gate.can)
+    return replace(decision, targets=targets, reason=reason, gate=None)
+
+
+def spilled(decision: Decision, cause: str) -> Decision:
+    """No engine of its own takes it in time."""
+    gate = decision.gate
+    assert gate is not None
+    other = _spilled(gate.case, gate.can, cause)
+    return replace(decision, gate=None) if other is None else _instead(decision, other)
+
+
+def _spilled(case: Case, can: Sequence[Target], cause: str) -> Decision | None:
+    """None where nobody else would take it now."""
+    can_wait, preferred = _can_return(can), _preferred_soon(case, can)
     if preferred:
         return Decision(_led_by(preferred, can), case.why(preferred[0]), can_wait=can_wait)
-    others = _elsewhere(case, can, refused is not None)
+    others = tuple(_elsewhere(case, can, False))
+    if not others:
+        return None
+    return Decision(_led_by(others, can), cause if case.terms.may_spill else SATURATED, can_wait=can_wait)
+
+
+def turned_away(decision: Decision, wait_s: float, most_s: float) -> Decision:
+    """It would wait too long: another `wait_s` seconds, `most_s` at most in all. A cloud that failed of late is better
+    than a refusal."""
+    gate = decision.gate
+    assert gate is not None
+    case, can = gate.case, gate.can
+    others = tuple(_elsewhere(case, can, True))
     if others:
-        return Decision(_led_by(others, can), cause if may_spill else SATURATED, can_wait=can_wait)
-    reason = (why_no_spill(case.ask, case.ranked, case.money) if may_spill else None) or case.why(first)
-    if refused is None:
-        return Decision(tuple(can), reason, can_wait=can_wait)
+        reason = QUEUE if case.terms.may_spill else SATURATED
+        return _instead(decision, Decision(_led_by(others, can), reason, can_wait=_can_return(can)))
+    refusal = too_long_a_wait(can[0], wait_s, most_s)
     # Where a cloud is about to be there a spill is worth the wait.
-    return Decision((), reason, refused, can_wait=may_spill and any([_starts(each) for each in case.ranked.targets]))
+    can_wait = case.terms.may_spill and any([_starts(each) for each in case.ranked.targets])
+    return _instead(decision, Decision((), decision.reason, refusal, can_wait=can_wait))
+
+
+def _instead(decision: Decision, other: Decision) -> Decision:
+    """The other one, with what both have in common."""
+    return replace(
+        decision,
+        targets=other.targets,
+        reason=other.reason,
+        refusal=other.refusal,
+        gate=None,
+        can_wait=other.can_wait,
+    )
+
+
+def longest_wait_s(terms: Terms) -> float:
+    """For local room, before a refusal."""
+    return max(terms.max_wait_s, terms.ttft_target_s)
 
 
 def _led_by(leaders: Sequence[Target], can: Sequence[Target]) -> tuple[Target, ...]:
@@ -158,38 +218,43 @@ def _led_by(leaders: Sequence[Target], can: Sequence[Target]) -> tuple[Target, .
     return (*leaders, *[each for each in can if id(each) not in ahead])
 
 
-def _preferred_soon(case: _Case, can: Sequence[Target]) -> Sequence[Target]:
+def _preferred_soon(case: Case, can: Sequence[Target]) -> Sequence[Target]:
     """Who would have gone before the first, and whose limits let the request in within the promise."""
+    if can[0] in case.ranked.ranks[0]:
+        # Nobody does: those of its own rank have no limits.
+        return ()
     able = {id(each) for each in can}
     before = takewhile(lambda each: each is not can[0], case.ranked.targets)
     return [each for each in before if id(each) in able and _ease(case, each) is Ease.SOON]
 
 
-def _elsewhere(case: _Case, can: Sequence[Target], is_refused: bool) -> Sequence[Target]:
-    """Where the request rather goes than wait for the first one.
+def _elsewhere(case: Case, can: Sequence[Target], is_refused: bool) -> Iterator[Target]:
+    """Where the request rather goes than wait for the first one, the best first.
 
     A cloud that failed of late or has no room is better than a refusal, but not better than a wait. An engine of a
     model that stands in must keep the promise; those of the same model have been compared with the first already. A
     tier that may not spill leaves only where it would be refused, and never for a cloud.
     """
-    terms, ranks = case.terms, case.ranked
-    if not terms.may_spill and not is_refused:
-        return ()
-    own = ranks.group_of(can[0])
-    later = {id(each) for rank in ranks.ranks if rank.group > own for each in rank.targets}
+    may_spill, ranks = case.terms.may_spill, case.ranked
+    if not may_spill and not is_refused:
+        return
     most = Ease.ILL if is_refused else Ease.SOON
-    found = []
-    for each in can[1:]:
+    own: int | None = None
+    for each in can:
         if each.place is CLOUD:
-            is_better = terms.may_spill and _ease(case, each) <= most
-        else:
-            is_better = id(each) in later and _ease(case, each) is Ease.NOW and _judged(case, each)[0] is None
-        if is_better:
-            found.append(each)
-    return found
+            if may_spill and _ease(case, each) <= most:
+                yield each
+        elif own is None:
+            own = ranks.group_of(each)
+        elif ranks.group_of(each) > own and _ease(case, each) is Ease.NOW and _keeps(case, each):
+            yield each
 
 
-def _ease(case: _Case, target: Target) -> Ease:
+def _keeps(case: Case, target: Target) -> bool:
+    return is_timely(case.ask, target, case.terms.ttft_target_s, case.terms.now_s)
+
+
+def _ease(case: Case, target: Target) -> Ease:
     return ease(case.ask, target, case.terms.ttft_target_s)[0]
 
 

@@ -17,12 +17,9 @@ from router.routing.filters import Filter, fits_all, sieve
 from router.routing.fleet import Place, Target
 from router.routing.groups import Group
 from router.routing.scorers import Scene, score
-from router.routing.spill import late
 from router.routing.terms import Terms
 from router.tables.strategy import Strategy
 
-# So many are asked at once whether they keep the promise, after the first one alone, until one does.
-ASKED_AT_ONCE = 8
 # Members of an enumeration are slow to look up in it.
 LOCAL = Place.LOCAL
 
@@ -88,8 +85,8 @@ class Rank(msgspec.Struct, eq=False):
     def order(self) -> Sequence[Target]:
         """All of them, the best first; who is off is behind all who are on, as they came."""
         if self.ordered is None:
-            on = self._measured()
-            order = _timely_first(self._by_figures(on), self.measure) if len(on) > 1 else on
+            on = self.on
+            order = self._by_figures(on) if len(on) > 1 else on
             self.ordered = order if len(on) == len(self.targets) else [*order, *self.off]
         return self.ordered
 
@@ -98,8 +95,8 @@ class Rank(msgspec.Struct, eq=False):
         return [target for target in self.targets if target.off is not None]
 
     def _find_best(self) -> Target | None:
-        """The first in order where that can be told without the others: it keeps the promise. None where it cannot."""
-        on = self._measured()
+        """The first in order; None where nobody is on."""
+        on = self.on
         if len(on) <= 1:
             return on[0] if on else None
         sums = self.sums
@@ -112,13 +109,12 @@ class Rank(msgspec.Struct, eq=False):
         else:
             works = _works(on)
             best = on[works.index(min(works))]
-        if _are_late([best], self.measure)[0]:
-            return None
         self.best = best
         return best
 
-    def _measured(self) -> Sequence[Target]:
-        """Who is on. One alone needs no figures."""
+    @property
+    def on(self) -> Sequence[Target]:
+        """Who is on, as they came. One alone needs no figures."""
         if self.known is None:
             on = self.known = [target for target in self.targets if target.off is None]
             weights = self.measure.terms.weights
@@ -237,22 +233,3 @@ def scene_of(ask: Ask, terms: Terms, past: Past) -> Scene:
 
 NOTHING_READ = Affinity()
 NO_SCENE = Scene(0, NOTHING_READ)
-
-
-def _timely_first(order: list[Target], measure: Measure) -> list[Target]:
-    """Those that keep the promise go before the others, whatever else counts.
-
-    Who keeps it is asked only until one does, which is mostly the first: behind that one the order stays as it is.
-    """
-    at, at_once = 0, 1
-    while at < len(order):
-        found = _are_late(order[at : at + at_once], measure)
-        if False in found:
-            first = at + found.index(False)
-            return order[first:] + order[:first] if first else order
-        at, at_once = at + at_once, ASKED_AT_ONCE
-    return order
-
-
-def _are_late(targets: Sequence[Target], measure: Measure) -> list[bool]:
-    return late(measure.ask, targets, measure.terms.ttft_target_s, measure.terms.now_s)

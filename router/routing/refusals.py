@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from router.ask import PINNED, Ask
@@ -14,6 +13,7 @@ from router.routing.ranking import ShutOut
 from router.routing.terms import Terms
 
 RETRY_BUDGET_S = 60.0
+LONGEST_RETRY_S = 60.0
 
 
 def nowhere(ask: Ask, fleet: Fleet, shut_out: Sequence[ShutOut], terms: Terms) -> ApiError:
@@ -72,8 +72,8 @@ def _why_not(ask: Ask, target: Target, money: Money) -> str:
     return target.room.why if is_affordable(ask, target, money) else "over the budget"
 
 
-def too_long_a_wait(first: Target, wait_s: float, most_s: float) -> ApiError | None:
-    if wait_s <= most_s or math.isinf(wait_s):
-        return None
+def too_long_a_wait(first: Target, wait_s: float, most_s: float) -> ApiError:
+    """The first token is expected after so long, `most_s` is the longest that anybody waits."""
     message = f"{first.name} is full: about {wait_s:.0f} s until a first token, more than {most_s:.0f} s"
-    return ApiError(429, "saturated", message, retry_after_s=wait_s - most_s)
+    # Nobody can tell what will be much later.
+    return ApiError(429, "saturated", message, retry_after_s=min(max(wait_s - most_s, 1.0), LONGEST_RETRY_S))

@@ -49,14 +49,15 @@ class Terms(msgspec.Struct, frozen=True):
         return any([place.startswith(LOCAL) for place in self.order])
 
 
-def terms_of(ask: Ask, rules: Rules, now_s: float) -> Terms:
+def terms_of(ask: Ask, rules: Rules, now_s: float, stretch: float = 1.0) -> Terms:
+    """`stretch`: the promise is so many times as long, because money is short."""
     tier = rules.tiers[ask.tier]
     order = ask.order or tier.order
     return Terms(
         ask.tier,
         order,
         tier.strategy if ask.strategy is None else ask.strategy,
-        tier.ttft_target_s,
+        tier.ttft_target_s * stretch,
         tier.may_spill,
         rules.limits.max_wait_s,
         now_s,

@@ -22,6 +22,7 @@ class Demand:
 
     def __init__(self) -> None:
         self.usd_each, self.tokens_each = 0.0, TOKENS_EACH
+        self._priced = 0.0
         self._ranks = Ranks()
         self._offered_s, self._gone_s, self._at_s = NOTHING_S, 0.0, 0.0
 
@@ -41,7 +42,8 @@ class Demand:
         self._gone_s *= fade
         self._offered_s = self._offered_s * fade + want.worth.engine_s
         if want.may_spill:
-            self.usd_each += (want.worth.usd - self.usd_each) / AVERAGED
+            self._priced = min(self._priced + 1.0, AVERAGED)
+            self.usd_each += (want.worth.usd - self.usd_each) / self._priced
             self._ranks.learn(want.worth.usd_per_s, want.worth.engine_s)
         held = want.prompt_tokens + want.lengths.mean / 2
         self.tokens_each += (held - self.tokens_each) / AVERAGED

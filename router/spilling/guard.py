@@ -96,4 +96,4 @@ def own_breaks(standing: Standing, tpot_s: float, prompt_tokens: int, output_tok
 def _ends_within(stay: Stay, so_far: float, tokens: float) -> float:
     if stay.lengths is not None and tokens < math.inf:
         return stay.lengths.ends_within(so_far, (math.ceil(tokens),))[0]
-    return 1.0 - math.exp(-tokens / (stay.expected_tokens or UNKNOWN_TOKENS))
+    return 1.0 - math.exp(-tokens / UNKNOWN_TOKENS)

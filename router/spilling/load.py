@@ -13,17 +13,17 @@ from collections.abc import Iterator
 
 from engines.snapshot import Load
 from router.spilling.accuracy import Accuracy
-from router.spilling.clock import Clock
+from router.spilling.others import Others
 from router.spilling.prompts import Prompts
-from router.spilling.reserves import Reserves
 from router.spilling.sample import Sample
+from router.spilling.sequences import Sequences
+from router.spilling.sharing import Sharing
+from router.spilling.slow_start import SlowStart
 from router.spilling.speeds import Speeds, pairs_of
 from router.spilling.standing import Standing
 from router.spilling.stay import Stay
 from router.spilling.strangers import Strangers
 
-# So few steps between two counts say more about when they were counted than about a step.
-FEW_STEPS, FEW_STEPS_AT_END = 24, 4
 # Between two steps tokens are half a step old on average.
 HALF = 0.5
 # Where less than this share of the KV cache is left, an engine may have found no room where it was believed to be.
@@ -36,24 +36,24 @@ class EngineLoad:
     """One writer. `sent`, then `began`, any number of `counted`, `ended`, each with a moment that never goes back.
 
     `kv_capacity_tokens` is None until it is known: then all is believed to fit. `tpot_s` is what is promised there.
+    Where it `is_opaque` nobody tells how it works inside: it may be several, and gets what it seems to begin in time.
     """
 
     __slots__ = (
         "_at_s",
-        "_clock",
         "_decoding",
-        "_expected",
-        "_held",
         "_prompts",
         "_read_per_s",
-        "_reserves",
         "_share",
-        "_starts",
+        "_sharing",
+        "_slow",
+        "_standing",
         "accuracy",
+        "is_opaque",
         "kv_capacity_tokens",
         "most_sequences",
+        "others",
         "speeds",
-        "strangers",
     )
 
     def __init__(
@@ -67,19 +67,16 @@ class EngineLoad:
     ) -> None:
         self.speeds = speeds
         self.accuracy = Accuracy()
-        self.strangers = Strangers()
+        self.others = Others()
         self.kv_capacity_tokens = kv_capacity_tokens
         self.most_sequences = most_sequences
+        self.is_opaque = False
         self._at_s = now_s
-        self._clock = Clock()
         self._prompts = Prompts()
-        self._reserves = Reserves(tpot_s)
-        # Of those that decode: their prompts, and what the count of steps was when each began. With the count of steps
-        # that is all that is needed for the KV tokens of all of them. `expected` answers are of all that are here.
-        self._decoding: dict[Stay, None] = {}
-        self._held = 0
-        self._starts = 0.0
-        self._expected = 0.0
+        self._decoding = Sequences(tpot_s)
+        self._slow = SlowStart()
+        self._sharing = Sharing()
+        self._standing: Standing | None = None
         self._share = 0.0
         self._read_per_s = 0.0
 
@@ -91,56 +88,55 @@ class EngineLoad:
         now_s: float,
         *,
         cached_tokens: int = 0,
-        expected_tokens: float = 0.0,
         lengths: Sample | None = None,
         predicted_ttft_s: float | None = None,
+        shows_first: bool = True,
     ) -> Stay:
         """A request goes there now. Of its prompt `cached_tokens` are expected to be known there. What is predicted of
-        its first token is judged when that comes."""
+        its first token is judged when that comes. Where its answer comes whole (not `shows_first`) nobody says when it
+        began: it begins when its prompt should have been read, and nothing is learned from that."""
         self.advance(now_s)
         fresh = max(1, prompt_tokens - cached_tokens)
         pairs = pairs_of(prompt_tokens, prompt_tokens - fresh)
-        stay = Stay(prompt_tokens, fresh, pairs, expected_tokens, now_s, lengths, predicted_ttft_s)
-        self._expected += expected_tokens
+        stay = Stay(prompt_tokens, fresh, pairs, now_s, lengths, predicted_ttft_s, shows_first)
         self._prompts.add(stay)
-        self._look(now_s, self._step_s() * self.speeds.tempo.lag_steps if self._decoding else None)
+        self._look(now_s, self._step_s() * self.speeds.tempo.lag_steps if self._decoding.stays else None)
         return stay
 
     def began(self, stay: Stay, now_s: float) -> None:
         """Its first token has come, which may be said more than once."""
-        if stay.first_s is not None or stay.ended:
+        if stay.first_s is not None or stay.ended or not stay.shows_first:
             return
         self.advance(now_s)
-        stay.first_s = now_s
+        while self._prompts.unseen and not (first := next(iter(self._prompts.waiting))).shows_first:
+            # Prompts are read in order: what was sent before this one has begun too.
+            self._begin_unseen(first)
         if stay.predicted_ttft_s is not None:
             self.accuracy.judge(stay.predicted_ttft_s, now_s - stay.sent_s)
-        prompts, others = self._prompts, self.strangers
-        sequences, kv_tokens = len(self._decoding) + others.running, self.kv_tokens + others.kv_tokens
+        prompts, others = self._prompts, self.others
+        sequences, kv_tokens = len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens
         if now_s > prompts.overdue_s:
             # It waited for room for a while and was not read all that time, as was believed then.
             read_s = self.speeds.tempo.prefill_s(stay.fresh_tokens, stay.pairs, sequences, kv_tokens)
             self._decode(max(0.0, prompts.overdue_s - prompts.reads_from_s - read_s))
-        steps = prompts.read(stay, now_s, self.speeds, sequences, kv_tokens)
-        self._clock.read(steps)
+        self._begin(stay, prompts.read(stay, now_s, self.speeds, sequences, kv_tokens))
+        if not self._slow.is_over:
+            self._slow.served(self.most_sequences)
+
+    def _begin(self, stay: Stay, steps: int) -> None:
+        """It decodes from now on; so many steps have read its prompt."""
+        self._decoding.clock.read(steps)
         self._read_per_s += steps / SHARE_WINDOW_S
-        stay.start = self._clock.steps - 1.0
-        self._decoding[stay] = None
-        self._held += stay.prompt_tokens
-        self._starts += stay.start
-        self._clock.mark(stay, 1.0, now_s)
-        self._reserves.add(stay, self._clock.steps)
-        self._look(now_s)
+        self._decoding.begin(stay, self._at_s)
+        self._look(self._at_s)
 
     def counted(self, stay: Stay, tokens: int, now_s: float) -> None:
         """So many tokens of it were seen until now. One such count tells how far all the others are."""
         if stay.first_s is None or stay.ended:
             return
         self.advance(now_s)
-        made = tokens + HALF
-        certainty = self._correct(stay, made)
-        if made - stay.mark_tokens >= FEW_STEPS:
-            self._learn(stay, made, certainty)
-            self._clock.mark(stay, made, now_s)
+        self._standing = None
+        self._decoding.counted(stay, tokens + HALF, now_s, self.speeds)
 
     def ended(self, stay: Stay, tokens: int | None, now_s: float) -> None:
         """It is over, with so many tokens where that is known; also where it was aborted, or never gave one."""
@@ -148,36 +144,44 @@ class EngineLoad:
             return
         self.advance(now_s)
         stay.ended = True
-        self._expected -= stay.expected_tokens
         if stay.first_s is None:
             self._prompts.remove(stay)
         else:
-            if tokens is not None:
-                certainty = self._correct(stay, float(tokens))
-                if tokens - stay.mark_tokens >= FEW_STEPS_AT_END:
-                    self._learn(stay, float(tokens), certainty)
-            del self._decoding[stay]
-            self._held -= stay.prompt_tokens
-            # Whole again whenever nobody is left, so that rounding never adds up.
-            self._starts = self._starts - stay.start if self._decoding else 0.0
-            self._reserves.forget(len(self._decoding))
-        if not self._decoding and not self._prompts.waiting:
-            self._expected = 0.0
+            self._decoding.end(stay, tokens if stay.shows_first else None, now_s, self.speeds)
+        if tokens is not None and not stay.shows_first and not self._slow.is_over:
+            self._slow.served(self.most_sequences)
         self._look(now_s)
 
     def reported(self, load: Load, now_s: float) -> None:
         """The engine has said how it stands."""
         self.advance(now_s)
         if load.kv_capacity_tokens > 0:
-            self.kv_capacity_tokens = load.kv_capacity_tokens
-        self.strangers.hear(load, now_s)
+            self._sharing.hear(load, self.kv_tokens + self.others.beside_tokens)
+            # In tokens as requests add up to, of which more fit in where they share some.
+            self.kv_capacity_tokens = round(load.kv_capacity_tokens / self._sharing.share)
+        self.others.hear(load, now_s)
         self._look(now_s)
+
+    def beside(self, running: int, waiting: int, unread_tokens: float, kv_tokens: float) -> None:
+        """What other processes of this router have there, from the last event on: in the place of what was said of them
+        before."""
+        self.others.beside(running, waiting, unread_tokens, kv_tokens)
+        self._look(self._at_s)
 
     def advance(self, now_s: float) -> None:
         """Time has passed."""
+        if now_s <= self._at_s:
+            return
+        while self._prompts.unseen and (read_s := self._unseen_s()) <= now_s:
+            self._pass(read_s)
+            self._begin_unseen(next(iter(self._prompts.waiting)))
+        self._pass(now_s)
+
+    def _pass(self, now_s: float) -> None:
         passed_s = now_s - self._at_s
         if passed_s <= 0:
             return
+        self._standing = None
         prompts, plain_s = self._prompts, passed_s
         if prompts.reads_from_s < now_s:
             read_s = min(now_s, prompts.overdue_s) - max(prompts.reads_from_s, self._at_s)
@@ -186,24 +190,33 @@ class EngineLoad:
         share = passed_s / (passed_s + SHARE_WINDOW_S)
         self._share += share * ((passed_s - plain_s) / passed_s - self._share)
         self._read_per_s -= share * self._read_per_s
-        if self._decoding and plain_s:
+        if self._decoding.stays and plain_s:
             self._decode(plain_s)
-        self.strangers.note(now_s, len(self._decoding) + len(self._prompts.waiting), self.kv_tokens)
+        self.others.note(now_s, len(self._decoding.stays) + len(self._prompts.waiting), self.kv_tokens)
+
+    def promise(self, tpot_s: float) -> None:
+        """So long between two tokens, for those who begin from now on."""
+        self._decoding.promise(tpot_s)
 
     # What is known.
 
     @property
+    def strangers(self) -> Strangers:
+        """What did not come through this router."""
+        return self.others.strangers
+
+    @property
     def kv_tokens(self) -> float:
         """What those who decode hold, as of the last event."""
-        return self._held + len(self._decoding) * self._clock.steps - self._starts if self._decoding else 0.0
+        return self._decoding.kv_tokens
 
     def so_far(self, stay: Stay) -> float:
         """Tokens that it has, as of the last event; 0 before the first."""
-        return 0.0 if stay.first_s is None else max(1.0, self._clock.steps - stay.start)
+        return 0.0 if stay.first_s is None else self._decoding.so_far(stay)
 
     def decoding(self) -> Iterator[Stay]:
         """In the order in which they began."""
-        return iter(self._decoding)
+        return iter(self._decoding.stays)
 
     def waiting(self) -> Iterator[Stay]:
         """Those without a first token, in the order in which they were sent."""
@@ -216,72 +229,78 @@ class EngineLoad:
     def at_risk(self, stall_s: float, steps: int) -> list[tuple[Stay, float]]:
         """Who of those that decode is beyond its promised time per token after such a stall, in which it makes so many
         tokens, and by how many seconds. Costs as much as there are such."""
-        return self._reserves.beyond(self._at_s + stall_s, self._clock.steps + steps)
+        return self._decoding.beyond(self._at_s, stall_s, steps)
 
     def standing(self, now_s: float) -> Standing:
+        """Made once for each moment, unless something happens in it."""
         self.advance(now_s)
-        prompts, strangers = self._prompts, self.strangers
+        known = self._standing
+        if known is None or known.most_sequences != self.most_sequences:
+            known = self._standing = self._stands(now_s)
+        return known
+
+    # How it is reckoned.
+
+    def _stands(self, now_s: float) -> Standing:
+        prompts, others = self._prompts, self.others
         blocked = prompts.reads_from_s == math.inf
         kv_tokens = self.kv_tokens
         return Standing(
             tempo=self.speeds.tempo,
-            sequences=len(self._decoding),
+            sequences=len(self._decoding.stays),
             kv_tokens=kv_tokens,
             waiting=len(prompts.waiting),
-            unread_tokens=prompts.tokens - prompts.ahead_tokens if prompts.waiting else 0.0,
+            unread_tokens=(prompts.tokens - prompts.ahead_tokens if prompts.waiting else 0.0) + others.unread_tokens,
             unread_pairs=prompts.pairs,
             reading_s=0.0 if blocked else now_s - prompts.reads_from_s,
-            waiting_tokens=prompts.held_tokens,
-            promised_tokens=max(kv_tokens, self._held + self._expected) + prompts.held_tokens + strangers.kv_tokens,
-            others_sequences=strangers.running,
-            others_waiting=strangers.waiting,
-            others_kv_tokens=strangers.kv_tokens,
+            waiting_tokens=prompts.held_tokens + others.unread_tokens,
+            others_sequences=others.running,
+            others_waiting=others.waiting,
+            others_kv_tokens=others.kv_tokens,
             prefill_share=self._share,
             prefill_steps_per_s=self._read_per_s,
             is_blocked=blocked and bool(prompts.waiting),
             kv_capacity_tokens=self.kv_capacity_tokens,
             most_sequences=self.most_sequences,
+            takes_sequences=self.most_sequences if self._slow.is_over else min(self.most_sequences, self._slow.takes),
         )
 
-    # How it is reckoned.
+    def _unseen_s(self) -> float:
+        """When the first prompt that waits should have been read, where nobody will see that; infinite where one is
+        first that will be seen, or nobody is read."""
+        others = self.others
+        sequences, kv_tokens = len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens
+        return self._prompts.unseen_s(self.speeds.tempo, sequences, kv_tokens)
+
+    def _begin_unseen(self, stay: Stay) -> None:
+        self._prompts.pass_by(stay, self._at_s)
+        self._begin(stay, self.speeds.tempo.steps(stay.fresh_tokens, len(self._decoding.stays) + self.others.running))
 
     def _decode(self, seconds: float) -> None:
-        sequences, others = len(self._decoding), self.strangers
+        sequences, others = len(self._decoding.stays), self.others
         kv_tokens = self.kv_tokens + others.kv_tokens
-        self._clock.decode(seconds, self.speeds.tempo, sequences + others.running, kv_tokens, sequences)
+        self._decoding.clock.decode(seconds, self.speeds.tempo, sequences + others.running, kv_tokens, sequences)
 
     def _step_s(self) -> float:
-        others = self.strangers
-        return self.speeds.tempo.decode_s(len(self._decoding) + others.running, self.kv_tokens + others.kv_tokens)
-
-    def _learn(self, stay: Stay, tokens: float, certainty: float) -> None:
-        seen = self._clock.passed(stay, tokens, self._at_s, certainty)
-        if seen is not None:
-            self.speeds.learn_step(seen)
-
-    def _correct(self, stay: Stay, tokens: float) -> float:
-        certainty = self._clock.correct(tokens - (self._clock.steps - stay.start))
-        start = self._clock.steps - tokens
-        self._starts += start - stay.start
-        stay.start = start
-        return certainty
+        others = self.others
+        return self.speeds.tempo.decode_s(len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens)
 
     def _fits(self, tokens: float, requests: int) -> bool:
-        others = self.strangers
-        if len(self._decoding) + others.running + requests > self.most_sequences:
+        others = self.others
+        if len(self._decoding.stays) + others.running + requests > self.most_sequences:
             return False
         capacity = self.kv_capacity_tokens
         return capacity is None or self.kv_tokens + others.kv_tokens + tokens <= capacity
 
     def _look(self, now_s: float, lag_s: float | None = None) -> None:
         """Whether the first prompt that waits is read now."""
-        prompts = self._prompts
+        prompts, self._standing = self._prompts, None
         if not prompts.waiting:
             prompts.stop()
         elif self._fits(next(iter(prompts.waiting)).prompt_tokens, 1):
             prompts.begin(now_s, lag_s)
             if not self._fits(prompts.held_tokens + SCARCE * (self.kv_capacity_tokens or 0), len(prompts.waiting)):
-                sequences, kv_tokens = len(self._decoding), self.kv_tokens
+                sequences, kv_tokens = len(self._decoding.stays), self.kv_tokens
                 believed_s = self.speeds.tempo.prefill_s(prompts.tokens, prompts.pairs, sequences, kv_tokens)
                 prompts.expect(believed_s, self._step_s())
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from itertools import islice
 
-from router.spilling.speeds import Read, Speeds
+from router.spilling.speeds import Read, Speeds, Tempo
 from router.spilling.stay import Stay
 
 # First tokens that come within this share of a step are of the same step.
@@ -27,7 +27,8 @@ class Prompts:
     """One writer: its EngineLoad. `tokens` of those that wait are to be read, `held_tokens` are their whole prompts.
 
     `reads_from_s` is when they began to be read: infinite while nobody waits or nobody fits; `overdue_s` when it should
-    be over, infinite where there is room enough. `ahead_tokens` had been read before that, in a step of others."""
+    be over, infinite where there is room enough. `ahead_tokens` had been read before that, in a step of others. Of
+    `unseen` nobody will see the first token."""
 
     __slots__ = (
         "_before_tokens",
@@ -48,6 +49,7 @@ class Prompts:
         "pairs",
         "reads_from_s",
         "tokens",
+        "unseen",
         "waiting",
     )
 
@@ -55,6 +57,7 @@ class Prompts:
         self.waiting: dict[Stay, None] = {}
         self.tokens = 0
         self.held_tokens = 0
+        self.unseen = 0
         self.pairs = 0.0
         self.reads_from_s = math.inf
         self.overdue_s = math.inf
@@ -81,6 +84,7 @@ class Prompts:
         self.tokens += stay.fresh_tokens
         self.held_tokens += stay.prompt_tokens
         self.pairs += stay.pairs
+        self.unseen += not stay.shows_first
 
     def remove(self, stay: Stay) -> None:
         """It will never be read, or nobody saw when it was: then the time says nothing about the others."""
@@ -134,6 +138,20 @@ class Prompts:
             self.ahead_tokens = min(steps * room - tokens, known or 0.0)
         return steps - before
 
+    def unseen_s(self, tempo: Tempo, sequences: int, kv_tokens: float) -> float:
+        """When the first of them should have been read, where nobody will see it; infinite where that is not so."""
+        first = next(iter(self.waiting))
+        if first.shows_first or self.reads_from_s == math.inf:
+            return math.inf
+        left = first.fresh_tokens - self.ahead_tokens
+        return self.reads_from_s + tempo.prefill_s(left, first.pairs, sequences, kv_tokens)
+
+    def pass_by(self, stay: Stay, now_s: float) -> None:
+        """It should have been read by now, and says nothing about the time that it took."""
+        self._take(stay)
+        self.ahead_tokens, self._is_clean, self._is_known, self._waits = 0.0, False, False, False
+        self.reads_from_s = now_s if self.waiting else math.inf
+
     def learn(self, speeds: Speeds) -> None:
         """What the newest first tokens have shown. Put off until nobody else can be of the same step."""
         if self._is_known and self._read_tokens > 0:
@@ -148,6 +166,7 @@ class Prompts:
         self.tokens -= stay.fresh_tokens
         self.held_tokens -= stay.prompt_tokens
         self.pairs = self.pairs - stay.pairs if self.waiting else 0.0
+        self.unseen -= not stay.shows_first
 
     def _shared(self, early_s: float, late_s: float) -> float | None:
         """Tokens of those who wait, less of the newest that were sent late. None where one is neither early nor late:

@@ -8,8 +8,9 @@ long the wait will be, and it is decided as early as it is seen, because a cloud
   all: as large a share of the work as had to go lately.
 - Where somebody in the line would be late, the one among those before it goes that is worth least for its room (Moore
   and Hodgson, 1968: the fewest late jobs; here weighed by price).
-- Who goes is spilled, or, while the promise may still be broken for some (`misses`), served here as a filler: when
-  nobody else waits, and not later than LATEST_S.
+- Who goes is spilled, or, while the promise may still be broken for some (`misses`) or where it may not spill, waits
+  aside and is served here when nobody else waits: whoever may spill not later than LATEST_S, the others as long as they
+  have patience. Then they are refused; or at once, where it is seen that patience will not do.
 
 A prompt is kept back while reading it would break the promised time per token of those who decode, and while another
 is still to be read: vLLM reads as many at once as it has, and only what waits here can still be decided about.
@@ -19,64 +20,67 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping
 
+from router.spilling.aside import Aside
 from router.spilling.demand import Demand
-from router.spilling.guard import lost
+from router.spilling.foresight import beyond_s, refused, spilled, ttft_at_s, ttft_s, until_s, why_of
 from router.spilling.load import EngineLoad
 from router.spilling.misses import Misses
-from router.spilling.room import GROWTH_TOKENS, Freed, Pool, free_tokens, pooled
+from router.spilling.outcomes import Outcomes
+from router.spilling.pool import Pool
+from router.spilling.room import Before, Forecast
 from router.spilling.sample import Sample
-from router.spilling.standing import Standing
-from router.spilling.stay import Stay
-from router.spilling.twin import Twin
+from router.spilling.shedding import leaving
+from router.spilling.tariff import Tariff
 from router.spilling.want import Placed, Want, Why
-from router.spilling.worth import Full, Price, Worth, full, worth
+from router.spilling.worth import Full, Price, Worth, worth
 
-# Of a promise, so much is kept for what nobody foresees.
-MARGIN_S = 0.25
-# While so few tokens are still to be read at an engine, or for so few steps, one more prompt is sent: an engine plans a
-# step or two ahead.
-UNREAD_TOKENS, UNREAD_STEPS = 300, 2.5
 # Of the share of the work that had to go of late, so much goes early.
 AHEAD = 1.6
 # Nobody goes early whose first token is expected before this, and all whose worth says so after that, of the promise.
 NEVER_BEFORE, ALWAYS_AFTER = 0.2, 0.6
 # Being read at once is no wait.
 PROMPTLY_S, PROMPTLY = 0.25, 1.3
-# Of those who decode, so many may be expected to break their promised time per token for one more prompt.
-LOST = 0.04
-# Fillers: how many, and how late.
-FILLERS, LATEST_S = 30, 20.0
-# What a call to the cloud takes before the cloud hears of it.
-CALL_S = 0.05
-# Room that even a short prompt takes.
-LEAST_TOKENS = 50
+# Of those who wait aside, so many are tried at one look.
+TRIED = 30
+# How late a filler is served here.
+LATEST_S = 20.0
 # How long somebody waits before the line is looked at again, if nothing happens.
 LOOK_S = 0.02
 # Whether somebody will be late is reckoned again after this.
 SHED_S = 0.06
-# Engines whose forecast is renewed at one look, at most; the others serve a little longer.
-RENEWED = 3
 
 
 class Sluice:
-    """One writer. `arrive`, then `decide` after all that came at one moment; what it says must be carried out."""
+    """One writer. `arrive`, then `decide` after all that came at one moment; what it says must be carried out.
 
-    def __init__(self, loads: Sequence[EngineLoad], twin: Twin, misses: Misses) -> None:
-        self.loads, self.twin, self.misses = loads, twin, misses
-        self.price_factor = 1.0
-        self._freed = [Freed(load) for load in loads]
-        self._line: list[Want] = []
-        self._fillers: list[Want] = []
-        self._placed: list[Placed] = []
-        self._stays: dict[Hashable, tuple[Want, int, Stay]] = {}
-        self._spilled: dict[Hashable, tuple[Want, float]] = {}
+    `misses` of each tier: the same object every time. No engine stands here at first."""
+
+    def __init__(self, misses: Callable[[str], Misses]) -> None:
+        self._pool = Pool()
+        self._outcomes = Outcomes(misses)
         self._demand = Demand()
-        self._shed_s = 0.0
+        self._aside = Aside()
+        self._tariff = Tariff(misses, self._demand, self._aside)
+        self._line: list[Want] = []
+        self._placed: list[Placed] = []
+        self._shed_s = -math.inf
+        # Nobody's patience ends before that.
+        self._ends_s = math.inf
         self._full = Full(1e-4, 1e-6)
 
     # What happens.
+
+    def stand(self, loads: Mapping[Hashable, EngineLoad]) -> None:
+        """The engines from now on; who is at one that has gone is ended or withdrawn by whoever knows."""
+        self._pool.stand(loads)
+        # At the next look it is seen whom nobody can serve any more.
+        self._shed_s = self._ends_s = -math.inf
+
+    def beside(self, tokens: float, requests: int) -> None:
+        """Prompts that wait elsewhere for the same engines: instead of what was said of them before."""
+        self._pool.others = Before(tokens, tokens, requests)
 
     def worth(self, prompt_tokens: int, lengths: Sample, price: Price | None) -> Worth:
         """Of a request that has just come."""
@@ -85,197 +89,209 @@ class Sluice:
             return Worth(math.inf, seconds)
         return worth(prompt_tokens, lengths, self._full, price)
 
-    def arrive(self, want: Want, now_s: float) -> None:
-        """One more request."""
-        self.misses.asked()
-        self._demand.came(want, now_s)
-        if not self._line and self._place(want, now_s):
+    def arrive(self, want: Want, now_s: float, again: bool = False) -> None:
+        """One more request; `again`: one that was here before."""
+        if not again:
+            self._demand.came(want, now_s)
+            self._outcomes.asked(want)
+        if self._send(want, now_s, Why.FITS, self._pool.claimed(self._line)):
             return
-        pool = self._pool(now_s)
-        before = sum(each.prompt_tokens for each in self._line)
-        ttft_s = pool.ttft_s(before, GROWTH_TOKENS * len(self._line), want.prompt_tokens)
-        if self._goes_early(want, ttft_s, pool):
-            self._drop(want, now_s, pool)
-            return
-        insort(self._line, want, key=lambda each: each.due_s)
-        self._shed(now_s, pool)
+        outlook = self._outlook(want, now_s)
+        if self._goes_early(want, ttft_s(self._pool, want, self._line, now_s), outlook):
+            self._drop(want, now_s, outlook)
+        elif (wait_s := beyond_s(self._pool, want, self._line, now_s)) is not None:
+            self._refuse(want, wait_s)
+        else:
+            insort(self._line, want, key=_due_s)
+            self._ends_s = min(self._ends_s, until_s(want))
+            self._shed(now_s)
 
     def decide(self, now_s: float) -> list[Placed]:
         """Everybody whose place is decided by now. Empties what waits as far as there is room."""
-        line = self._line
-        while line and self._place(line[0], now_s):
-            del line[0]
-        if line:
-            if now_s >= self._shed_s:
-                self._shed(now_s, self._pool(now_s))
-        elif self._fillers:
+        if self._line:
+            self._advance(now_s)
+            if self._line and now_s >= self._shed_s:
+                self._shed(now_s)
+        if self._aside.wants:
             self._fill(now_s)
-        self._give_up(now_s)
+        if now_s >= self._ends_s:
+            self._give_up(now_s)
         placed, self._placed = self._placed, []
         return placed
 
+    def expect(self, want: Want, now_s: float) -> Placed:
+        """What would become of it if it came now; nothing is kept."""
+        pool, line = self._pool, [*self._line]
+        engine = pool.place(want, now_s, pool.claimed(line))
+        if engine is not None:
+            return Placed(want, engine, Why.FITS, None, ttft_at_s(pool, want, engine, now_s))
+        refused_s = beyond_s(pool, want, line, now_s)
+        if refused_s is not None:
+            return refused(want, refused_s)
+        outlook, wait_s = self._outlook(want, now_s), ttft_s(pool, want, line, now_s)
+        insort(line, want, key=_due_s)
+        if not self._goes_early(want, wait_s, outlook) and want not in leaving(line, pool, self._tariff, now_s):
+            return Placed(want, pool.likely(want, now_s), Why.FITS, None, wait_s)
+        if self._tariff.goes(want, now_s) or self._is_lost(want):
+            return spilled(want, why_of(want, outlook))
+        refused_s = beyond_s(pool, want, self._all_waiting(), now_s)
+        if refused_s is not None:
+            return refused(want, refused_s)
+        wait_s = ttft_s(pool, want, self._all_waiting(), now_s)
+        return Placed(want, pool.likely(want, now_s), Why.LATE, None, wait_s)
+
     def next_look_s(self, now_s: float) -> float:
         """When to decide again if nothing happens until then."""
-        return now_s + LOOK_S if self._line or self._fillers else math.inf
+        return now_s + LOOK_S if self._line or self._aside.wants else math.inf
 
     def began(self, key: Hashable, now_s: float) -> None:
         """A first token."""
-        spilled = self._spilled.get(key)
-        if spilled is not None:
-            want, sent_s = spilled
-            self.twin.learn(now_s - sent_s)
-            self._judge(want, now_s)
-            return
-        want, engine, stay = self._stays[key]
-        self.loads[engine].began(stay, now_s)
-        self._judge(want, now_s)
+        if self._outcomes.began(key, now_s):
+            self._pool.changed()
 
     def ended(self, key: Hashable, tokens: int | None, now_s: float) -> None:
         """It is over; with so many tokens, where that is known."""
-        if self._spilled.pop(key, None) is not None:
-            return
-        want, engine, stay = self._stays.pop(key)
-        self.loads[engine].ended(stay, tokens, now_s)
-        if stay.first_s is None or tokens is None or stay.first_s > want.due_s:
-            return
-        if now_s - stay.first_s > want.tpot_s * max(tokens - 1, 1):
-            self.misses.missed()
+        if self._outcomes.ended(key, tokens, now_s):
+            self._pool.changed()
 
     def left(self, key: Hashable, now_s: float) -> None:
-        """Its client has gone."""
+        """Its client has gone, or it is withdrawn."""
         self._line = [each for each in self._line if each.key != key]
-        self._fillers = [each for each in self._fillers if each.key != key]
-        if key in self._stays or key in self._spilled:
-            self.ended(key, None, now_s)
+        for want in [each for each in self._aside.wants if each.key == key]:
+            self._aside.remove(want)
+        self._placed = [each for each in self._placed if each.want.key != key]
+        self.ended(key, None, now_s)
 
     @property
     def waiting(self) -> int:
         """Who has no place yet."""
-        return len(self._line) + len(self._fillers)
+        return len(self._line) + len(self._aside.wants)
+
+    @property
+    def line_tokens(self) -> int:
+        """The prompts of those who have no place yet."""
+        return sum([each.prompt_tokens for each in self._all_waiting()])
+
+    @property
+    def gone_share(self) -> float:
+        """Of the work of late, what could not be served here as promised."""
+        return self._demand.gone_share
+
+    @property
+    def price_factor(self) -> float:
+        """How much a dollar counts."""
+        return self._tariff.price_factor
+
+    @price_factor.setter
+    def price_factor(self, factor: float) -> None:
+        self._tariff.price_factor = factor
+
+    def _all_waiting(self) -> list[Want]:
+        return [*self._line, *self._aside.wants]
 
     # Who goes where.
 
-    def _place(self, want: Want, now_s: float) -> bool:
-        """At the engine with the least to read of those with room."""
-        best: tuple[float, float, int] | None = None
-        for engine, load in enumerate(self.loads):
-            standing = load.standing(now_s)
-            if self._has_room(load, standing, want):
-                rank = (standing.unread_tokens, standing.read_tokens, engine)
-                best = rank if best is None or rank < best else best
-        if best is None:
+    def _advance(self, now_s: float) -> None:
+        """The line, from its first on. Whoever waits keeps the engines that may serve it from all behind it."""
+        pool, line = self._pool, self._line
+        while line and self._send(line[0], now_s, Why.FITS, ()):
+            del line[0]
+        taken: set[Hashable] = set()
+        at = 0
+        while at < len(line) and len(taken) < len(pool.loads):
+            if at and self._send(line[at], now_s, Why.FITS, taken):
+                del line[at]
+                continue
+            taken |= pool.reach(line[at])
+            at += 1
+
+    def _send(self, want: Want, now_s: float, why: Why, taken: Collection[Hashable]) -> bool:
+        engine = self._pool.place(want, now_s, taken, idle=why is Why.LATE)
+        if engine is None:
             return False
-        self._send(want, best[2], now_s, Why.FITS)
+        load, expected_s = self._pool.loads[engine], ttft_at_s(self._pool, want, engine, now_s)
+        stay = load.sent(
+            want.prompt_tokens,
+            now_s,
+            cached_tokens=want.cached.get(engine, 0),
+            lengths=want.lengths,
+            predicted_ttft_s=expected_s,
+            shows_first=want.shows_first,
+        )
+        self._pool.changed()
+        self._outcomes.sent(want, load, stay)
+        self._placed.append(Placed(want, engine, why, stay, expected_s))
         return True
 
-    def _has_room(self, load: EngineLoad, standing: Standing, want: Want) -> bool:
-        prompt_tokens = want.prompt_tokens
-        if (
-            standing.unread_tokens + prompt_tokens > UNREAD_TOKENS
-            and standing.unread_s > UNREAD_STEPS * standing.step_s
-        ):
-            return False
-        if prompt_tokens > free_tokens(standing) and standing.all_sequences + standing.waiting:
-            return False
-        if not standing.fits(prompt_tokens):
-            return False
-        return not standing.sequences or lost(load, standing, want.tpot_s, prompt_tokens) <= LOST
-
-    def _send(self, want: Want, engine: int, now_s: float, why: Why) -> None:
-        lengths = want.lengths
-        stay = self.loads[engine].sent(want.prompt_tokens, now_s, expected_tokens=lengths.mean, lengths=lengths)
-        self._stays[want.key] = (want, engine, stay)
-        self._placed.append(Placed(want, engine, why))
-
-    def _goes_early(self, want: Want, ttft_s: float, pool: Pool) -> bool:
+    def _goes_early(self, want: Want, wait_s: float, outlook: Forecast) -> bool:
         """Whether it is of the work that saves least, as much of it as has had to go of late."""
-        if not want.may_spill or ttft_s <= PROMPTLY * want.prompt_tokens * pool.token_s + PROMPTLY_S:
+        if not want.may_spill or wait_s <= PROMPTLY * want.fresh_tokens * outlook.token_s + PROMPTLY_S:
             return False
-        share = ttft_s / want.ttft_s
+        share = wait_s / want.ttft_s
         ramp = min(1.0, max(0.0, (share - NEVER_BEFORE) / (ALWAYS_AFTER - NEVER_BEFORE)))
         return self._demand.below(want.worth) < AHEAD * ramp * self._demand.gone_share
 
-    def _shed(self, now_s: float, pool: Pool) -> None:
-        """While somebody would be late, whoever is worth least for its room goes, of all up to that one."""
+    def _shed(self, now_s: float) -> None:
         self._shed_s = now_s + SHED_S
-        while (late := self._first_late(now_s, pool)) is not None:
-            going = [each for each in self._line[: late + 1] if each.may_spill]
-            if not going:
-                return
-            least = min(going, key=lambda each: self._least_usd(each, now_s) / (each.prompt_tokens + LEAST_TOKENS))
-            self._line.remove(least)
-            self._drop(least, now_s, pool)
+        for want in leaving(self._line, self._pool, self._tariff, now_s):
+            self._drop(want, now_s, self._outlook(want, now_s))
 
-    def _first_late(self, now_s: float, pool: Pool) -> int | None:
-        before = growth = 0.0
-        for at, want in enumerate(self._line):
-            if now_s + pool.ttft_s(before, growth, want.prompt_tokens) > want.due_s - MARGIN_S:
-                return at
-            before += want.prompt_tokens
-            growth += GROWTH_TOKENS
-        return None
-
-    def _drop(self, want: Want, now_s: float, pool: Pool) -> None:
-        """To the cloud, or to the fillers where breaking the promise costs less."""
-        self._demand.went(want)
-        if self._spill_usd(want, now_s) <= self._late_usd():
-            why = Why.KV if pool.wait_s(want.prompt_tokens) > 0 else Why.TTFT
-            self._spill(want, why, now_s)
+    def _drop(self, want: Want, now_s: float, outlook: Forecast) -> None:
+        """To the cloud; or aside, where that costs less or it has to, unless its patience will not do for that."""
+        if want.may_spill:
+            self._demand.went(want)
+        if self._tariff.goes(want, now_s) or self._is_lost(want):
+            self._spill(want, why_of(want, outlook))
+        elif (wait_s := beyond_s(self._pool, want, self._all_waiting(), now_s)) is not None:
+            self._refuse(want, wait_s)
         else:
-            self._fillers.append(want)
+            self._aside.add(want)
+            self._ends_s = min(self._ends_s, until_s(want, LATEST_S))
 
-    def _spill(self, want: Want, why: Why, now_s: float) -> None:
-        self._spilled[want.key] = (want, now_s)
-        self._placed.append(Placed(want, None, why))
+    def _spill(self, want: Want, why: Why) -> None:
+        self._outcomes.spilled(want)
+        self._placed.append(spilled(want, why))
 
-    def _least_usd(self, want: Want, now_s: float) -> float:
-        return min(self._spill_usd(want, now_s), self._late_usd())
-
-    def _spill_usd(self, want: Want, now_s: float) -> float:
-        late_share = self.twin.late_share(want.due_s - now_s - CALL_S)
-        return self.price_factor * want.worth.usd + late_share * self._miss_usd()
-
-    def _late_usd(self) -> float:
-        return self._miss_usd() if len(self._fillers) < FILLERS else math.inf
-
-    def _miss_usd(self) -> float:
-        return self.misses.price(self._demand.usd_each, len(self._fillers))
+    def _refuse(self, want: Want, wait_s: float) -> None:
+        self._outcomes.missed(want)
+        self._placed.append(refused(want, wait_s))
 
     def _fill(self, now_s: float) -> None:
-        """Nobody else waits: those that save most a second first."""
-        for want in sorted(self._fillers, key=lambda each: -each.worth.usd_per_s):
-            if self._place_filler(want, now_s):
-                self._fillers.remove(want)
-
-    def _place_filler(self, want: Want, now_s: float) -> bool:
-        for engine, load in enumerate(self.loads):
-            standing = load.standing(now_s)
-            if not standing.unread_tokens and self._has_room(load, standing, want):
-                self._send(want, engine, now_s, Why.LATE)
-                return True
-        return False
+        """Where nobody else waits: those that save most a second first."""
+        claimed = self._pool.claimed(self._line)
+        if len(claimed) == len(self._pool.loads):
+            return
+        for want in self._aside.wants[:TRIED]:
+            if self._send(want, now_s, Why.LATE, claimed):
+                self._aside.remove(want)
 
     def _give_up(self, now_s: float) -> None:
-        """Fillers that have waited too long."""
-        for want in [each for each in self._fillers if now_s - each.arrived_s >= LATEST_S]:
-            self._fillers.remove(want)
-            self._spill(want, Why.TTFT, now_s)
+        """Those who have waited too long."""
+        for want in [each for each in self._aside.wants if now_s >= until_s(each, LATEST_S) or self._is_lost(each)]:
+            self._aside.remove(want)
+            self._end(want, now_s)
+        for want in [each for each in self._line if now_s >= until_s(each)]:
+            self._line.remove(want)
+            self._end(want, now_s)
+        line, aside = [until_s(each) for each in self._line], [until_s(each, LATEST_S) for each in self._aside.wants]
+        self._ends_s = min(line + aside, default=math.inf)
 
-    # What is known.
+    def _end(self, want: Want, now_s: float) -> None:
+        if want.may_spill:
+            self._spill(want, why_of(want, self._outlook(want, now_s)))
+        else:
+            self._refuse(want, ttft_s(self._pool, want, self._all_waiting(), now_s))
 
-    def _pool(self, now_s: float) -> Pool:
-        standings = [load.standing(now_s) for load in self.loads]
-        # Who was renewed is not old at the next look: then it is the turn of the others.
-        renewed = 0
-        for freed, standing in zip(self._freed, standings, strict=True):
-            if renewed < RENEWED and freed.is_old(now_s):
-                freed.renew(standing, now_s)
-                renewed += 1
-        capacity = standings[0].kv_capacity_tokens
-        if capacity:
-            self._full = full(standings[0].tempo, capacity, self._demand.tokens_each)
-        return pooled(standings, self._freed)
+    def _is_lost(self, want: Want) -> bool:
+        """No engine that stands may serve it, and the cloud may."""
+        return want.may_spill and not self._pool.reach(want)
 
-    def _judge(self, want: Want, now_s: float) -> None:
-        if now_s > want.due_s:
-            self.misses.missed()
+    def _outlook(self, want: Want, now_s: float) -> Forecast:
+        """Of the engines that may serve it."""
+        found = self._pool.forecast(self._pool.reach(want), now_s)
+        self._full = self._pool.full(self._demand.tokens_each, now_s) or self._full
+        return found
+
+
+def _due_s(want: Want) -> float:
+    return want.due_s

@@ -15,10 +15,9 @@ MOST_SHARE = 0.9
 class Standing(msgspec.Struct, frozen=True):
     """`sequences` decode and hold `kv_tokens`; `waiting` have no first token, of whose prompts `unread_tokens` are to
     be read (`unread_pairs`: `speeds.pairs_of`), in `reading_s` seconds so far (below zero: they begin so much later);
-    their whole prompts hold `waiting_tokens`. `others_*` did not come through this router. `promised_tokens`: what all
-    of it holds when it is done, as expected. `prefill_share` of the time goes to prompts of late, in
-    `prefill_steps_per_s`. `is_blocked`: the
-    first that waits finds no room."""
+    their whole prompts hold `waiting_tokens`. `others_*` did not come through this router. `prefill_share` of the
+    time goes to prompts of late, in `prefill_steps_per_s`. `is_blocked`: the
+    first that waits finds no room. Of `most_sequences` it `takes_sequences` now: fewer while it is new."""
 
     tempo: Tempo
     sequences: int
@@ -27,8 +26,7 @@ class Standing(msgspec.Struct, frozen=True):
     unread_tokens: float
     unread_pairs: float
     reading_s: float
-    waiting_tokens: int
-    promised_tokens: float
+    waiting_tokens: float
     others_sequences: int
     others_waiting: int
     others_kv_tokens: float
@@ -37,6 +35,7 @@ class Standing(msgspec.Struct, frozen=True):
     is_blocked: bool
     kv_capacity_tokens: int | None
     most_sequences: int
+    takes_sequences: int
 
     @property
     def all_sequences(self) -> int:
@@ -63,7 +62,7 @@ class Standing(msgspec.Struct, frozen=True):
     def fits(self, prompt_tokens: int) -> bool:
         """Whether it would be read at once, or right after those that wait."""
         requests = self.all_sequences + self.waiting + self.others_waiting + 1
-        return not self.is_blocked and prompt_tokens <= self.room_tokens and requests <= self.most_sequences
+        return not self.is_blocked and prompt_tokens <= self.room_tokens and requests <= self.takes_sequences
 
     def ttft_s(self, prompt_tokens: float, cached_tokens: float = 0.0) -> float:
         """Until the first token of a prompt that is sent now and finds room: those before it are read first, and the

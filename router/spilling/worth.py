@@ -36,21 +36,27 @@ class Worth(msgspec.Struct, frozen=True):
 
 
 class Full(msgspec.Struct, frozen=True):
-    """An engine whose KV cache is full: seconds to read a token of a prompt, and of a step for each KV token held."""
+    """An engine that is full: seconds to read a token of a prompt, and of a step for each KV token held and for each
+    sequence. What is short has its price: KV room, or slots."""
 
     token_s: float
     held_s: float
+    slot_s: float = 0.0
 
     def seconds(self, prompt_tokens: float, answer_tokens: float, answer_square: float) -> float:
         """Of a request; `answer_square` is the mean of the square where the answer's length is a guess."""
         held_token_steps = answer_tokens * prompt_tokens + answer_square / 2
-        return self.token_s * prompt_tokens + self.held_s * held_token_steps
+        return self.token_s * prompt_tokens + self.held_s * held_token_steps + self.slot_s * answer_tokens
 
 
-def full(tempo: Tempo, kv_capacity_tokens: float, tokens_each: float) -> Full:
-    """As `tempo` has it, where requests hold `tokens_each` on average."""
-    step_s = tempo.decode_s(kv_capacity_tokens / max(tokens_each, 1.0), kv_capacity_tokens)
-    return Full(tempo.token_s, step_s / kv_capacity_tokens)
+def full(tempo: Tempo, kv_capacity_tokens: float | None, most_sequences: int, tokens_each: float) -> Full:
+    """As `tempo` has it, where requests hold `tokens_each` on average. Of an engine whose KV room is not known slots
+    are what is short."""
+    if kv_capacity_tokens:
+        step_s = tempo.decode_s(kv_capacity_tokens / max(tokens_each, 1.0), kv_capacity_tokens)
+        return Full(tempo.token_s, step_s / kv_capacity_tokens)
+    step_s = tempo.decode_s(most_sequences, most_sequences * tokens_each)
+    return Full(tempo.token_s, 0.0, step_s / most_sequences)
 
 
 def worth(prompt_tokens: int, lengths: Sample, engine: Full, price: Price) -> Worth:

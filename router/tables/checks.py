@@ -192,6 +192,19 @@ def _budgets_fit(rules: Rules) -> Iterator[str]:
         )
 
 
+def _reserves_leave_something(rules: Rules) -> Iterator[str]:
+    """To the tier that gives way first, of which every other one that spends wants a part."""
+    share, spending = rules.limits.reserve_share, [name for name, tier in rules.tiers.items() if tier.spends]
+    others = len(spending) - 1
+    if share * others >= 1:
+        default = "" if "reserve_share" in rules.limits.model_fields_set else ", its default,"
+        yield (
+            f"[limits]: reserve_share: {len(spending)} tiers use clouds ({', '.join(spending)}); where each leaves"
+            f" {share:g}{default} of the money to every tier that gives way after it, nothing is left to the first."
+            f" Write at most {99 // others / 100:g}, or may_spill = false in a tier"
+        )
+
+
 def _promises_can_be_kept(rules: Rules) -> Iterator[str]:
     for name, tier in rules.tiers.items():
         if tier.ttft_target_s < LEAST_TTFT_S:
@@ -219,6 +232,7 @@ CHECKS: tuple[Check, ...] = (
     _clouds_have_keys,
     _windows_exist,
     _budgets_fit,
+    _reserves_leave_something,
     _promises_can_be_kept,
 )
 

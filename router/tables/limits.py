@@ -6,8 +6,9 @@ from functools import cached_property
 
 from pydantic import Field
 
+from router.spilling.budget import RESERVE_SHARE
 from router.spilling.periods import NO_CAP, Dollars
-from router.tables.table import Count, Seconds, Table, Usd
+from router.tables.table import Count, Part, Seconds, Table, Usd
 
 # Whoever stops the whole stack waits for the router and then for the engines, and not for ever.
 LONGEST_DRAIN_S = 30.0
@@ -26,6 +27,8 @@ class Limits(Table):
     whole_answer_s  a whole request from its arrival, streaming or not
     drain_s         what may run on after TERM, 30 at most
 
+    reserve_share   of each budget of money, what every tier leaves to each tier that gives way after it
+
     Every bound belongs to one request and is kept by the worker that serves it, but for the clouds' money in each hour,
     day and month of UTC: these are sums for all workers, kept exactly by the ledger's transactions. None: no bound.
     """
@@ -42,6 +45,7 @@ class Limits(Table):
     cloud_usd_per_hour: Usd | None = None
     cloud_usd_per_day: Usd = 10.0
     cloud_usd_per_month: Usd | None = None
+    reserve_share: Part = RESERVE_SHARE
 
     @cached_property
     def caps(self) -> Dollars:

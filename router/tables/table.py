@@ -16,6 +16,7 @@ Whole = Annotated[int, Field(strict=True)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 Share = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False, strict=True)]
+Part = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False, strict=True)]
 Name = Annotated[str, Field(pattern=NAME)]
 # Of a model, by what it can rather than by its bytes: a task may prefer a class where no preset names a model.
 Size = Literal["small", "medium", "large", "frontier"]

@@ -7,6 +7,7 @@ what passes through a router, speeds and lengths are learned from them, and it b
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from benchmarks.price import Price
@@ -45,6 +46,8 @@ class Sluiced:
 
     def __init__(self) -> None:
         self._lengths = Lengths()
+        self._twin = Twin()
+        self._spilled_s: dict[Request, float] = {}
         self._look_s = math.inf
 
     def attach(self, world: World) -> None:
@@ -56,16 +59,18 @@ class Sluiced:
             1 / steps.decode_s(1, CONTEXT_TOKENS),
             world.setting.engine.max_batched_tokens,
         )
-        loads = [
-            EngineLoad(
+        loads: dict[Hashable, EngineLoad] = {
+            engine: EngineLoad(
                 Speeds(given),
                 world.engine(engine).kv_tokens,
                 most_sequences=world.setting.engine.max_sequences,
                 tpot_s=promise.tpot_s,
             )
             for engine in range(world.engine_count)
-        ]
-        self.sluice = Sluice(loads, Twin(), Misses(promise.share))
+        }
+        misses = Misses(promise.share)
+        self.sluice = Sluice(lambda tier: misses)
+        self.sluice.stand(loads)
         self._price = Asked(world.setting.cloud.price)
 
     def arrived(self, request: Request, now_s: float) -> None:
@@ -83,6 +88,7 @@ class Sluiced:
             lengths=lengths,
             worth=self.sluice.worth(request.prompt_tokens, lengths, self._price),
             price=self._price,
+            twin=self._twin,
         )
         self.sluice.arrive(want, now_s)
 
@@ -91,6 +97,9 @@ class Sluiced:
         if not any(self.world.fits(request, each) for each in range(self.world.engine_count)):
             return
         if kind == "first":
+            spilled_s = self._spilled_s.pop(request, None)
+            if spilled_s is not None:
+                self._twin.learn(now_s - spilled_s)
             self.sluice.began(request, now_s)
         else:
             self.sluice.ended(request, request.output_tokens, now_s)
@@ -102,8 +111,10 @@ class Sluiced:
             request = placed.want.key
             assert isinstance(request, Request)
             if placed.engine is None:
+                self._spilled_s[request] = now_s
                 self.world.cloud(request)
             else:
+                assert isinstance(placed.engine, int)
                 self.world.local(request, placed.engine)
         look_s = self.sluice.next_look_s(now_s)
         if look_s < math.inf and not now_s < self._look_s <= look_s:

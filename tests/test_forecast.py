@@ -1,23 +1,17 @@
-"""The spill rule: each term alone, the border with its hysteresis, and what is unknown."""
+"""What a Fleet tells of a wait: each term alone, and what is unknown."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from router.ask import Ask
 from router.routing.fleet import InFlight, Pace, Target
-from router.routing.spill import Forecast, Need, forecast, late, tokens_of
-from router.routing.spill import judge as judged
-from tests.specimens import ASKS, CLOUDS, LOCAL, LOCALS, busy, load, local
+from router.routing.forecast import Forecast, Need, forecast, is_timely
+from tests.specimens import LOCAL, ask, busy, load, local
 
-SMALL = Need(prompt_tokens=0, answer_tokens=10, ttft_target_s=2.0)
-
-
-def judge(target: Target, need: Need, spilling: bool) -> str | None:
-    return judged(target, need, forecast(target, need), spilling)
+SMALL = Need(prompt_tokens=0, answer_tokens=10)
 
 
 def waiting(seconds: float) -> Target:
@@ -74,68 +68,7 @@ def test_the_wait_is_the_largest_of_the_terms(target: Target, need: Need, expect
 
 def test_old_news_count_as_full_and_never_as_idle() -> None:
     assert forecast(local(stale=True), SMALL).ttft_s == float("inf")
-    assert judge(local(stale=True), SMALL, False) == "spill:queue"
-
-
-@pytest.mark.parametrize(
-    ("wait_s", "spilling", "cause"),
-    [
-        pytest.param(1.99, False, None, id="under the promise it stays"),
-        pytest.param(2.0, False, None, id="at the promise it stays"),
-        pytest.param(2.01, False, "spill:queue", id="over the promise it spills"),
-        pytest.param(1.5, True, "spill:queue", id="just under the promise it goes on spilling"),
-        pytest.param(1.01, True, "spill:queue", id="over half of the promise it goes on spilling"),
-        pytest.param(1.0, True, None, id="at half of the promise it comes back"),
-    ],
-)
-def test_spilling_starts_at_the_promise_and_ends_at_half_of_it(
-    wait_s: float, spilling: bool, cause: str | None
-) -> None:
-    assert judge(waiting(wait_s), SMALL, spilling) == cause
-
-
-@pytest.mark.parametrize(
-    ("used", "queued", "spilling", "cause"),
-    [
-        pytest.param(0.96, 1, False, "spill:kv", id="full and a queue: spill"),
-        pytest.param(0.96, 0, False, None, id="full and no queue: good use"),
-        pytest.param(0.94, 9, False, None, id="a queue and room: it will move"),
-        pytest.param(0.81, 0, True, "spill:kv", id="while spilling it goes on until there is real room"),
-        pytest.param(0.80, 9, True, None, id="real room ends it"),
-    ],
-)
-def test_kv_use_as_the_engine_reports_it(used: float, queued: int, spilling: bool, cause: str | None) -> None:
-    assert judge(local(load=load(kv_used_fraction=used, waiting=queued)), SMALL, spilling) == cause
-
-
-@pytest.mark.parametrize(
-    ("deadline_s", "cause"),
-    [
-        pytest.param(3.0, "spill:deadline", id="too late"),
-        pytest.param(3.5, None, id="in time"),
-        pytest.param(None, None, id="no deadline"),
-    ],
-)
-def test_a_deadline_holds_for_the_whole_answer(deadline_s: float | None, cause: str | None) -> None:
-    # One second of waiting, seventy tokens at thirty a second.
-    need = replace(SMALL, answer_tokens=70, deadline_s=deadline_s)
-    assert judge(waiting(1.0), need, False) == cause
-
-
-@given(st.lists(st.floats(1.01, 2.0)), st.booleans())
-def test_between_the_two_borders_nothing_changes(waits: list[float], spilling: bool) -> None:
-    for wait_s in waits:
-        assert (judge(waiting(wait_s), SMALL, spilling) is not None) is spilling
-
-
-@given(st.lists(st.floats(1.5, 2.5), min_size=1))
-def test_a_load_that_wobbles_around_the_promise_changes_the_route_once(waits: list[float]) -> None:
-    state, changes = False, 0
-    for wait_s in waits:
-        after = judge(waiting(wait_s), SMALL, state) is not None
-        changes += after is not state
-        state = after
-    assert changes == (max(waits) > 2.0)
+    assert forecast(local(stale=True), SMALL).cause == "spill:queue"
 
 
 @given(
@@ -177,21 +110,8 @@ def test_an_engine_that_is_slowed_down_takes_longer_for_everything() -> None:
     assert forecast(replace(held, weight=0.5), SMALL).ttft_s == pytest.approx(2 * forecast(held, SMALL).ttft_s)
     slots = replace(busy(requests=5), slots=1)
     assert forecast(replace(slots, weight=0.5), SMALL).ttft_s == pytest.approx(2 * forecast(slots, SMALL).ttft_s)
-    hurried = replace(SMALL, answer_tokens=60, deadline_s=3.0)
-    assert judge(LOCAL, hurried, False) is None
-    assert judge(local(weight=0.5), hurried, False) == "spill:deadline"
 
 
-@given(
-    asked=ASKS,
-    target=LOCALS | CLOUDS,
-    slots=st.none() | st.integers(1, 8),
-    promise_s=st.sampled_from([0.01, 2.0, 60.0]),
-)
-def test_who_is_late_is_whose_forecast_is_longer_than_the_promise(
-    asked: Ask, target: Target, slots: int | None, promise_s: float
-) -> None:
-    several = [replace(target, slots=slots), LOCAL, busy(oldest_sent_at_s=-100.0)]
-    waits = [forecast(each, Need(*tokens_of(asked, each), promise_s)).ttft_s for each in several]
-    assume(not any(wait_s == pytest.approx(promise_s) for wait_s in waits))
-    assert late(asked, several, promise_s) == [wait_s > promise_s for wait_s in waits]
+@pytest.mark.parametrize(("wait_s", "timely"), [(1.99, True), (2.0, True), (2.01, False)])
+def test_who_is_timely_is_expected_within_the_promise(wait_s: float, timely: bool) -> None:
+    assert is_timely(ask(), waiting(wait_s), 2.0, now_s=0.0) is timely

@@ -1,0 +1,62 @@
+"""When somebody who waits may expect its first token, and what is said of it meanwhile. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+
+from router.spilling.pool import Ahead, Pool
+from router.spilling.room import Forecast
+from router.spilling.tariff import UNKNOWN
+from router.spilling.want import Placed, Want, Why
+
+
+def ttft_s(pool: Pool, want: Want, line: Sequence[Want], now_s: float) -> float:
+    """Behind all of these; infinite where no engine may serve it."""
+    reach, ahead = pool.reach(want), Ahead(pool, line)
+    for each in line:
+        ahead.add(each, pool.reach(each))
+    return pool.forecast(reach, now_s).ttft_s(ahead.of(reach), want.prompt_tokens, want.fresh_tokens)
+
+
+def ttft_at_s(pool: Pool, want: Want, engine: Hashable, now_s: float) -> float:
+    """Where it is sent to this engine now."""
+    return pool.loads[engine].standing(now_s).ttft_s(want.prompt_tokens, want.cached.get(engine, 0))
+
+
+def until_s(want: Want, late_s: float = math.inf) -> float:
+    """The moment at which it waits no longer: its patience is over; or it has waited aside for `late_s`, or its own
+    deadline is so near that only the cloud can still keep it."""
+    ends_s = want.arrived_s + want.patience_s
+    if late_s < math.inf and want.may_spill:
+        ends_s = min(ends_s, want.arrived_s + late_s, want.latest_s - (want.twin or UNKNOWN).median_s)
+    return ends_s
+
+
+def beyond_s(pool: Pool, want: Want, before: Sequence[Want], now_s: float) -> float | None:
+    """How long it would wait behind all of these, where that is beyond its patience; None where it is not, where nobody
+    knows, and where it need not wait."""
+    if want.may_spill or want.patience_s == math.inf or not pool.reach(want):
+        return None
+    wait_s = ttft_s(pool, want, before, now_s)
+    return wait_s if now_s + wait_s > want.arrived_s + want.patience_s else None
+
+
+def why_of(want: Want, outlook: Forecast) -> Why:
+    """The word for its going to the cloud."""
+    if want.has_deadline:
+        return Why.DEADLINE
+    tokens_s, slots_s = outlook.wait_s(want.prompt_tokens), outlook.slot_wait_s(1)
+    if slots_s > tokens_s:
+        return Why.QUEUE
+    return Why.KV if tokens_s > 0 else Why.TTFT
+
+
+def spilled(want: Want, why: Why) -> Placed:
+    """To the cloud."""
+    return Placed(want, None, why, None, (want.twin or UNKNOWN).median_s)
+
+
+def refused(want: Want, wait_s: float) -> Placed:
+    """Not served; infinite where nobody knows when it could be."""
+    return Placed(want, None, Why.REFUSED, None, wait_s, wait_s if wait_s < math.inf else None)
