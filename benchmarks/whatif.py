@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--ttft-s", type=float, metavar="S", help="promised time to the first token (default: that of the tier; else 2)"
     )
-    add("--tpot-s", type=float, default=0.1, metavar="S", help="promised mean time of the tokens after it (0.1)")
+    add("--tpot-s", type=float, metavar="S", help="promised mean time of the tokens after it (likewise; else 0.1)")
     add("--share", type=float, default=0.99, help="of the requests that must get both (default 0.99)")
     add("--seed", type=int, default=0, help="of the cloud's times (default 0)")
     add = parser.add_argument_group("answer").add_argument
@@ -113,8 +113,8 @@ def _wish(options: argparse.Namespace) -> Wish:
         raise ValueError(f"there is no engine {options.engine!r}; take one of {', '.join(NAMED)}")
     if options.engines is not None and options.engines < 1:
         raise ValueError(f"--engines {options.engines}: there must be one at least")
-    times_s = [options.tpot_s, *([] if options.ttft_s is None else [options.ttft_s])]
-    if min(times_s) <= 0 or not 0 < options.share <= 1:
+    times_s = [each for each in (options.ttft_s, options.tpot_s) if each is not None]
+    if min(times_s, default=1.0) <= 0 or not 0 < options.share <= 1:
         raise ValueError("--ttft-s and --tpot-s must be above 0 s, --share above 0 and at most 1")
     return Wish(
         model=options.model,

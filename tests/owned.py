@@ -17,7 +17,11 @@ BEGAN_UNIX_S = 1_789_387_200.0
 STACK = """
 [tiers.standard]
 ttft_target_s = 2.0
+tpot_target_s = 0.08
 order = ["local", "cloud"]
+[tiers.bulk]
+ttft_target_s = 20.0
+order = ["local"]
 [tiers.premium]
 ttft_target_s = 1.0
 order = ["cloud", "local"]

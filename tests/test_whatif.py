@@ -16,6 +16,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.simulator.arrival import Arrival
 from benchmarks.simulator.named import kind_of
+from benchmarks.simulator.outcome import Promise
 from benchmarks.simulator.policies.named import named_in
 from benchmarks.simulator.policies.plain import Local
 from benchmarks.simulator.steps import Steps
@@ -82,7 +83,9 @@ def test_a_busy_engine_is_simulated_as_simulate_would_and_held_against_the_ledge
     said = answered(capsys, asked_of(tmp_path, ledger_of(tmp_path, rows), "--engine", "rtx4090-llama3.1-8b"))
     (model,) = said["models"]
     now, more = case_of(model), case_of(model, 1)
-    setting = replace(setting_of(arrivals), engine=kind_of("rtx4090-llama3.1-8b"), cloud=CLOUD, seed=0)
+    setting = replace(
+        setting_of(arrivals, promise=Promise(2.0, 0.08)), engine=kind_of("rtx4090-llama3.1-8b"), cloud=CLOUD, seed=0
+    )
     for engines, found in ((1, now), (2, more)):
         alone = simulated(replace(setting, engines=engines), named_in("sluice"))
         assert found["spilled_share"] == pytest.approx(alone.spilled_share, abs=0.02)
@@ -98,14 +101,17 @@ def test_a_busy_engine_is_simulated_as_simulate_would_and_held_against_the_ledge
 def test_requests_that_were_never_an_engines_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [served(number * 10.0) for number in range(250)]
     rows += [spilled(number * 10.0 + 5) for number in range(50)]
+    rows += [served(number * 10.0 + 7, tier="bulk") for number in range(100)]
     premium = [spilled(number * 10.0 + 1, tier="premium", reason="tier") for number in range(40)]
     refused = [served(number * 10.0, target="none", prompt_tokens=0, completion_tokens=0) for number in range(7)]
     said = answered(capsys, asked_of(tmp_path, ledger_of(tmp_path, [*rows, *premium, *refused])))
     (model,) = said["models"]
-    assert (model["name"], model["period"]["requests"]) == ("llama", 300)
-    assert model["ledger"]["spilled_share"] == pytest.approx(50 / 300)
+    assert (model["name"], model["period"]["requests"]) == ("llama", 400)
+    assert model["ledger"]["spilled_share"] == pytest.approx(50 / 400)
     # The cloud's first tokens are learned from those that nothing held back before.
     assert any("first token 0.5 s, p95 0.5 s from 40 rows" in line for line in model["stands_on"])
+    assert any("first token within 2 s and 80 ms a token after it" in line for line in model["stands_on"])
+    assert any("100 requests may not spill by their tier" in line for line in model["stands_on"])
     assert any("7 requests without an answer" in line for line in said["notes"])
 
 

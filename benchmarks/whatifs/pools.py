@@ -21,7 +21,7 @@ from benchmarks.whatifs.row import Block
 from benchmarks.whatifs.speed import kind_for, slow_notes
 from benchmarks.whatifs.stack import Stack
 from benchmarks.whatifs.twin import twin_for
-from benchmarks.whatifs.wish import MOST_REQUESTS, TTFT_S, Wish
+from benchmarks.whatifs.wish import MOST_REQUESTS, Wish
 
 LEAST_ROWS = 200
 DAY_S = 86_400.0
@@ -124,16 +124,16 @@ def _promise(blocks: Sequence[Block], stack: Stack, wish: Wish) -> tuple[Promise
         requests[block.tier] += block.requests
     tiers = stack.rules.tiers
     there = [name for name in requests if name in tiers]
-    spilling = [name for name in there if tiers[name].may_spill]
+    spilling = [name for name in there if tiers[name].spends]
     chosen = max(spilling or there, key=requests.__getitem__, default=None)
-    if chosen is None or wish.ttft_s is not None:
-        return wish.promise(TTFT_S), []
-    notes = [f"promise: that of the tier {chosen}"]
+    if chosen is None:
+        return wish.promise(), []
+    notes = [f"promise: that of the tier {chosen}" + (", times as asked for" if wish.ttft_s or wish.tpot_s else "")]
     if others := requests.total() - requests[chosen]:
-        notes = [f"{notes[0]}; {others:,} requests of other tiers are held to it too"]
+        notes.append(f"{others:,} requests of other tiers are held to this promise too")
     if staying := sum(requests[name] for name in there if name not in spilling):
         notes.append(f"{staying:,} requests may not spill by their tier and are reckoned with as if they might")
-    return wish.promise(tiers[chosen].ttft_target_s), notes
+    return wish.promise(tiers[chosen].ttft_target_s, tiers[chosen].tpot_target_s), notes
 
 
 def _actual(blocks: Sequence[Block], looked: Looked, promise: Promise) -> Actual:

@@ -14,7 +14,7 @@ from benchmarks.simulator.setting import Setting
 from benchmarks.whatifs.case import cases_of
 from benchmarks.whatifs.hours import SLOT_S, Window, offsets_s, windows_of
 from benchmarks.whatifs.pool import Period, Pool
-from benchmarks.whatifs.wish import MOST_REQUESTS, TTFT_S, Wish
+from benchmarks.whatifs.wish import MOST_REQUESTS, Wish
 
 
 def pool_of(path: Path, arrivals: Sequence[Arrival], wish: Wish) -> Pool:
@@ -28,7 +28,7 @@ def pool_of(path: Path, arrivals: Sequence[Arrival], wish: Wish) -> Pool:
         Counter(int(each.at_s // SLOT_S) for each in arrivals), MOST_REQUESTS // len(cases_of(engines))
     )
     seen, weights = _placed(arrivals, windows)
-    setting = Setting(seen, kind_of(wish.engine), engines, wish.cloud, wish.promise(TTFT_S), wish.seed)
+    setting = Setting(seen, kind_of(wish.engine), engines, wish.cloud, wish.promise(), wish.seed)
     all_usd = sum(wish.cloud.usd(each.prompt_tokens, each.output_tokens) for each in arrivals)
     return Pool(
         name=path.name.partition(".")[0],

@@ -10,7 +10,8 @@ from benchmarks.whatifs.place import CARDS
 
 # In all cases of all pools together: less than a minute on one core.
 MOST_REQUESTS = 150_000
-TTFT_S = 2.0
+# As `simulate` has them.
+TTFT_S, TPOT_S = 2.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Wish:
     engines: int | None = None
     cloud: CloudTimes | None = None
     ttft_s: float | None = None
-    tpot_s: float = 0.1
+    tpot_s: float | None = None
     share: float = 0.99
     seed: int = 0
 
@@ -31,6 +32,6 @@ class Wish:
         """The GPU of the engine that was asked for; "" where none was."""
         return "" if self.engine is None else CARDS[self.engine].name
 
-    def promise(self, ttft_s: float) -> Promise:
-        """`ttft_s` counts where none was asked for."""
-        return Promise(self.ttft_s or ttft_s, self.tpot_s, self.share)
+    def promise(self, ttft_s: float = TTFT_S, tpot_s: float = TPOT_S) -> Promise:
+        """The given times count where none were asked for."""
+        return Promise(self.ttft_s or ttft_s, self.tpot_s or tpot_s, self.share)
