@@ -40,10 +40,10 @@ def case_of(model: dict[str, Any], more: int = 0, factor: float = 1.0) -> dict[s
     return dict(found)
 
 
-@pytest.fixture
-def idle(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One engine that is never asked twice at a time: a request each 10 s."""
-    return ledger_of(tmp_path, [served(number * 10.0) for number in range(300)])
+    return ledger_of(tmp_path_factory.mktemp("idle"), [served(number * 10.0) for number in range(300)])
 
 
 def test_where_nothing_spills_another_engine_saves_nothing_and_none_costs_all(

@@ -22,7 +22,7 @@ PLACE = Place("llama", "llama", "NVIDIA GeForce RTX 4090", 1, 41_408, 256, 2048,
 
 
 def test_speed_is_learned_from_the_rows_of_an_engine() -> None:
-    setting = setting_of(poisson(800, 6.0))
+    setting = setting_of(poisson(500, 6.0))
     rows = [_read(row) for row in rows_of(setting, ran(setting, Local()))]
     coefficients, off_share = learned([rows])
     found, made = Steps(coefficients), Steps(SPEED)
