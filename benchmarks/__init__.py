@@ -17,6 +17,7 @@ drive pump (job, client, completeness, tally) against a router (contender) in fr
 stub_connection, stub_answer, numbered, tamper, pace) and look at the process table (machine); abort, cost. choices
 holds the contestants of the hot path.
 simulate: nothing runs and time is reckoned (simulator); what a promise costs under the router's rules and others'.
+spill: the same for the router's rule alone, over many traces and loads.
 whatif (whatifs): an owner's own requests there, with more engines or under another promise.
 To add a verb: a module with add_arguments and main, and a line in `__main__`.
 """

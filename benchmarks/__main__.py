@@ -35,6 +35,7 @@ VERBS = MappingProxyType(
         "report": "tables, page and pictures of a report, ours or another tool's",
         "simulate": "what it costs to keep a promise: engines, a cloud and rules in reckoned time",
         "soak": "a million requests: what stays behind in a router",
+        "spill": "what the router's rule pays and keeps: every trace of a folder, several loads, in reckoned time",
         "stub": "serve an engine that is faster than any router",
         "sweep": "the highest load that keeps a promise",
         "tokens": "how far the estimate of a prompt's tokens is off, by kind of text",

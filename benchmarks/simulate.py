@@ -6,6 +6,7 @@ times the highest at which the engines alone keep the promise. Status 1 where no
 
     python -m benchmarks simulate --trace conv.csv.gz --load 3.0 --policy local --policy count=24 --policy predicted
     python -m benchmarks simulate --trace conv.csv.gz --rate 4.92 --policy count --policy thresholds --best
+    python -m benchmarks simulate --trace conv.csv.gz --load 1.8 --policy sluice --plot episode.png
     python -m benchmarks simulate --validate calibration
 """
 
@@ -15,7 +16,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -24,13 +26,14 @@ from benchmarks.report.quantity import counted, number, seconds
 from benchmarks.simulator import bound, hindsight
 from benchmarks.simulator.arrival import arrivals_in, rate_of, span_s
 from benchmarks.simulator.capacity import highest
-from benchmarks.simulator.cloud_times import FORM, cloud_in
-from benchmarks.simulator.named import NAMED, kind_of
-from benchmarks.simulator.outcome import Outcome, Promise
+from benchmarks.simulator.cloud_times import cloud_in
+from benchmarks.simulator.episode import stretch_of, watched
+from benchmarks.simulator.options import add_places, add_promise, engine_in, promise_in
+from benchmarks.simulator.outcome import Outcome
 from benchmarks.simulator.policies.named import FAMILIES, Named, named_in
 from benchmarks.simulator.scaling import Scaling
-from benchmarks.simulator.setting import EngineKind, Setting
-from benchmarks.simulator.table import bound_line, outcomes_table, promise_line, title_line
+from benchmarks.simulator.setting import Setting
+from benchmarks.simulator.table import bound_line, floored, outcomes_table, promise_line, title_line
 from benchmarks.simulator.trial import local_keeps, outcome
 from benchmarks.simulator.tuning import tuned
 from benchmarks.simulator.validation import rows_table, validated
@@ -39,8 +42,6 @@ from benchmarks.workload.trace import Sampling, TraceKind
 KEPT, BROKEN = 0, 1
 # Of what is not a terminal.
 WIDTH = 100
-ENGINE = "rtx4090-llama3.1-8b"
-CLOUD = "0.15/0.60,0.6,1.5"
 STDOUT = Path("-")
 
 
@@ -48,16 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     _add_trace(parser)
-    _add_places(parser)
+    _add_engines(parser)
+    add_places(parser)
+    add_promise(parser)
+    _add_picture(parser)
     policies = ", ".join(f"{name}={each.form}" if each.form else name for name, each in FAMILIES.items())
     add = parser.add_argument_group("policies").add_argument
     add("--policy", action="append", metavar="NAME", help=f"several times, side by side: {policies}")
     add("--best", action="store_true", help="find the settings of each policy with the lowest bill, promise kept")
     add("--hindsight", action="store_true", help="and the best found by one who knows the whole trace (slow)")
     add("--bound", action="store_true", help="and a bill that no rule can be below that keeps the promise")
-    add("--ttft-s", type=float, default=2.0, metavar="S", help="promised time to the first token (default 2)")
-    add("--tpot-s", type=float, default=0.1, metavar="S", help="promised mean time of the tokens after it (0.1)")
-    add("--share", type=float, default=0.99, help="of the requests that must get both (default 0.99)")
     add("--json", type=Path, nargs="?", const=STDOUT, metavar="FILE", help="figures as JSON, there or on stdout")
 
 
@@ -73,19 +74,19 @@ def _add_trace(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of the cloud's times and of thinning (default 0)")
 
 
-def _add_places(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("engines and cloud").add_argument
+def _add_engines(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("engines").add_argument
     add("--engines", type=int, default=1, metavar="N", help="how many (default 1)")
-    add("--engine", default=ENGINE, choices=[*NAMED], help=f"which (default {ENGINE})")
-    add("--tables", type=Path, metavar="FOLDER", help="fit its speed anew to the tables there")
     add(
         "--validate", type=Path, metavar="FOLDER", help="only this: how far the engines are off the runs recorded there"
     )
-    add("--kv-tokens", type=int, help="room of one engine (default: as measured with it)")
-    add("--max-batched-tokens", type=int, help="of one step (default: as measured with it, such as 2048)")
-    add("--max-sequences", type=int, help="at a time (default: as measured with it, such as 256)")
-    add("--prefix-cache", action="store_true", help="let engines find leading blocks again, where the trace tells them")
-    add("--cloud", default=CLOUD, metavar=FORM, help=f"dollars a million tokens, and seconds (default {CLOUD})")
+
+
+def _add_picture(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("picture").add_argument
+    add("--plot", type=Path, metavar="FILE", help="a PNG of what happens where the trace is busiest, of one policy")
+    add("--plot-from", type=float, metavar="S", help="begin it so many seconds into the trace")
+    add("--plot-seconds", type=float, metavar="S", help="how much of it is shown (default: about 400 requests)")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -95,7 +96,8 @@ def main(options: argparse.Namespace) -> int:
     if options.validate is not None:
         console.print(rows_table(validated(options.validate)))
         return KEPT
-    policies = [named_in(text) for text in options.policy or ("local", "cloud")]
+    policies = [named_in(text) for text in options.policy or (("sluice",) if options.plot else ("local", "cloud"))]
+    _check_picture(options)
     setting, title = _scaled(options, setting_in(options), notes)
     found = _found(options, setting, policies, notes)
     least_usd = None
@@ -116,15 +118,44 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _found(options: argparse.Namespace, setting: Setting, policies: Sequence[Named], notes: Console) -> list[Outcome]:
-    """One policy after the other; each meets the same requests and the same cloud."""
-    found = []
+    """One policy after the other; each meets the same requests and the same cloud. The first is drawn."""
+    found = list[Outcome]()
     for policy in policies:
         with notes.status(f"{policy}: {counted(len(setting.arrivals), 'request')}"):
-            found.append(outcome(setting, tuned(setting, policy) if options.best else policy))
+            best = tuned(setting, policy) if options.best else policy
+            is_drawn = options.plot is not None and not found
+            found.append(_drawn(options, setting, best) if is_drawn else outcome(setting, best))
     if options.hindsight:
         with notes.status("the best that can be found by one who knows the whole trace"):
             found.append(hindsight.outcome(setting))
     return found
+
+
+def _drawn(options: argparse.Namespace, setting: Setting, policy: Named) -> Outcome:
+    """The outcome of the whole trace; a stretch of it as a picture."""
+    stretch = stretch_of(setting, options.plot_from, options.plot_seconds)
+    run, episode = watched(setting, policy, stretch)
+    rate = number(rate_of(setting.arrivals))
+    name, _, _ = options.trace.name.partition(".")
+    title = f"{name}, {rate} requests/s on {counted(setting.engines, 'engine')}, policy {policy}"
+    beneath = (
+        f"promise kept for {floored(episode.kept_share)} % in this picture; in the whole trace for "
+        f"{floored(run.kept_share)} %, at {100 * run.bill_share:.1f} % of the price of all cloud"
+    )
+    import_module("benchmarks.simulator.episode_plot").draw(episode, title, beneath, options.plot)
+    return run
+
+
+def _check_picture(options: argparse.Namespace) -> None:
+    """Before anything is simulated, which may take minutes."""
+    if options.plot is None:
+        if options.plot_from is not None or options.plot_seconds is not None:
+            raise ValueError("--plot-from and --plot-seconds are of a picture; name it with --plot FILE.png")
+        return
+    if options.plot.suffix != ".png":
+        raise ValueError(f"--plot {options.plot}: the picture is a PNG; let its name end in .png")
+    if not options.plot.parent.is_dir():
+        raise ValueError(f"--plot {options.plot}: there is no folder {options.plot.parent}; make it first")
 
 
 def _status(found: Sequence[Outcome]) -> int:
@@ -162,27 +193,12 @@ def setting_in(options: argparse.Namespace) -> Setting:
     limit_s = options.hours * 3600 if options.hours else None
     return Setting(
         arrivals=arrivals_in(options.trace, TraceKind(options.trace_kind), sampling, limit_s),
-        engine=_engine_in(options),
+        engine=engine_in(options),
         engines=options.engines,
         cloud=cloud_in(options.cloud),
-        promise=_promise_in(options),
+        promise=promise_in(options),
         seed=options.seed,
     )
-
-
-def _engine_in(options: argparse.Namespace) -> EngineKind:
-    kind = kind_of(options.engine, options.tables, prefix_cache=options.prefix_cache)
-    given = {name: getattr(options, name) for name in ("kv_tokens", "max_batched_tokens", "max_sequences")}
-    for name, value in given.items():
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {value}: it must be 1 at least")
-    return replace(kind, **{name: value for name, value in given.items() if value is not None})
-
-
-def _promise_in(options: argparse.Namespace) -> Promise:
-    if min(options.ttft_s, options.tpot_s) <= 0 or not 0 < options.share <= 1:
-        raise ValueError("--ttft-s and --tpot-s must be above 0 s, --share above 0 and at most 1")
-    return Promise(options.ttft_s, options.tpot_s, options.share)
 
 
 def _scaled(options: argparse.Namespace, setting: Setting, notes: Console) -> tuple[Setting, str]:

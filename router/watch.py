@@ -289,7 +289,7 @@ class Watch:
                 self._revive(target, account, now_s)
             if account.load is not None:
                 describe(account.load, target)
-                account.load.promise(tpot_s)
+                account.load.decoding.promise(tpot_s)
         self.pools.stand(self._roster.standing)
         there = {target.key: (target.off is None, target.returns_as) for target in targets}
         before, self._there = self._there, there

@@ -10,10 +10,10 @@ from router.spilling.demand import Demand
 from router.spilling.load import EngineLoad
 from router.spilling.misses import Misses
 from router.spilling.ranks import Ranks
-from router.spilling.room import STEPS, Forecast, Freed, forecast
-from router.spilling.sluice import LATEST_S
+from router.spilling.room import STEPS, Forecast, Prospect, forecast
 from router.spilling.speeds import Speeds
 from router.spilling.twin import Twin
+from router.spilling.waiting import LATEST_S
 from router.spilling.want import Why
 from tests.sluiced import ANSWERS, KV_TOKENS, TEMPO, Line, filled
 
@@ -142,11 +142,14 @@ def test_room_comes_from_whoever_ends_first() -> None:
     for number in range(8):
         stay = load.sent(1000, number * 0.2, lengths=ANSWERS)
         load.began(stay, number * 0.2 + 0.15)
-    freed, standing = Freed(load), load.standing(1.6)
-    assert freed.is_old(1.6)
-    freed.renew(standing, 1.6)
-    assert not freed.is_old(1.6)
-    pool = forecast([standing], [freed])
+    prospect = Prospect(load)
+    prospect.look(1.6)
+    assert prospect.freed.renew(1.6, 5) == 8
+    assert prospect.freed.renew(1.6, 5) == 0
+    # What is old is renewed a part at a time, and what is stale at once.
+    assert [prospect.freed.renew(2.6, 5) for _ in range(3)] == [5, 3, 0]
+    assert prospect.freed.renew(9.9, 5) == 8
+    pool = forecast([prospect])
     assert list(pool.freed) == sorted(pool.freed)
     assert pool.freed[-1] == pytest.approx(8 * 1000, rel=0.2)
     assert 0.0 == pool.wait_s(500) < pool.wait_s(4000) < pool.wait_s(8000) < pool.wait_s(30_000)
@@ -155,3 +158,39 @@ def test_room_comes_from_whoever_ends_first() -> None:
 def test_without_anybody_to_wait_for_the_wait_is_long_and_finite() -> None:
     pool = Forecast(1, 100.0, (0.0,) * len(STEPS), 0.02, 0.0, 1e-4)
     assert 100 < pool.wait_s(10_000) < float("inf")
+
+
+def read_often(line: Line) -> None:
+    """So often that it is known how fast the engine reads: 10,000 tokens a second."""
+    for number in range(20):
+        line.ask(f"read {number}", float(number), 1000)
+        line.begun(f"read {number}", number + 0.1)
+        line.sluice.ended(f"read {number}", 1, number + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "may_spill", "engine"),
+    [
+        pytest.param(9_000, True, 0, id="in time"),
+        pytest.param(60_000, True, None, id="too long to be read in time"),
+        pytest.param(60_000, False, 0, id="too long, and there is nobody else"),
+    ],
+)
+def test_who_would_be_late_though_nobody_is_there_goes_to_the_cloud(
+    prompt_tokens: int, may_spill: bool, engine: int | None
+) -> None:
+    line = Line(loads={0: EngineLoad(Speeds(TEMPO), 100_000)})
+    read_often(line)
+    # No more misses are allowed, so that nobody is kept as a filler.
+    for _ in range(100):
+        line.misses[""].missed()
+    found = line.ask("long", 30.0, prompt_tokens, may_spill=may_spill)
+    assert found is not None
+    assert found.engine == engine
+
+
+def test_an_engine_whose_speed_nobody_has_seen_is_tried() -> None:
+    line = Line(loads={0: EngineLoad(Speeds(TEMPO), 100_000)})
+    found = line.ask("long", 0.0, 60_000)
+    assert found is not None
+    assert found.engine == 0

@@ -166,7 +166,7 @@ def test_more_slots_are_used_as_soon_as_they_are_known() -> None:
         line.begun(number, number * 0.5 + 0.1)
     assert line.ask("waits", 1.0, 100) is None
     load.most_sequences = 4
-    assert line.look(1.0)["waits"].engine == 0
+    assert line.look(line.sluice.next_look_s(1.0))["waits"].engine == 0
 
 
 def test_prompts_that_wait_elsewhere_for_the_same_engines_make_the_wait_longer(full: Line) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from router.registry import Price
-from router.spilling.sluice import LATEST_S
 from router.spilling.twin import Twin
+from router.spilling.waiting import LATEST_S
 from router.spilling.want import Why
 from tests.sluiced import Line, filled
 

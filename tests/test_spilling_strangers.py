@@ -94,7 +94,7 @@ def test_a_report_that_overtook_another_is_not_undone_by_it() -> None:
     load.reported(report(9, 0, 0.6, age_s=0.1), 1.0)
     load.reported(report(2, 0, 0.05, age_s=0.5), 1.1)
     assert load.standing(1.1).others_sequences == 7
-    assert load.strangers.age_s(1.1) == pytest.approx(0.2)
+    assert load.others.strangers.age_s(1.1) == pytest.approx(0.2)
 
 
 def test_a_full_engine_has_no_room_whoever_filled_it() -> None:

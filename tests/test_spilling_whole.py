@@ -90,7 +90,7 @@ def test_they_are_no_strangers_in_what_the_engine_reports(load: EngineLoad) -> N
     load.standing(1.0)
     load.reported(Load(5, 1, 0.55, KV_TOKENS, 0, 0, 0, 0.1), 1.0)
     standing = load.standing(1.0)
-    assert (load.strangers.running, load.strangers.waiting) == (1, 1)
+    assert (load.others.strangers.running, load.others.strangers.waiting) == (1, 1)
     assert standing.others_sequences == 4
     assert standing.others_kv_tokens == pytest.approx(5500, abs=1)
 

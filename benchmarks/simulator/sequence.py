@@ -6,11 +6,15 @@ from benchmarks.simulator.blocks import Piece
 
 
 class Request:
-    """One arrival. Made by the world, which writes `place` and `sent_s`; the engine or cloud writes the other times."""
+    """One arrival. Made by the world, which writes `place` and `sent_s`; the engine or cloud writes the other times.
+
+    `expected_ttft_s` is the policy's to write when it places it: what it expects from then to the first token.
+    """
 
     __slots__ = (
         "arrival_s",
         "end_s",
+        "expected_ttft_s",
         "first_s",
         "number",
         "output_tokens",
@@ -39,6 +43,7 @@ class Request:
         self.sent_s: float | None = None
         self.first_s: float | None = None
         self.end_s: float | None = None
+        self.expected_ttft_s: float | None = None
         self.place: str | None = None
 
 

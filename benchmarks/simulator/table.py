@@ -52,18 +52,18 @@ def bound_line(least_usd: float, all_cloud_usd: float) -> Text:
 
 
 def _kept(outcome: Outcome, promise: Promise) -> Text:
-    return Text(_floored(outcome.kept_share), style="green" if outcome.kept_share >= promise.share else "bold red")
+    return Text(floored(outcome.kept_share), style="green" if outcome.kept_share >= promise.share else "bold red")
 
 
 def _worst(outcome: Outcome, promise: Promise) -> Text:
     share = outcome.worst_share
     if share is None:
         return Text(UNKNOWN)
-    return Text(_floored(share), style="green" if share >= promise.share else "yellow")
+    return Text(floored(share), style="green" if share >= promise.share else "yellow")
 
 
-def _floored(share: float) -> str:
-    """Rounded down, so that what is shown as kept is kept."""
+def floored(share: float) -> str:
+    """In per cent with two digits, rounded down, so that what is shown as kept is kept."""
     return f"{int(share * 1e4 + 1e-6) / PER_CENT:.2f}"
 
 

@@ -6,9 +6,9 @@ directed  what routes and splits make of the Ask; condition: when they hold
 policy    choose: everything below, in this order, to one Decision
   groups    the targets of its models, and of those that stand in for them (chain)
   filters   who may and can; tokens: whose context it fits
-  ranking   the best first: the order of its terms, then its strategy (scorers, affinity), and who keeps the promise
+  ranking   the best first: the order of its terms, then its strategy (scorers, affinity)
   passing   who is passed over now: money, health, limits of providers
   lineup    who is left, one after the other: nobody is ranked before somebody looks
-  spill     would the first engine break the promise, and who goes before it then
+  forecast  how long a wait would be, roughly: for copies, stand-ins and explanations
   reasons   why there; refusals: what the client hears if there is nowhere
 """

@@ -8,8 +8,8 @@ sluice     who is served here, who waits, who goes: for each want, by its worth.
 lengths    how long answers are here, learned: levels (classes of a request), answers (of one class, by rungs),
            borrowing (from the class before); what it says is a sample
 load       what one engine has: its prompts that are not read yet, its sequences that decode (by a clock of steps made;
-           reserves: gained on the promise), others (other processes' requests, and strangers), a stay for each
-           request, a slow start; how it stands at one moment is a standing
+           reserves: gained on the promise), others (other processes' requests, and strangers; sharing of prefixes), a
+           stay for each request, a slow start; how it stands at one moment is a standing
 speeds     what a step of an engine takes, learned (by fit) from streams; accuracy: predicted against actual
 guard      who of those that decode is lost if one more prompt is let in
 budget     who may spend how much of the cloud's money now, and how much a dollar counts, so that it lasts: over periods

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
-from router.spilling.pool import Ahead, Pool
-from router.spilling.room import Forecast
+from router.spilling.pool import Pool
+from router.spilling.room import Before, Forecast
 from router.spilling.tariff import UNKNOWN
 from router.spilling.want import Placed, Want, Why
 
 
-def ttft_s(pool: Pool, want: Want, line: Sequence[Want], now_s: float) -> float:
-    """Behind all of these; infinite where no engine may serve it."""
-    reach, ahead = pool.reach(want), Ahead(pool, line)
-    for each in line:
-        ahead.add(each, pool.reach(each))
-    return pool.forecast(reach, now_s).ttft_s(ahead.of(reach), want.prompt_tokens, want.fresh_tokens)
+def ttft_s(pool: Pool, want: Want, before: Before, now_s: float) -> float:
+    """Behind so much; infinite where no engine may serve it."""
+    return pool.forecast(pool.reach(want), now_s).ttft_s(before, want.prompt_tokens, want.fresh_tokens)
 
 
 def ttft_at_s(pool: Pool, want: Want, engine: Hashable, now_s: float) -> float:
@@ -24,17 +21,8 @@ def ttft_at_s(pool: Pool, want: Want, engine: Hashable, now_s: float) -> float:
     return pool.loads[engine].standing(now_s).ttft_s(want.prompt_tokens, want.cached.get(engine, 0))
 
 
-def until_s(want: Want, late_s: float = math.inf) -> float:
-    """The moment at which it waits no longer: its patience is over; or it has waited aside for `late_s`, or its own
-    deadline is so near that only the cloud can still keep it."""
-    ends_s = want.arrived_s + want.patience_s
-    if late_s < math.inf and want.may_spill:
-        ends_s = min(ends_s, want.arrived_s + late_s, want.latest_s - (want.twin or UNKNOWN).median_s)
-    return ends_s
-
-
-def beyond_s(pool: Pool, want: Want, before: Sequence[Want], now_s: float) -> float | None:
-    """How long it would wait behind all of these, where that is beyond its patience; None where it is not, where nobody
+def beyond_s(pool: Pool, want: Want, before: Before, now_s: float) -> float | None:
+    """How long it would wait behind so much, where that is beyond its patience; None where it is not, where nobody
     knows, and where it need not wait."""
     if want.may_spill or want.patience_s == math.inf or not pool.reach(want):
         return None

@@ -13,23 +13,21 @@ from collections.abc import Iterator
 
 from engines.snapshot import Load
 from router.spilling.accuracy import Accuracy
+from router.spilling.glance import NOBODY, glance
 from router.spilling.others import Others
+from router.spilling.prefilling import Prefilling
 from router.spilling.prompts import Prompts
 from router.spilling.sample import Sample
 from router.spilling.sequences import Sequences
-from router.spilling.sharing import Sharing
 from router.spilling.slow_start import SlowStart
 from router.spilling.speeds import Speeds, pairs_of
 from router.spilling.standing import Standing
 from router.spilling.stay import Stay
-from router.spilling.strangers import Strangers
 
 # Between two steps tokens are half a step old on average.
 HALF = 0.5
 # Where less than this share of the KV cache is left, an engine may have found no room where it was believed to be.
 SCARCE = 0.1
-# How long the share of time is averaged that goes to prompts.
-SHARE_WINDOW_S = 10.0
 
 
 class EngineLoad:
@@ -41,19 +39,19 @@ class EngineLoad:
 
     __slots__ = (
         "_at_s",
-        "_decoding",
+        "_most_sequences",
+        "_prefilling",
         "_prompts",
-        "_read_per_s",
-        "_share",
-        "_sharing",
         "_slow",
         "_standing",
         "accuracy",
+        "decoding",
+        "glance",
         "is_opaque",
         "kv_capacity_tokens",
-        "most_sequences",
         "others",
         "speeds",
+        "version",
     )
 
     def __init__(
@@ -69,16 +67,17 @@ class EngineLoad:
         self.accuracy = Accuracy()
         self.others = Others()
         self.kv_capacity_tokens = kv_capacity_tokens
-        self.most_sequences = most_sequences
         self.is_opaque = False
+        self.glance = NOBODY
+        self._most_sequences = most_sequences
         self._at_s = now_s
         self._prompts = Prompts()
-        self._decoding = Sequences(tpot_s)
+        self.decoding = Sequences(tpot_s)
+        self._prefilling = Prefilling()
         self._slow = SlowStart()
-        self._sharing = Sharing()
         self._standing: Standing | None = None
-        self._share = 0.0
-        self._read_per_s = 0.0
+        # How often something has happened here.
+        self.version = 0
 
     # What happens.
 
@@ -100,7 +99,7 @@ class EngineLoad:
         pairs = pairs_of(prompt_tokens, prompt_tokens - fresh)
         stay = Stay(prompt_tokens, fresh, pairs, now_s, lengths, predicted_ttft_s, shows_first)
         self._prompts.add(stay)
-        self._look(now_s, self._step_s() * self.speeds.tempo.lag_steps if self._decoding.stays else None)
+        self._look(now_s, self._step_s() * self.speeds.tempo.lag_steps if self.decoding.stays else None)
         return stay
 
     def began(self, stay: Stay, now_s: float) -> None:
@@ -114,20 +113,20 @@ class EngineLoad:
         if stay.predicted_ttft_s is not None:
             self.accuracy.judge(stay.predicted_ttft_s, now_s - stay.sent_s)
         prompts, others = self._prompts, self.others
-        sequences, kv_tokens = len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens
+        sequences, kv_tokens = len(self.decoding.stays) + others.running, self.kv_tokens + others.kv_tokens
         if now_s > prompts.overdue_s:
             # It waited for room for a while and was not read all that time, as was believed then.
             read_s = self.speeds.tempo.prefill_s(stay.fresh_tokens, stay.pairs, sequences, kv_tokens)
             self._decode(max(0.0, prompts.overdue_s - prompts.reads_from_s - read_s))
-        self._begin(stay, prompts.read(stay, now_s, self.speeds, sequences, kv_tokens))
         if not self._slow.is_over:
-            self._slow.served(self.most_sequences)
+            self._slow.served(self._most_sequences)
+        self._begin(stay, prompts.read(stay, now_s, self.speeds, sequences, kv_tokens))
 
     def _begin(self, stay: Stay, steps: int) -> None:
         """It decodes from now on; so many steps have read its prompt."""
-        self._decoding.clock.read(steps)
-        self._read_per_s += steps / SHARE_WINDOW_S
-        self._decoding.begin(stay, self._at_s)
+        self.decoding.clock.read(steps)
+        self._prefilling.read(steps)
+        self.decoding.begin(stay, self._at_s)
         self._look(self._at_s)
 
     def counted(self, stay: Stay, tokens: int, now_s: float) -> None:
@@ -136,7 +135,7 @@ class EngineLoad:
             return
         self.advance(now_s)
         self._standing = None
-        self._decoding.counted(stay, tokens + HALF, now_s, self.speeds)
+        self.decoding.counted(stay, tokens + HALF, now_s, self.speeds)
 
     def ended(self, stay: Stay, tokens: int | None, now_s: float) -> None:
         """It is over, with so many tokens where that is known; also where it was aborted, or never gave one."""
@@ -147,7 +146,7 @@ class EngineLoad:
         if stay.first_s is None:
             self._prompts.remove(stay)
         else:
-            self._decoding.end(stay, tokens if stay.shows_first else None, now_s, self.speeds)
+            self.decoding.end(stay, tokens if stay.shows_first else None, now_s, self.speeds)
         if tokens is not None and not stay.shows_first and not self._slow.is_over:
             self._slow.served(self.most_sequences)
         self._look(now_s)
@@ -155,11 +154,8 @@ class EngineLoad:
     def reported(self, load: Load, now_s: float) -> None:
         """The engine has said how it stands."""
         self.advance(now_s)
-        if load.kv_capacity_tokens > 0:
-            self._sharing.hear(load, self.kv_tokens + self.others.beside_tokens)
-            # In tokens as requests add up to, of which more fit in where they share some.
-            self.kv_capacity_tokens = round(load.kv_capacity_tokens / self._sharing.share)
-        self.others.hear(load, now_s)
+        self.others.hear(load, now_s, self.kv_tokens)
+        self.kv_capacity_tokens = self.others.capacity_tokens or self.kv_capacity_tokens
         self._look(now_s)
 
     def beside(self, running: int, waiting: int, unread_tokens: float, kv_tokens: float) -> None:
@@ -172,9 +168,14 @@ class EngineLoad:
         """Time has passed."""
         if now_s <= self._at_s:
             return
-        while self._prompts.unseen and (read_s := self._unseen_s()) <= now_s:
+        prompts, others = self._prompts, self.others
+        while prompts.unseen:
+            sequences, kv_tokens = len(self.decoding.stays) + others.running, self.kv_tokens + others.kv_tokens
+            read_s = prompts.unseen_s(self.speeds.tempo, sequences, kv_tokens)
+            if read_s > now_s:
+                break
             self._pass(read_s)
-            self._begin_unseen(next(iter(self._prompts.waiting)))
+            self._begin_unseen(next(iter(prompts.waiting)))
         self._pass(now_s)
 
     def _pass(self, now_s: float) -> None:
@@ -187,40 +188,35 @@ class EngineLoad:
             read_s = min(now_s, prompts.overdue_s) - max(prompts.reads_from_s, self._at_s)
             plain_s = passed_s - max(0.0, read_s)
         self._at_s = now_s
-        share = passed_s / (passed_s + SHARE_WINDOW_S)
-        self._share += share * ((passed_s - plain_s) / passed_s - self._share)
-        self._read_per_s -= share * self._read_per_s
-        if self._decoding.stays and plain_s:
+        self._prefilling.passed(passed_s, passed_s - plain_s)
+        if self.decoding.stays and plain_s:
             self._decode(plain_s)
-        self.others.note(now_s, len(self._decoding.stays) + len(self._prompts.waiting), self.kv_tokens)
-
-    def promise(self, tpot_s: float) -> None:
-        """So long between two tokens, for those who begin from now on."""
-        self._decoding.promise(tpot_s)
+        self.others.note(now_s, len(self.decoding.stays) + len(self._prompts.waiting), self.kv_tokens)
 
     # What is known.
 
     @property
-    def strangers(self) -> Strangers:
-        """What did not come through this router."""
-        return self.others.strangers
-
-    @property
     def kv_tokens(self) -> float:
         """What those who decode hold, as of the last event."""
-        return self._decoding.kv_tokens
+        return self.decoding.kv_tokens
+
+    @property
+    def most_sequences(self) -> int:
+        """That the engine takes at once; may change (slots)."""
+        return self._most_sequences
+
+    @most_sequences.setter
+    def most_sequences(self, count: int) -> None:
+        self._most_sequences = count
+        self._look(self._at_s)
 
     def so_far(self, stay: Stay) -> float:
         """Tokens that it has, as of the last event; 0 before the first."""
-        return 0.0 if stay.first_s is None else self._decoding.so_far(stay)
+        return 0.0 if stay.first_s is None else self.decoding.so_far(stay)
 
-    def decoding(self) -> Iterator[Stay]:
-        """In the order in which they began."""
-        return iter(self._decoding.stays)
-
-    def waiting(self) -> Iterator[Stay]:
-        """Those without a first token, in the order in which they were sent."""
-        return iter(self._prompts.waiting)
+    def stays(self) -> list[Stay]:
+        """Those that decode, in the order in which they began, and those without a first token."""
+        return [*self.decoding.stays, *self._prompts.waiting]
 
     def newest_waiting(self) -> Iterator[Stay]:
         """Those without a first token, the last that was sent first."""
@@ -229,13 +225,13 @@ class EngineLoad:
     def at_risk(self, stall_s: float, steps: int) -> list[tuple[Stay, float]]:
         """Who of those that decode is beyond its promised time per token after such a stall, in which it makes so many
         tokens, and by how many seconds. Costs as much as there are such."""
-        return self._decoding.beyond(self._at_s, stall_s, steps)
+        return self.decoding.beyond(self._at_s, stall_s, steps)
 
     def standing(self, now_s: float) -> Standing:
         """Made once for each moment, unless something happens in it."""
         self.advance(now_s)
         known = self._standing
-        if known is None or known.most_sequences != self.most_sequences:
+        if known is None:
             known = self._standing = self._stands(now_s)
         return known
 
@@ -247,47 +243,40 @@ class EngineLoad:
         kv_tokens = self.kv_tokens
         return Standing(
             tempo=self.speeds.tempo,
-            sequences=len(self._decoding.stays),
+            sequences=len(self.decoding.stays),
             kv_tokens=kv_tokens,
             waiting=len(prompts.waiting),
-            unread_tokens=(prompts.tokens - prompts.ahead_tokens if prompts.waiting else 0.0) + others.unread_tokens,
+            unread_tokens=self.glance.unread_tokens,
             unread_pairs=prompts.pairs,
             reading_s=0.0 if blocked else now_s - prompts.reads_from_s,
             waiting_tokens=prompts.held_tokens + others.unread_tokens,
             others_sequences=others.running,
             others_waiting=others.waiting,
             others_kv_tokens=others.kv_tokens,
-            prefill_share=self._share,
-            prefill_steps_per_s=self._read_per_s,
+            prefill_share=self._prefilling.share,
+            prefill_steps_per_s=self._prefilling.steps_per_s,
             is_blocked=blocked and bool(prompts.waiting),
             kv_capacity_tokens=self.kv_capacity_tokens,
             most_sequences=self.most_sequences,
-            takes_sequences=self.most_sequences if self._slow.is_over else min(self.most_sequences, self._slow.takes),
+            takes_sequences=self._slow.of(self._most_sequences),
         )
-
-    def _unseen_s(self) -> float:
-        """When the first prompt that waits should have been read, where nobody will see that; infinite where one is
-        first that will be seen, or nobody is read."""
-        others = self.others
-        sequences, kv_tokens = len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens
-        return self._prompts.unseen_s(self.speeds.tempo, sequences, kv_tokens)
 
     def _begin_unseen(self, stay: Stay) -> None:
         self._prompts.pass_by(stay, self._at_s)
-        self._begin(stay, self.speeds.tempo.steps(stay.fresh_tokens, len(self._decoding.stays) + self.others.running))
+        self._begin(stay, self.speeds.tempo.steps(stay.fresh_tokens, len(self.decoding.stays) + self.others.running))
 
     def _decode(self, seconds: float) -> None:
-        sequences, others = len(self._decoding.stays), self.others
+        sequences, others = len(self.decoding.stays), self.others
         kv_tokens = self.kv_tokens + others.kv_tokens
-        self._decoding.clock.decode(seconds, self.speeds.tempo, sequences + others.running, kv_tokens, sequences)
+        self.decoding.clock.decode(seconds, self.speeds.tempo, sequences + others.running, kv_tokens, sequences)
 
     def _step_s(self) -> float:
         others = self.others
-        return self.speeds.tempo.decode_s(len(self._decoding.stays) + others.running, self.kv_tokens + others.kv_tokens)
+        return self.speeds.tempo.decode_s(len(self.decoding.stays) + others.running, self.kv_tokens + others.kv_tokens)
 
     def _fits(self, tokens: float, requests: int) -> bool:
         others = self.others
-        if len(self._decoding.stays) + others.running + requests > self.most_sequences:
+        if len(self.decoding.stays) + others.running + requests > self.most_sequences:
             return False
         capacity = self.kv_capacity_tokens
         return capacity is None or self.kv_tokens + others.kv_tokens + tokens <= capacity
@@ -295,13 +284,16 @@ class EngineLoad:
     def _look(self, now_s: float, lag_s: float | None = None) -> None:
         """Whether the first prompt that waits is read now."""
         prompts, self._standing = self._prompts, None
+        self.version += 1
         if not prompts.waiting:
             prompts.stop()
         elif self._fits(next(iter(prompts.waiting)).prompt_tokens, 1):
             prompts.begin(now_s, lag_s)
             if not self._fits(prompts.held_tokens + SCARCE * (self.kv_capacity_tokens or 0), len(prompts.waiting)):
-                sequences, kv_tokens = len(self._decoding.stays), self.kv_tokens
+                sequences, kv_tokens = len(self.decoding.stays), self.kv_tokens
                 believed_s = self.speeds.tempo.prefill_s(prompts.tokens, prompts.pairs, sequences, kv_tokens)
                 prompts.expect(believed_s, self._step_s())
         else:
             prompts.stop()
+        takes, capacity = self._slow.of(self._most_sequences), self.kv_capacity_tokens
+        self.glance = glance(prompts, self.decoding, self.others, takes, capacity)

@@ -1,17 +1,14 @@
-"""The engines of one model, as they stand at one moment: who of them has room, and when room will come.
-
-Every request may name its own engines. Those that wait for other engines are not before it, and those that wait for
-some of the same are before it with as much of their work as these get.
-"""
+"""The engines of one model, as they stand at one moment: who of them has room, and when room will come."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping
 
 from router.spilling.guard import lost
+from router.spilling.line import Reach
 from router.spilling.load import EngineLoad
-from router.spilling.room import FIRST, Before, Forecast, Freed, forecast, free_tokens
+from router.spilling.room import Forecast, Prospect, forecast
 from router.spilling.standing import Standing
 from router.spilling.want import Want
 from router.spilling.worth import Full, full
@@ -19,23 +16,22 @@ from router.spilling.worth import Full, full
 # While so few tokens are still to be read at an engine, or for so few steps, one more prompt is sent: an engine plans a
 # step or two ahead.
 UNREAD_TOKENS, UNREAD_STEPS = 300, 2.5
+# First tokens that tell how fast an engine reads.
+TOLD = 8
 # Of those who decode, so many may be expected to break their promised time per token for one more prompt.
 LOST = 0.04
-# Engines whose forecast is renewed at one look, at most; the others serve a little longer.
-RENEWED = 3
+# Sequences whose ends are foreseen anew at one look, at most: the others serve a little longer.
+RENEWED = 10
 # Sets of engines that requests have named are remembered until there are so many.
 SETS = 1000
 
-Reach = frozenset[Hashable]
-
 
 class Pool:
-    """One writer: its Sluice. `others` wait for these engines elsewhere: behind other sluices, in other processes."""
+    """One writer: its Sluice."""
 
     def __init__(self) -> None:
         self.loads: Mapping[Hashable, EngineLoad] = {}
-        self.others = FIRST
-        self._freed: dict[Hashable, Freed] = {}
+        self._prospects: dict[Hashable, Prospect] = {}
         self._all: Reach = frozenset()
         self._reaches: dict[tuple[Hashable, ...], Reach] = {}
         self._forecasts: dict[Reach, Forecast] = {}
@@ -43,125 +39,104 @@ class Pool:
 
     def stand(self, loads: Mapping[Hashable, EngineLoad]) -> None:
         """These engines, from now on."""
-        kept = {key: freed for key, freed in self._freed.items() if self.loads[key] is loads.get(key)}
+        kept = {key: each for key, each in self._prospects.items() if self.loads[key] is loads.get(key)}
         self.loads = dict(loads)
-        self._freed = {key: kept.get(key) or Freed(load) for key, load in loads.items()}
+        self._prospects = {key: kept.get(key) or Prospect(load) for key, load in loads.items()}
         self._all = frozenset(loads)
         self._reaches = {}
-        self.changed()
-
-    def changed(self) -> None:
-        """Somebody was sent, or has gone: what was forecast at this moment is reckoned again."""
-        self._forecast_s = -math.inf
+        self._forecasts = {}
 
     def reach(self, want: Want) -> Reach:
-        """The engines here that may serve it."""
+        """The engines here that may serve it: the same object for the same engines."""
         if not want.engines:
             return self._all
         found = self._reaches.get(want.engines)
         if found is None:
             if len(self._reaches) >= SETS:
                 self._reaches.clear()
-            found = self._reaches[want.engines] = self._all.intersection(want.engines)
-        return found
-
-    def claimed(self, wants: Iterable[Want]) -> Reach:
-        """The engines that these wait for."""
-        found: Reach = frozenset()
-        for want in wants:
-            found |= self.reach(want)
-            if len(found) == len(self._all):
-                break
+            found = self._all.intersection(want.engines)
+            found = self._reaches[want.engines] = self._all if found == self._all else found
         return found
 
     def place(self, want: Want, now_s: float, taken: Collection[Hashable], idle: bool = False) -> Hashable | None:
         """The engine for it: with room, not `taken`, and where it must be `idle` with nothing to read."""
-        best: tuple[tuple[float, float], Hashable] | None = None
-        for key in want.engines or self.loads:
+        prompt_tokens, cached, ranked = want.prompt_tokens, want.cached, []
+        for at, key in enumerate(want.engines or self.loads):
             load = self.loads.get(key)
             if load is None or key in taken:
                 continue
-            standing, cached_tokens = load.standing(now_s), want.cached.get(key, 0)
-            if (idle and standing.unread_tokens) or not _has_room(load, standing, want, cached_tokens):
+            _, unread_tokens, kv_tokens, spare_tokens = load.glance
+            if prompt_tokens > spare_tokens or (idle and unread_tokens):
                 continue
-            if want.keeps_order:
+            rank = (0.0, 0.0) if want.keeps_order else (unread_tokens - cached.get(key, 0), kv_tokens)
+            ranked.append((rank, at, key, load))
+        ranked.sort()
+        for _, _, key, load in ranked:
+            standing, cached_tokens = load.standing(now_s), cached.get(key, 0)
+            if not idle and _is_late(load, standing, want, cached_tokens, now_s):
+                continue
+            if _has_room(load, standing, want, cached_tokens):
                 return key
-            rank = (standing.unread_tokens - cached_tokens, standing.read_tokens)
-            if best is None or rank < best[0]:
-                best = (rank, key)
-        return None if best is None else best[1]
+        return None
 
-    def likely(self, want: Want, now_s: float) -> Hashable | None:
+    @property
+    def version(self) -> int:
+        """How often something has happened at these engines."""
+        return sum([load.version for load in self.loads.values()])
+
+    def is_idle(self, taken: Collection[Hashable]) -> bool:
+        """Whether an engine that is not `taken` has nothing to read."""
+        return any(not load.glance.unread_tokens and key not in taken for key, load in self.loads.items())
+
+    def likely(self, want: Want) -> Hashable | None:
         """The engine that would serve it, as it looks now: with the least to read; None where there is none."""
         keys = [key for key in want.engines or self.loads if key in self.loads]
-        return min(keys, key=lambda key: self.loads[key].standing(now_s).unread_tokens, default=None)
+        return min(keys, key=lambda key: self.loads[key].glance.unread_tokens, default=None)
 
-    def full(self, tokens_each: float, now_s: float) -> Full | None:
+    def full(self, tokens_each: float) -> Full | None:
         """What a full engine is like whose requests hold `tokens_each`: the first one, for all are of one model."""
         for load in self.loads.values():
-            standing = load.standing(now_s)
-            return full(standing.tempo, standing.kv_capacity_tokens, standing.most_sequences, tokens_each)
+            return full(load.speeds.tempo, load.kv_capacity_tokens, load.most_sequences, tokens_each)
         return None
 
     def forecast(self, reach: Reach, now_s: float) -> Forecast:
         """Of these engines together."""
-        if now_s != self._forecast_s:
-            self._forecasts, self._forecast_s = {}, now_s
-            self._renew(now_s)
+        self.look(now_s)
         found = self._forecasts.get(reach)
         if found is None:
             # In the order of the pool, so that sums are the same each time.
-            keys = [key for key in self.loads if key in reach]
-            standings = [self.loads[key].standing(now_s) for key in keys]
-            found = self._forecasts[reach] = forecast(standings, [self._freed[key] for key in keys])
+            prospects = [each for key, each in self._prospects.items() if key in reach]
+            found = self._forecasts[reach] = forecast(prospects)
         return found
 
-    def _renew(self, now_s: float) -> None:
-        # Who was renewed is not old at the next look: then it is the turn of the others.
-        renewed = 0
-        for key, freed in self._freed.items():
-            if freed.is_old(now_s):
-                freed.renew(self.loads[key].standing(now_s), now_s)
-                renewed += 1
-                if renewed == RENEWED:
-                    return
+    def changed(self) -> None:
+        """Somebody was sent, or has gone: what was forecast at this moment is reckoned again."""
+        self._forecast_s = -math.inf
+
+    def look(self, now_s: float) -> None:
+        """At what has changed."""
+        if now_s == self._forecast_s:
+            return
+        self._forecast_s = now_s
+        anew, left = False, RENEWED
+        for prospect in self._prospects.values():
+            anew |= prospect.look(now_s)
+            if left > 0 and (renewed := prospect.freed.renew(now_s, left)):
+                anew, left = True, left - renewed
+        if anew:
+            self._forecasts = {}
 
 
-class Ahead:
-    """What is before each of a line, from its first on. `others` wait elsewhere, between those of the line."""
-
-    def __init__(self, pool: Pool, line: Sequence[Want]) -> None:
-        self._pool = pool
-        self._sums: dict[Reach, list[float]] = {}
-        # Who waits elsewhere waits between these, as many before each as it has of these before it.
-        here = sum([want.prompt_tokens for want in line]) if pool.others.requests else 0
-        self._more = 1.0 + pool.others.tokens / here if here else 1.0
-        self._first = FIRST if line else pool.others
-
-    def add(self, want: Want, reach: Reach) -> None:
-        sums = self._sums.get(reach)
-        if sums is None:
-            sums = self._sums[reach] = [0.0, 0.0, 0.0]
-        sums[0] += want.prompt_tokens
-        sums[1] += want.fresh_tokens
-        sums[2] += 1
-
-    def of(self, reach: Reach) -> Before:
-        """Before one that these engines may serve."""
-        if not self._sums:
-            return self._first
-        tokens = fresh = requests = 0.0
-        for other, sums in self._sums.items():
-            share = 1.0 if other is reach else len(other & reach) / len(other) if other else 0.0
-            tokens += share * sums[0]
-            fresh += share * sums[1]
-            requests += share * sums[2]
-        more = self._more
-        return Before(tokens * more, fresh * more, requests * more)
+def _is_late(load: EngineLoad, standing: Standing, want: Want, cached_tokens: int, now_s: float) -> bool:
+    """Whether its first token would come too late though it were sent now, as that of a very long prompt: then a cloud
+    serves it better. Of an engine whose speed nobody has seen yet nobody says so."""
+    if not want.may_spill or load.speeds.observations[1] < TOLD:
+        return False
+    return now_s + standing.ttft_s(want.prompt_tokens, cached_tokens) > want.due_s
 
 
 def _has_room(load: EngineLoad, standing: Standing, want: Want, cached_tokens: int) -> bool:
-    if not (standing.all_sequences or standing.waiting or standing.others_waiting):
+    if not standing.requests:
         # Nobody is there: it will not become better.
         return True
     prompt_tokens = want.prompt_tokens
@@ -172,7 +147,7 @@ def _has_room(load: EngineLoad, standing: Standing, want: Want, cached_tokens: i
         and standing.unread_s > UNREAD_STEPS * standing.step_s
     ):
         return False
-    if prompt_tokens > free_tokens(standing) or not standing.fits(prompt_tokens):
+    if prompt_tokens > standing.free_tokens or not standing.fits(prompt_tokens):
         return False
     if not standing.sequences or want.tpot_s == math.inf:
         return True

@@ -80,6 +80,20 @@ class Sample:
             found.append(1 - (start - slope * tokens) * scale)
         return found
 
+    def give_back(self, so_far: int, held: float, steps: Sequence[int], freed: list[float]) -> None:
+        """Adds to `freed` what one that holds `held` tokens is expected to give back within each of `steps`, and not to
+        take: (held + step) * (share that ends by then). Less `step` for each sequence that is the room that comes.
+
+        In one go, for this is done for every sequence of every engine: 1.2 us for eight steps.
+        """
+        now = self.longer(so_far)
+        edges, lines = self._edges, self._lines
+        scale = 1 / now if now > 0 else 0.0
+        for at, step in enumerate(steps):
+            tokens = so_far + step
+            start, slope = lines[bisect_left(edges, tokens)]
+            freed[at] += (held + step) * (1 - (start - slope * tokens) * scale)
+
     def left(self, so_far: float) -> float:
         """Tokens expected beyond `so_far` of an answer that is longer; 0 where none is."""
         now = self.longer(so_far)

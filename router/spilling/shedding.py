@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from router.spilling.pool import Ahead, Pool, Reach
-from router.spilling.room import FIRST
+from router.spilling.line import Line, Reach, overlap
+from router.spilling.pool import Pool
+from router.spilling.room import FIRST, Forecast
 from router.spilling.tariff import Tariff
 from router.spilling.want import Want
 
@@ -15,31 +16,42 @@ MARGIN_S = 0.25
 LEAST_TOKENS = 50
 
 
-def leaving(line: list[Want], pool: Pool, tariff: Tariff, now_s: float) -> Iterator[Want]:
-    """While somebody would be late, whoever is worth least for its room goes, of all up to that one that wait for some
-    of the same engines; the late one itself where nobody's going would help it. Takes them from `line`, one by one:
-    whoever asks for the next has dealt with the last."""
-    while (found := _first_late(line, pool, now_s)) is not None:
-        at, reach = found
-        late = line[at]
-        if _is_late(late, reach, pool, now_s):
-            least = late
-        else:
+def leaving(line: Line, pool: Pool, tariff: Tariff, now_s: float, since: int = 0) -> Iterator[Want]:
+    """While somebody would be late who has `since` or more before it, whoever is worth least for its room goes, of all
+    up to that one that wait for some of the same engines; the late one itself where nobody's going would help it. Takes
+    them from `line`, one by one: whoever asks for the next has dealt with the last."""
+    while (late := _first_late(line, pool, now_s, since)) is not None:
+        want, reach = line.wants[late], line.reaches[late]
+        least = late
+        if not _is_late(want, reach, pool, now_s):
+            least_usd = float("inf")
             # Of equals the last goes: who has waited longest stays.
-            going = [each for each in line[at::-1] if each is late or not reach.isdisjoint(pool.reach(each))]
-            least = min(going, key=lambda each: tariff.least_usd(each, now_s) / (each.prompt_tokens + LEAST_TOKENS))
-        line.remove(least)
-        yield least
+            for at in range(late, -1, -1):
+                each = line.wants[at]
+                usd = tariff.least_usd(each, now_s) / (each.prompt_tokens + LEAST_TOKENS)
+                if usd < least_usd and (at == late or not reach.isdisjoint(line.reaches[at])):
+                    least, least_usd = at, usd
+        since -= least < since
+        yield line.pop(least)
 
 
-def _first_late(line: Sequence[Want], pool: Pool, now_s: float) -> tuple[int, Reach] | None:
-    ahead = Ahead(pool, line)
-    for at, want in enumerate(line):
-        reach = pool.reach(want)
-        ttft_s = pool.forecast(reach, now_s).ttft_s(ahead.of(reach), want.prompt_tokens, want.fresh_tokens)
-        if now_s + ttft_s > want.due_s - MARGIN_S:
-            return at, reach
-        ahead.add(want, reach)
+def _first_late(line: Line, pool: Pool, now_s: float, since: int) -> int | None:
+    wants, reaches, more = line.wants, line.reaches, line.more
+    # What is before the next one, for each set of engines that somebody in the line waits for.
+    ahead: dict[Reach, tuple[Forecast, list[float]]] = {}
+    for at in range(since, len(wants)):
+        want, reach = wants[at], reaches[at]
+        known = ahead.get(reach)
+        if known is None:
+            known = ahead[reach] = (pool.forecast(reach, now_s), [*line.before(at, reach)])
+        tokens, fresh_tokens = want.prompt_tokens, want.fresh_tokens
+        if now_s + known[0].ttft_s(known[1], tokens, fresh_tokens) > want.due_s - MARGIN_S:
+            return at
+        for other, (_, sums) in ahead.items():
+            share = more if other is reach else more * overlap(reach, other)
+            sums[0] += share * tokens
+            sums[1] += share * fresh_tokens
+            sums[2] += share
     return None
 
 

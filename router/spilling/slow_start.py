@@ -17,6 +17,10 @@ class SlowStart:
         self.takes = START
         self.is_over = False
 
+    def of(self, most_sequences: int) -> int:
+        """How many it is given, of those that it takes."""
+        return most_sequences if self.is_over else min(most_sequences, self.takes)
+
     def served(self, most_sequences: int) -> None:
         """One more first token was seen."""
         self.takes += EACH

@@ -19,12 +19,11 @@ is still to be read: vLLM reads as many at once as it has, and only what waits h
 from __future__ import annotations
 
 import math
-from bisect import insort
 from collections.abc import Callable, Collection, Hashable, Mapping
 
-from router.spilling.aside import Aside
 from router.spilling.demand import Demand
-from router.spilling.foresight import beyond_s, refused, spilled, ttft_at_s, ttft_s, until_s, why_of
+from router.spilling.foresight import beyond_s, refused, spilled, ttft_at_s, ttft_s, why_of
+from router.spilling.line import Reach
 from router.spilling.load import EngineLoad
 from router.spilling.misses import Misses
 from router.spilling.outcomes import Outcomes
@@ -33,6 +32,7 @@ from router.spilling.room import Before, Forecast
 from router.spilling.sample import Sample
 from router.spilling.shedding import leaving
 from router.spilling.tariff import Tariff
+from router.spilling.waiting import Waiting
 from router.spilling.want import Placed, Want, Why
 from router.spilling.worth import Full, Price, Worth, worth
 
@@ -44,8 +44,6 @@ NEVER_BEFORE, ALWAYS_AFTER = 0.2, 0.6
 PROMPTLY_S, PROMPTLY = 0.25, 1.3
 # Of those who wait aside, so many are tried at one look.
 TRIED = 30
-# How late a filler is served here.
-LATEST_S = 20.0
 # How long somebody waits before the line is looked at again, if nothing happens.
 LOOK_S = 0.02
 # Whether somebody will be late is reckoned again after this.
@@ -61,13 +59,12 @@ class Sluice:
         self._pool = Pool()
         self._outcomes = Outcomes(misses)
         self._demand = Demand()
-        self._aside = Aside()
-        self._tariff = Tariff(misses, self._demand, self._aside)
-        self._line: list[Want] = []
+        self._waiting = Waiting()
+        self._tariff = Tariff(misses, self._demand, self._waiting.aside)
         self._placed: list[Placed] = []
         self._shed_s = -math.inf
-        # Nobody's patience ends before that.
-        self._ends_s = math.inf
+        # What had happened at the engines when room was looked for last, and when it is looked for without that.
+        self._seen, self._look_s = -1, -math.inf
         self._full = Full(1e-4, 1e-6)
 
     # What happens.
@@ -75,12 +72,13 @@ class Sluice:
     def stand(self, loads: Mapping[Hashable, EngineLoad]) -> None:
         """The engines from now on; who is at one that has gone is ended or withdrawn by whoever knows."""
         self._pool.stand(loads)
+        self._waiting.line.reach_again(self._pool.reach)
         # At the next look it is seen whom nobody can serve any more.
-        self._shed_s = self._ends_s = -math.inf
+        self._shed_s = self._look_s = self._waiting.ends_s = -math.inf
 
     def beside(self, tokens: float, requests: int) -> None:
         """Prompts that wait elsewhere for the same engines: instead of what was said of them before."""
-        self._pool.others = Before(tokens, tokens, requests)
+        self._waiting.line.others = Before(tokens, tokens, requests)
 
     def worth(self, prompt_tokens: int, lengths: Sample, price: Price | None) -> Worth:
         """Of a request that has just come."""
@@ -94,55 +92,55 @@ class Sluice:
         if not again:
             self._demand.came(want, now_s)
             self._outcomes.asked(want)
-        if self._send(want, now_s, Why.FITS, self._pool.claimed(self._line)):
+        pool, line = self._pool, self._waiting.line
+        at, reach = line.place_of(want), pool.reach(want)
+        if self._send(want, now_s, Why.FITS, line.claimed(at)):
             return
-        outlook = self._outlook(want, now_s)
-        if self._goes_early(want, ttft_s(self._pool, want, self._line, now_s), outlook):
-            self._drop(want, now_s, outlook)
-        elif (wait_s := beyond_s(self._pool, want, self._line, now_s)) is not None:
+        before, outlook = line.before(at, reach), self._outlook(reach, now_s)
+        if self._goes_early(want, ttft_s(pool, want, before, now_s), outlook):
+            self._drop(want, now_s)
+        elif (wait_s := beyond_s(pool, want, before, now_s)) is not None:
             self._refuse(want, wait_s)
         else:
-            insort(self._line, want, key=_due_s)
-            self._ends_s = min(self._ends_s, until_s(want))
-            self._shed(now_s)
+            self._waiting.queue(want, reach)
+            self._shed(now_s, at)
 
     def decide(self, now_s: float) -> list[Placed]:
         """Everybody whose place is decided by now. Empties what waits as far as there is room."""
-        if self._line:
-            self._advance(now_s)
-            if self._line and now_s >= self._shed_s:
-                self._shed(now_s)
-        if self._aside.wants:
-            self._fill(now_s)
-        if now_s >= self._ends_s:
-            self._give_up(now_s)
+        if self._waiting:
+            self._look(now_s)
+        if now_s >= self._waiting.ends_s:
+            for want in self._waiting.over(now_s, self._is_lost):
+                self._end(want, now_s)
         placed, self._placed = self._placed, []
         return placed
 
     def expect(self, want: Want, now_s: float) -> Placed:
         """What would become of it if it came now; nothing is kept."""
-        pool, line = self._pool, [*self._line]
-        engine = pool.place(want, now_s, pool.claimed(line))
+        pool, line = self._pool, self._waiting.line.copy()
+        at, reach = line.place_of(want), pool.reach(want)
+        engine = pool.place(want, now_s, line.claimed(at))
         if engine is not None:
             return Placed(want, engine, Why.FITS, None, ttft_at_s(pool, want, engine, now_s))
-        refused_s = beyond_s(pool, want, line, now_s)
+        before, outlook = line.before(at, reach), self._outlook(reach, now_s)
+        wait_s, refused_s = ttft_s(pool, want, before, now_s), beyond_s(pool, want, before, now_s)
+        goes = self._goes_early(want, wait_s, outlook)
+        line.insert(want, reach)
+        if refused_s is None and (goes or want in leaving(line, pool, self._tariff, now_s, at)):
+            if self._tariff.goes(want, now_s) or self._is_lost(want):
+                return spilled(want, why_of(want, outlook))
+            before = self._all_before(want)
+            wait_s, refused_s = ttft_s(pool, want, before, now_s), beyond_s(pool, want, before, now_s)
+            why = Why.LATE
+        else:
+            why = Why.FITS
         if refused_s is not None:
             return refused(want, refused_s)
-        outlook, wait_s = self._outlook(want, now_s), ttft_s(pool, want, line, now_s)
-        insort(line, want, key=_due_s)
-        if not self._goes_early(want, wait_s, outlook) and want not in leaving(line, pool, self._tariff, now_s):
-            return Placed(want, pool.likely(want, now_s), Why.FITS, None, wait_s)
-        if self._tariff.goes(want, now_s) or self._is_lost(want):
-            return spilled(want, why_of(want, outlook))
-        refused_s = beyond_s(pool, want, self._all_waiting(), now_s)
-        if refused_s is not None:
-            return refused(want, refused_s)
-        wait_s = ttft_s(pool, want, self._all_waiting(), now_s)
-        return Placed(want, pool.likely(want, now_s), Why.LATE, None, wait_s)
+        return Placed(want, pool.likely(want), why, None, wait_s)
 
     def next_look_s(self, now_s: float) -> float:
         """When to decide again if nothing happens until then."""
-        return now_s + LOOK_S if self._line or self._aside.wants else math.inf
+        return now_s + LOOK_S if self._waiting else math.inf
 
     def began(self, key: Hashable, now_s: float) -> None:
         """A first token."""
@@ -156,21 +154,19 @@ class Sluice:
 
     def left(self, key: Hashable, now_s: float) -> None:
         """Its client has gone, or it is withdrawn."""
-        self._line = [each for each in self._line if each.key != key]
-        for want in [each for each in self._aside.wants if each.key == key]:
-            self._aside.remove(want)
+        self._waiting.leave(key)
         self._placed = [each for each in self._placed if each.want.key != key]
         self.ended(key, None, now_s)
 
     @property
     def waiting(self) -> int:
         """Who has no place yet."""
-        return len(self._line) + len(self._aside.wants)
+        return len(self._waiting)
 
     @property
     def line_tokens(self) -> int:
         """The prompts of those who have no place yet."""
-        return sum([each.prompt_tokens for each in self._all_waiting()])
+        return self._waiting.tokens
 
     @property
     def gone_share(self) -> float:
@@ -186,24 +182,30 @@ class Sluice:
     def price_factor(self, factor: float) -> None:
         self._tariff.price_factor = factor
 
-    def _all_waiting(self) -> list[Want]:
-        return [*self._line, *self._aside.wants]
-
     # Who goes where.
+
+    def _look(self, now_s: float) -> None:
+        """At those who wait. Nobody has found room since the last look where nothing has happened at any engine."""
+        self._pool.look(now_s)
+        version = self._pool.version
+        if version != self._seen or now_s >= self._look_s:
+            self._advance(now_s)
+            self._fill(now_s)
+            self._seen, self._look_s = self._pool.version, now_s + LOOK_S
+        if now_s >= self._shed_s:
+            self._shed_s = now_s + SHED_S
+            self._shed(now_s, 0)
 
     def _advance(self, now_s: float) -> None:
         """The line, from its first on. Whoever waits keeps the engines that may serve it from all behind it."""
-        pool, line = self._pool, self._line
-        while line and self._send(line[0], now_s, Why.FITS, ()):
-            del line[0]
-        taken: set[Hashable] = set()
+        line, taken, engines = self._waiting.line, set[Hashable](), len(self._pool.loads)
         at = 0
-        while at < len(line) and len(taken) < len(pool.loads):
-            if at and self._send(line[at], now_s, Why.FITS, taken):
-                del line[at]
-                continue
-            taken |= pool.reach(line[at])
-            at += 1
+        while at < len(line.wants) and (not at or len(taken) < engines):
+            if self._send(line.wants[at], now_s, Why.FITS, taken):
+                line.pop(at)
+            else:
+                taken |= line.reaches[at]
+                at += 1
 
     def _send(self, want: Want, now_s: float, why: Why, taken: Collection[Hashable]) -> bool:
         engine = self._pool.place(want, now_s, taken, idle=why is Why.LATE)
@@ -231,24 +233,23 @@ class Sluice:
         ramp = min(1.0, max(0.0, (share - NEVER_BEFORE) / (ALWAYS_AFTER - NEVER_BEFORE)))
         return self._demand.below(want.worth) < AHEAD * ramp * self._demand.gone_share
 
-    def _shed(self, now_s: float) -> None:
-        self._shed_s = now_s + SHED_S
-        for want in leaving(self._line, self._pool, self._tariff, now_s):
-            self._drop(want, now_s, self._outlook(want, now_s))
+    def _shed(self, now_s: float, since: int) -> None:
+        for want in leaving(self._waiting.line, self._pool, self._tariff, now_s, since):
+            self._drop(want, now_s)
 
-    def _drop(self, want: Want, now_s: float, outlook: Forecast) -> None:
+    def _drop(self, want: Want, now_s: float) -> None:
         """To the cloud; or aside, where that costs less or it has to, unless its patience will not do for that."""
         if want.may_spill:
             self._demand.went(want)
         if self._tariff.goes(want, now_s) or self._is_lost(want):
-            self._spill(want, why_of(want, outlook))
-        elif (wait_s := beyond_s(self._pool, want, self._all_waiting(), now_s)) is not None:
+            self._spill(want, now_s)
+        elif not want.may_spill and (wait_s := beyond_s(self._pool, want, self._all_before(want), now_s)) is not None:
             self._refuse(want, wait_s)
         else:
-            self._aside.add(want)
-            self._ends_s = min(self._ends_s, until_s(want, LATEST_S))
+            self._waiting.set_aside(want)
 
-    def _spill(self, want: Want, why: Why) -> None:
+    def _spill(self, want: Want, now_s: float) -> None:
+        why = why_of(want, self._outlook(self._pool.reach(want), now_s))
         self._outcomes.spilled(want)
         self._placed.append(spilled(want, why))
 
@@ -258,40 +259,28 @@ class Sluice:
 
     def _fill(self, now_s: float) -> None:
         """Where nobody else waits: those that save most a second first."""
-        claimed = self._pool.claimed(self._line)
-        if len(claimed) == len(self._pool.loads):
+        claimed = self._waiting.line.claimed(len(self._waiting.line.wants))
+        if not self._pool.is_idle(claimed):
             return
-        for want in self._aside.wants[:TRIED]:
+        for want in self._waiting.aside.wants[:TRIED]:
             if self._send(want, now_s, Why.LATE, claimed):
-                self._aside.remove(want)
-
-    def _give_up(self, now_s: float) -> None:
-        """Those who have waited too long."""
-        for want in [each for each in self._aside.wants if now_s >= until_s(each, LATEST_S) or self._is_lost(each)]:
-            self._aside.remove(want)
-            self._end(want, now_s)
-        for want in [each for each in self._line if now_s >= until_s(each)]:
-            self._line.remove(want)
-            self._end(want, now_s)
-        line, aside = [until_s(each) for each in self._line], [until_s(each, LATEST_S) for each in self._aside.wants]
-        self._ends_s = min(line + aside, default=math.inf)
+                self._waiting.aside.remove(want)
 
     def _end(self, want: Want, now_s: float) -> None:
         if want.may_spill:
-            self._spill(want, why_of(want, self._outlook(want, now_s)))
+            self._spill(want, now_s)
         else:
-            self._refuse(want, ttft_s(self._pool, want, self._all_waiting(), now_s))
+            self._refuse(want, ttft_s(self._pool, want, self._all_before(want), now_s))
 
     def _is_lost(self, want: Want) -> bool:
         """No engine that stands may serve it, and the cloud may."""
         return want.may_spill and not self._pool.reach(want)
 
-    def _outlook(self, want: Want, now_s: float) -> Forecast:
-        """Of the engines that may serve it."""
-        found = self._pool.forecast(self._pool.reach(want), now_s)
-        self._full = self._pool.full(self._demand.tokens_each, now_s) or self._full
+    def _all_before(self, want: Want) -> Before:
+        return self._waiting.all_before(self._pool.reach(want), self._pool.reach)
+
+    def _outlook(self, reach: Reach, now_s: float) -> Forecast:
+        """Of these engines."""
+        found = self._pool.forecast(reach, now_s)
+        self._full = self._pool.full(self._demand.tokens_each) or self._full
         return found
-
-
-def _due_s(want: Want) -> float:
-    return want.due_s

@@ -8,6 +8,8 @@ import msgspec
 
 from router.spilling.speeds import Tempo, pairs_of
 
+# Of an answer's growth, so many tokens are kept free for each sequence: less costs preemptions, more costs room.
+GROWTH_TOKENS = 25.0
 # However much of its time an engine has spent on prompts of late, so much is left for answers.
 MOST_SHARE = 0.9
 
@@ -59,10 +61,21 @@ class Standing(msgspec.Struct, frozen=True):
             return math.inf
         return self.kv_capacity_tokens - self.read_tokens - self.waiting_tokens
 
+    @property
+    def requests(self) -> int:
+        """All that are there."""
+        return self.sequences + self.others_sequences + self.waiting + self.others_waiting
+
+    @property
+    def free_tokens(self) -> float:
+        """For newcomers: what is neither held nor waited for, nor kept for the growth of those that are there and of
+        one more."""
+        return self.room_tokens - GROWTH_TOKENS * (self.requests + 1)
+
     def fits(self, prompt_tokens: int) -> bool:
         """Whether it would be read at once, or right after those that wait."""
-        requests = self.all_sequences + self.waiting + self.others_waiting + 1
-        return not self.is_blocked and prompt_tokens <= self.room_tokens and requests <= self.takes_sequences
+        room = prompt_tokens <= self.room_tokens and self.requests < self.takes_sequences
+        return room and not self.is_blocked
 
     def ttft_s(self, prompt_tokens: float, cached_tokens: float = 0.0) -> float:
         """Until the first token of a prompt that is sent now and finds room: those before it are read first, and the

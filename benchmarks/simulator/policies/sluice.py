@@ -110,6 +110,7 @@ class Sluiced:
         for placed in self.sluice.decide(now_s):
             request = placed.want.key
             assert isinstance(request, Request)
+            request.expected_ttft_s = placed.expected_ttft_s
             if placed.engine is None:
                 self._spilled_s[request] = now_s
                 self.world.cloud(request)
