@@ -18,5 +18,6 @@ stub_connection, stub_answer, numbered, tamper, pace) and look at the process ta
 placing): what the pure parts take. choices holds the contestants of the hot path.
 simulate: nothing runs and time is reckoned (simulator); what a promise costs under the router's rules and others'.
 spill: the same for the router's rule alone, over many traces and loads.
+whatif (whatifs): an owner's own requests there, with more engines or under another promise.
 To add a verb: a module with add_arguments and main, and a line in `__main__`.
 """

@@ -40,6 +40,7 @@ VERBS = MappingProxyType(
         "sweep": "the highest load that keeps a promise",
         "tokens": "how far the estimate of a prompt's tokens is off, by kind of text",
         "tune": "engine settings compared by the load that each keeps the promise for",
+        "whatif": "your own requests with more engines, or a longer promise: what would it have cost?",
     }
 )
 

@@ -88,6 +88,12 @@ VERBS = (
         "Where a request would go and why, and where next on each failure: `spillway route --task NAME`.",
         PASS_ON,
     ),
+    Verb(
+        "whatif",
+        "whatif",
+        "Would another GPU pay, or a longer promise? Your own ledger, simulated: `spillway whatif --days 7`.",
+        PASS_ON,
+    ),
     Verb("arms", "arms", "The two arms of a split or shadow side by side: `spillway arms NAME`.", PASS_ON),
     Verb(
         "demo",

@@ -1,4 +1,7 @@
-"""The door to the router's ledger, read only: what each request cost. It must not know how rows come there."""
+"""The door to the router's ledger, read only: what each request cost, or whatever else is asked of its rows.
+
+It must not know how rows come there.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.drive.sample import Sample
 
@@ -34,10 +38,15 @@ def priced(samples: Iterable[Sample], usd: Mapping[str, float]) -> tuple[Sample,
     return tuple(replace(sample, usd=usd.get(sample.request_id, sample.usd)) for sample in samples)
 
 
-def _read(path: Path, since_unix_s: float) -> Mapping[str, float]:
+def selected(path: Path, query: str, values: tuple[float, ...] = ()) -> list[tuple[Any, ...]]:
+    """Rows of a SELECT. Raises ValueError that names the file when it cannot be read."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as ledger:
-            rows = ledger.execute("SELECT request_id, usd FROM outcome WHERE at_unix_s >= ?", (since_unix_s,))
-            return {str(name): float(usd) for name, usd in rows}
+            return ledger.execute(query, values).fetchall()
     except sqlite3.Error as error:
         raise ValueError(f"--ledger {path}: {error}; name the ledger.sqlite3 of the router's SPILLWAY_HOME") from error
+
+
+def _read(path: Path, since_unix_s: float) -> Mapping[str, float]:
+    rows = selected(path, "SELECT request_id, usd FROM outcome WHERE at_unix_s >= ?", (since_unix_s,))
+    return {str(name): float(usd) for name, usd in rows}
