@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.demo_stack import new_key
-from benchmarks.machine import cores
+from benchmarks.machine import cores, family, foreign_share, look
 from benchmarks.process import process
 from benchmarks.rivals import engine
 from benchmarks.rivals.capacity import highest
@@ -90,9 +90,9 @@ class Course:
     async def _outcome(self, contender: Contender, door: Door, load: float, capacity: float) -> Outcome:
         setting, self._trials = self._setting, self._trials + 1
         stretches = self._stretches(load * capacity, TRIAL_NUMBER)
-        before = await till_of(self._ground.cloud_url)
+        before, began = await till_of(self._ground.cloud_url), look()
         samples = await asked(endpoint(door, setting.most_tokens), stretches)
-        after = await till_of(self._ground.cloud_url)
+        after, ended = await till_of(self._ground.cloud_url), look()
         everything = [each for stretch in stretches for each in stretch]
         till = Till(after.requests - before.requests, after.usd - before.usd)
         named = (contender.name, load, load * capacity)
@@ -102,7 +102,8 @@ class Course:
             f"{contender.name} at load {load:g}: kept {found.kept_share:.2%}, bill {found.bill_share:.1%}, "
             f"{found.requests} requests"
         )
-        return found
+        ours = [each.pid for each in family(os.getpid())]
+        return replace(found, others_share=foreign_share(began, ended, ours))
 
     def _stretches(self, rate: float, number: int) -> Sequence[Sequence[Arrival]]:
         run = self._setting.prompt_seed + number + self._trials

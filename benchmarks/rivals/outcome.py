@@ -33,10 +33,10 @@ class Till:
 class Outcome:
     """Of all stretches of one load at one contender.
 
-    Shares are of all requests; an error keeps nothing. `spilled` are answers of the cloud by its own count,
-    `bill_share` is of what the cloud would have had for all. `said` is the
-    first error in words. `foretold_s`: by quantile, how far the router's own
-    prediction of TTFT was off at home; empty where it says nothing. `late_s` is how late the driver sent at worst.
+    Shares are of all requests; an error keeps nothing. `spilled_share` is of answers of the cloud by its own count,
+    `bill_share` of what the cloud would have had for all. `said` is the first error in words. `foretold_s`: by
+    quantile, how far the router's own prediction of TTFT was off at home; empty where it says nothing. `late_s` is how late
+    the driver sent at worst, `others_share` what processes that are not ours used of a core.
     """
 
     contender: str
@@ -56,6 +56,7 @@ class Outcome:
     usd: float
     foretold_s: Mapping[str, float]
     late_s: float
+    others_share: float = 0.0
 
 
 def judged(sample: Sample) -> Sample:

@@ -42,8 +42,11 @@ async def asked(place: Endpoint, stretches: Sequence[Sequence[Arrival]]) -> list
 
 
 async def keeps(place: Endpoint, stretches: Sequence[Sequence[Arrival]], promise: Promise) -> bool:
-    """Whether it is kept for as many as it says; ended as soon as it cannot be any more."""
-    allowed = math.floor(sum(map(len, stretches)) * (1.0 - promise.share) + 1e-9)
+    """Whether it is kept for as many as it says; ended as soon as it cannot be any more.
+
+    One may always miss: a hundredth of fewer than a hundred would be nobody.
+    """
+    allowed = max(math.floor(sum(map(len, stretches)) * (1.0 - promise.share) + 1e-9), 1)
     missed = 0
     for stretch in stretches:
         stop = asyncio.Event()

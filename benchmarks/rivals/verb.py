@@ -17,6 +17,7 @@ from rich.console import Console
 
 from benchmarks.cases.options import FAKE
 from benchmarks.figures.promise import Promise, promise_in
+from benchmarks.machine import QUIET_SHARE
 from benchmarks.output import BROKEN, KEPT, WIDTH
 from benchmarks.price import Price
 from benchmarks.rivals.contender import Contender, Policy
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--warm-s", type=float, default=15.0, help="of load before the first window of a router (%(default)g)")
     add("--shrink", type=float, default=2.0, help="prompts and answers so many times shorter (%(default)g)")
     add("--kv-tokens", type=int, default=20_480, help="of the engine (%(default)s)")
-    add("--model-size", default="256x12", metavar="WIDTHxLAYERS", help="of the random model (%(default)s)")
+    add("--model-size", default="256x8", metavar="WIDTHxLAYERS", help="of the random model (%(default)s)")
     add("--most-tokens", type=int, default=500, help="max_tokens of every request (%(default)s)")
     add("--python", type=Path, metavar="PROGRAM", help="of another environment with vLLM for the CPU")
 
@@ -111,6 +112,11 @@ def main(options: argparse.Namespace) -> int:
     shown = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     shown.print(table_of(chosen, setting.promise, TITLE))
     shown.print(f"[dim]load 1.0: {found.capacity:.3g} requests/s; promise: {setting.promise}[/]")
+    others = max(each.others_share for each in chosen)
+    if others > QUIET_SHARE:
+        shown.print(
+            f"others used {others:.2f} of a core meanwhile: times, and what they decide, are theirs too", style="yellow"
+        )
     for note in setting.notes():
         shown.print(f"- {note}", style="dim", markup=False)
     if options.json is not None:
