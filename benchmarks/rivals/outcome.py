@@ -34,8 +34,8 @@ class Outcome:
     """Of all stretches of one load at one contender.
 
     Shares are of all requests; an error keeps nothing. `spilled_share` is of answers of the cloud by its own count,
-    `bill_share` of what the cloud would have had for all. `said` is the first error in words. `foretold_s`: by
-    quantile, how far the router's own prediction of TTFT was off at home; empty where it says nothing. `late_s` is how late
+    `bill_share` of what the cloud would have had for all. `said` is the first error in words. `foretold_s` is how far
+    the router's own prediction of TTFT was off at home, by quantile; empty where it says nothing. `late_s` is how late
     the driver sent at worst, `others_share` what processes that are not ours used of a core.
     """
 
