@@ -73,6 +73,7 @@ def main(options: argparse.Namespace) -> int:
     """0 when the hybrid kept what was promised, else 1. Raises ValueError or OSError with a sentence."""
     if options.rivals:
         return rivals.main(options)
+    rivals.check_absent(options)
     try:
         session, ways = run_session(options, load_in(options), stack_in(options), three_ways)
     except KeyboardInterrupt:

@@ -218,6 +218,7 @@ def options_of(*words: str) -> argparse.Namespace:
     [
         ((), "needs --trace FILE"),
         (("--trace", "t.csv", "--url", "http://127.0.0.1:9"), "leave --url out"),
+        (("--trace", "t.csv", "--rate", "3"), "leave --rate out"),
         (("--trace", "t.csv", "--capacity", "0"), "--capacity 0 must be above 0"),
         (("--trace", "t.csv", "--shrink", "0.5"), "it must be 1 or more"),
         (("--trace", "t.csv", "--loads", "1.3;1.8"), "write numbers with commas"),
@@ -229,6 +230,13 @@ def options_of(*words: str) -> argparse.Namespace:
 def test_what_cannot_be_compared_is_a_sentence(words: Sequence[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         setting_in(options_of(*words))
+
+
+def test_what_only_the_comparison_has_is_refused_without_it() -> None:
+    options = options_of("--capacity", "3")
+    options.rivals = False
+    with pytest.raises(ValueError, match="--capacity belongs to --rivals"):
+        hybrid.main(options)
 
 
 def test_without_its_program_litellm_is_left_out() -> None:

@@ -6,12 +6,13 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from random import SystemRandom
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -37,6 +38,18 @@ CONTEXT_TOKENS = 8192
 # What vLLM takes in a step on most GPUs; as much less as prompts are shorter.
 STEP_TOKENS = 2048
 LEAST_STEP = 128
+# Options of the other ways of this verb, and what they are when nobody has asked for them.
+NOT_OURS: Mapping[str, object] = MappingProxyType(
+    {
+        **dict.fromkeys(("url", "model", "rate", "users", "requests", "duration", "prompts", "shared_prefix")),
+        **dict.fromkeys(("html", "png", "ledger", "cloud_url", "cloud_usd_per_day")),
+        **dict.fromkeys(("mix", "tokenizer", "cloud_options"), ""),
+        **dict.fromkeys(("scale", "keep"), 1.0),
+        **dict.fromkeys(("no_stream", "token_ids"), False),
+        "spread": "0",
+    }
+)
+ONLY_OURS = ("litellm", "capacity", "python")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +75,13 @@ def setting_in(options: argparse.Namespace) -> Setting:
     """Raises ValueError with a sentence."""
     if options.trace is None:
         raise ValueError("--rivals needs --trace FILE: arrivals and lengths that somebody really had")
-    if options.url is not None:
-        raise ValueError("--rivals starts engine, cloud and routers itself: leave --url out")
+    for name, usual in NOT_OURS.items():
+        if getattr(options, name) != usual:
+            raise ValueError(f"--rivals starts all by itself, at the rates of --loads: leave {_option(name)} out")
     for name in ("capacity", "window_s", "warm_s", "windows", "kv_tokens", "most_tokens"):
         value = getattr(options, name)
         if value is not None and value <= 0:
-            raise ValueError(f"--{name.replace('_', '-')} {value:g} must be above 0")
+            raise ValueError(f"{_option(name)} {value:g} must be above 0")
     if options.shrink < 1:
         raise ValueError(f"--shrink {options.shrink:g} would make prompts longer: it must be 1 or more")
     fake = shlex.split(options.engine_options) if options.engine == FAKE else None
@@ -101,6 +115,13 @@ def setting_in(options: argparse.Namespace) -> Setting:
         python=options.python,
         fake_options=fake,
     )
+
+
+def check_absent(options: argparse.Namespace) -> None:
+    """Raises ValueError where the comparison is not asked for, and something is that only it has."""
+    for name in ONLY_OURS:
+        if getattr(options, name) is not None:
+            raise ValueError(f"{_option(name)} belongs to --rivals, which is not given")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -151,6 +172,10 @@ def document(setting: Setting, found: Comparison, chosen: Sequence[Outcome]) -> 
         "chosen": [asdict(each) for each in chosen],
         "tried": [asdict(each) for each in found.outcomes],
     }
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _contenders(options: argparse.Namespace) -> Sequence[Contender]:
