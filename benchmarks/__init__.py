@@ -11,7 +11,7 @@ prefix_cache, exposition); both misbehave on purpose (switch) and share wire (th
 starts one (or a router) and says where it listens.
 The demo: demo (demo_stack, demo_view, pressure, verdict) drives crowd through stream. latency: what the router adds.
 affinity (talks): what a strategy does to the engines' prefix caches. tokens and lengths: how far the router's estimates
-of prompts and answers are off.
+of prompts and answers are off. rivals: LiteLLM's proxy, a count in flight and Spillway share out one vLLM in turns.
 Wire speed: relay (block, scenario, relay_table) and soak (soak_phases, leaver, memory_watch, soak_report, memory_curve)
 drive pump (job, client, completeness, tally) against a router (contender) in front of stub (stub_engine,
 stub_connection, stub_answer, numbered, tamper, pace) and look at the process table (machine); abort. cost (decisions,

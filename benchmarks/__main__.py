@@ -22,7 +22,7 @@ VERBS = MappingProxyType(
         "demo": "watch the spill on a small engine of our own",
         "engine": "serve a fake engine that misbehaves on request",
         "faults": "each fault of a GPU server: who noticed, who answered, what was left behind",
-        "hybrid": "the same load local only, all cloud and hybrid: promise kept, spill share, dollars",
+        "hybrid": "one load local only, all cloud and hybrid; --rivals: at other routers too: promise kept, dollars",
         "latency": "what the router adds to an engine's latency",
         "lengths": "how well the lengths of answers are foretold, trace by trace",
         "load": "send one load to an endpoint and report what it met",

@@ -205,6 +205,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--words-per-delta", type=int, default=pace.words_per_delta, help="(%(default)s)")
     parser.add_argument("--input-usd-per-mtok", type=float, default=0.15, help="(%(default)s)")
     parser.add_argument("--output-usd-per-mtok", type=float, default=0.60, help="(%(default)s)")
+    parser.add_argument("--lengths-by-seed", action="store_true", help="an answer has the tokens that `seed` says")
     parser.add_argument("--seed", type=int, default=pace.seed, help="repeats the same lengths and delays (%(default)s)")
 
 
@@ -212,7 +213,14 @@ def main(options: argparse.Namespace) -> int:
     """Serve until told to stop. Raises ValueError or PortTaken with a sentence."""
     if options.ttft_s < 0 or options.tokens_per_s <= 0 or options.words_per_delta < 1:
         raise ValueError("--ttft-s must not be negative; --tokens-per-s and --words-per-delta must be above zero.")
-    pace = Pace(options.ttft_s, options.ttft_jitter, options.tokens_per_s, options.words_per_delta, options.seed)
+    pace = Pace(
+        options.ttft_s,
+        options.ttft_jitter,
+        options.tokens_per_s,
+        options.words_per_delta,
+        options.seed,
+        options.lengths_by_seed,
+    )
     price = Price(options.input_usd_per_mtok, options.output_usd_per_mtok)
     listener = listening(options.port)
     most = options.requests_per_minute

@@ -50,13 +50,17 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Speed of the cloud. `ttft_jitter` is the sigma of a lognormal around the median `ttft_s`."""
+    """Speed of the cloud. `ttft_jitter` is the sigma of a lognormal around the median `ttft_s`.
+
+    `seeded`: an answer has as many tokens as the request's `seed` says.
+    """
 
     ttft_s: float = 0.4
     ttft_jitter: float = 0.2
     tokens_per_s: float = 80.0
     words_per_delta: int = 1
     seed: int = 1
+    seeded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ def reply(question: Question, switch: Switch, pace: Pace, number: int, created: 
         return refusal
     drawn = random.Random(f"{pace.seed}/{number}")
     natural = drawn.randint(*NATURAL_TOKENS)
+    if pace.seeded and question.seed is not None:
+        natural = question.seed
     made = natural if question.max_tokens is None else min(natural, question.max_tokens)
     reason = "length" if made < natural else "stop"
     ttft_s = pace.ttft_s * math.exp(pace.ttft_jitter * drawn.gauss(0.0, 1.0))

@@ -61,12 +61,15 @@ class Mode(StrEnum):
 class Engine:
     """The HTTP face. The one writer of the switch."""
 
-    def __init__(self, models: Sequence[str], limits: Limits, answer_tokens: int) -> None:
+    def __init__(
+        self, models: Sequence[str], limits: Limits, answer_tokens: int, *, lengths_by_seed: bool = False
+    ) -> None:
         """As vLLM it answers to several names, and speaks of itself by the first."""
         self._models = models
         self._model = models[0]
         self._limits = limits
         self._answer_tokens = answer_tokens
+        self._lengths_by_seed = lengths_by_seed
         self._switch = Switch()
         self._prefixes = PrefixCache(limits.prefix_cache_tokens)
         self.loop = EngineLoop(limits)
@@ -139,6 +142,8 @@ class Engine:
         room = self._limits.context_tokens - question.prompt_tokens
         limit = min(room, question.max_tokens or room)
         natural = limit if question.ignore_eos else self._answer_tokens
+        if self._lengths_by_seed and question.seed is not None:
+            natural = question.seed
         return min(natural, limit), "stop" if natural < limit else "length"
 
     async def _tokens(self, sequence: batch.Sequence, switch: Switch) -> AsyncGenerator[str, None]:
@@ -254,6 +259,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step-ms", type=float, default=limits.step_s * 1000, help="time of a step (%(default)s)")
     parser.add_argument("--prefix-cache-tokens", type=int, default=0, help="kept of prompts; 0 is none (%(default)s)")
     parser.add_argument("--answer-tokens", type=int, default=64, help="length where nothing limits it (%(default)s)")
+    parser.add_argument("--lengths-by-seed", action="store_true", help="an answer has the tokens that `seed` says")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -271,7 +277,7 @@ def main(options: argparse.Namespace) -> int:
         options.prefix_cache_tokens,
     )
     listener = listening(options.port)
-    engine = Engine([options.model], limits, options.answer_tokens)
+    engine = Engine([options.model], limits, options.answer_tokens, lengths_by_seed=options.lengths_by_seed)
     announce = f"fake engine at {url_of(listener)}/v1"
     asyncio.run(serve(engine.application(), listener, lambda: print(announce, flush=True)))
     return 0

@@ -1,6 +1,7 @@
 """The same load three times at one stack: local only, all cloud, and as its tiers would have it; side by side.
 
-Without --url a small stack of our own is started for it, with a stand-in cloud, and taken down again.
+Without --url a small stack of our own is started for it, with a stand-in cloud, and taken down again. With --rivals
+it is one way at three routers: LiteLLM's proxy, a count of requests in flight, and Spillway, in front of real vLLM.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from benchmarks.cases.session import INTERRUPTED, Session, run_session
 from benchmarks.cases.stack import idle
 from benchmarks.cases.table import promise_line, ways_table
 from benchmarks.cases.taking import Load, Taken
+from benchmarks.rivals import verb as rivals
 from benchmarks.workload.workload import arrivals_of
 
 TITLE = "The same load, three ways"
@@ -64,10 +66,14 @@ def _outcome(session: Session, found: Taken) -> Outcome:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     add_shared(parser)
+    rivals.add_arguments(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     """0 when the hybrid kept what was promised, else 1. Raises ValueError or OSError with a sentence."""
+    if options.rivals:
+        return rivals.main(options)
+    rivals.check_absent(options)
     try:
         session, ways = run_session(options, load_in(options), stack_in(options), three_ways)
     except KeyboardInterrupt:

@@ -48,6 +48,7 @@ class Question:
     max_tokens: int | None
     ignore_eos: bool
     text: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,13 @@ def read_question(kind: Kind, body: bytes) -> Question:
         max_tokens=_limit(raw, kind),
         ignore_eos=raw.get("ignore_eos") is True,
         text=json.dumps(raw["messages"] if kind is Kind.CHAT else raw["prompt"], ensure_ascii=False),
+        seed=_seed(raw),
     )
+
+
+def _seed(raw: Json) -> int | None:
+    seed = raw.get("seed")
+    return seed if isinstance(seed, int) and not isinstance(seed, bool) and seed > 0 else None
 
 
 def counted(text: str) -> int:

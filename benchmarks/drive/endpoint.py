@@ -17,6 +17,7 @@ class Endpoint:
 
     `extra` is added to every body, such as `{"temperature": 0}`; `headers` to every request. `needs_usage`: an answer
     without a token count is an error; `pins_length`: an answer of a wanted length is asked for with `ignore_eos`.
+    `hides_length`: the length is in `min_tokens` and `seed` instead, and `max_tokens` says nothing of it.
     """
 
     host: str
@@ -30,6 +31,7 @@ class Endpoint:
     extra: Mapping[str, Any] = field(default_factory=dict)
     needs_usage: bool = True
     pins_length: bool = True
+    hides_length: bool = False
 
     @property
     def root(self) -> str:

@@ -39,13 +39,20 @@ def body_of(arrival: Arrival, endpoint: Endpoint) -> dict[str, Any]:
     else:
         body["prompt"] = asked
     if arrival.output_tokens is not None:
-        body["max_tokens"] = arrival.output_tokens
-        if endpoint.pins_length:
-            body["ignore_eos"] = True
+        body |= _length(arrival.output_tokens, endpoint)
     body["stream"] = arrival.stream
     if arrival.stream:
         body["stream_options"] = {"include_usage": True}
     return body | dict(endpoint.extra)
+
+
+def _length(tokens: int, endpoint: Endpoint) -> dict[str, Any]:
+    """The fields that make the answer so long."""
+    if endpoint.hides_length:
+        # An engine whose model wants to end at once, by a `logit_bias` in `extra`, ends after `min_tokens`. Clouds do
+        # not know that field; a stand-in of ours reads the `seed`, of which routers make nothing.
+        return {"min_tokens": tokens, "seed": tokens}
+    return {"max_tokens": tokens} | ({"ignore_eos": True} if endpoint.pins_length else {})
 
 
 def _head(endpoint: Endpoint, path: str) -> bytes:

@@ -48,7 +48,7 @@ def spec_in(options: Namespace) -> Spec:
         users=USERS if options.users is None and closed else options.users,
         burstiness=options.burstiness,
         think_s=options.think_s,
-        duration_s=_seconds("--duration", options.duration) or (None if ends_itself else DURATION_S),
+        duration_s=seconds_in("--duration", options.duration) or (None if ends_itself else DURATION_S),
         requests=options.requests,
         trace=_trace_in(options, path) if path else None,
         prompts=options.prompts,
@@ -116,8 +116,8 @@ def _trace_in(options: Namespace, path: Path) -> Trace:
         scale=options.scale,
         keep=options.keep,
         sessions_per_h=options.sessions_per_h,
-        start_s=_seconds("--trace-start", options.trace_start) or 0.0,
-        spread_s=_seconds("--spread", options.spread) or 0.0,
+        start_s=seconds_in("--trace-start", options.trace_start) or 0.0,
+        spread_s=seconds_in("--spread", options.spread) or 0.0,
     )
 
 
@@ -131,7 +131,8 @@ def _tokenizer_in(options: Namespace) -> str:
     return str(url)
 
 
-def _seconds(option: str, text: str | float | None) -> float | None:
+def seconds_in(option: str, text: str | float | None) -> float | None:
+    """A time as people write it. Raises ValueError with a sentence."""
     if text is None:
         return None
     match = SECONDS.fullmatch(f"{text}".strip())
