@@ -149,7 +149,7 @@ def test_traffic_comes_back_only_when_there_is_room_again(followed: tuple[Router
     router, supervisor = followed
     supervisor.tell(router, READY, FULL)
     assert place(router)[2] == "spill:kv"
-    supervisor.tell(router, READY, replace(IDLE, kv_used_fraction=0.85))
+    supervisor.tell(router, READY, replace(IDLE, kv_used_fraction=0.99, waiting=1))
     assert place(router)[2] == "spill:kv"
     supervisor.tell(router, READY, replace(IDLE, kv_used_fraction=0.5))
     assert place(router) == (200, "local/tiny", "pinned")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from router.spilling.others import Others
 from router.spilling.prompts import Prompts
 from router.spilling.sequences import Sequences
-from router.spilling.standing import GROWTH_TOKENS
+from router.spilling.standing import GROWTH_TOKENS, is_held_up
 
 
 class Glance(NamedTuple):
@@ -34,7 +34,7 @@ def glance(
         return NOBODY
     unread_tokens = (prompts.tokens - prompts.ahead_tokens if prompts.waiting else 0.0) + others.unread_tokens
     kv_tokens = sequences.kv_tokens + others.kv_tokens
-    if requests >= takes_sequences:
+    if requests >= takes_sequences or is_held_up(others.waiting, kv_tokens, kv_capacity_tokens):
         spare_tokens = -1.0
     elif kv_capacity_tokens is None:
         spare_tokens = math.inf

@@ -169,7 +169,7 @@ class Prospect:
             return False
         standing = load.standing(now_s)
         self._version, self._old_s = load.version, now_s + LOOKED_S
-        self.free_tokens = max(0.0, standing.free_tokens)
+        self.free_tokens = standing.free_tokens if standing.is_held_up else max(0.0, standing.free_tokens)
         self.free_slots = _free_slots(standing)
         self.step_s, self.token_s = standing.step_s, standing.tempo.token_s
         self.ahead_s = standing.unread_tokens * self.token_s

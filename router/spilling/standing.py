@@ -10,8 +10,15 @@ from router.spilling.speeds import Tempo, pairs_of
 
 # Of an answer's growth, so many tokens are kept free for each sequence: less costs preemptions, more costs room.
 GROWTH_TOKENS = 25.0
+# Who waits while so much of the KV cache is held waits for room, and needs about so much of it.
+FULL_SHARE, EACH_TOKENS = 0.95, 1000.0
 # However much of its time an engine has spent on prompts of late, so much is left for answers.
 MOST_SHARE = 0.9
+
+
+def is_held_up(others_waiting: int, kv_tokens: float, kv_capacity_tokens: int | None) -> bool:
+    """Whether others wait and the KV cache is as good as full."""
+    return bool(others_waiting) and kv_capacity_tokens is not None and kv_tokens >= FULL_SHARE * kv_capacity_tokens
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -67,15 +74,22 @@ class Standing(msgspec.Struct, frozen=True):
         return self.sequences + self.others_sequences + self.waiting + self.others_waiting
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether requests that are not this process's wait there for room: nobody gets past them."""
+        return is_held_up(self.others_waiting, self.read_tokens, self.kv_capacity_tokens)
+
+    @property
     def free_tokens(self) -> float:
         """For newcomers: what is neither held nor waited for, nor kept for the growth of those that are there and of
-        one more."""
+        one more. Below zero by what those need who hold everybody up."""
+        if self.is_held_up:
+            return -EACH_TOKENS * self.others_waiting
         return self.room_tokens - GROWTH_TOKENS * (self.requests + 1)
 
     def fits(self, prompt_tokens: int) -> bool:
         """Whether it would be read at once, or right after those that wait."""
         room = prompt_tokens <= self.room_tokens and self.requests < self.takes_sequences
-        return room and not self.is_blocked
+        return room and not self.is_blocked and not self.is_held_up
 
     def ttft_s(self, prompt_tokens: float, cached_tokens: float = 0.0) -> float:
         """Until the first token of a prompt that is sent now and finds room: those before it are read first, and the
