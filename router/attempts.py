@@ -27,7 +27,7 @@ from router.moves import BudgetSpent, LedgerError
 from router.patience import LEAST_PROBE_S, Patience, patience_for, writing_s
 from router.reply import Reply
 from router.routing.fleet import Place, Target
-from router.routing.policy import BUDGET, reserved_usd
+from router.routing.policy import BUDGET, Decision, reserved_usd
 from router.served import Doors, Served, discard
 from router.tables.limits import Limits
 from router.watch import Flight
@@ -174,7 +174,7 @@ async def _try(doors: Doors, ask: Ask, course: Course, turn: Turn, arrived_s: fl
         raise TargetUnavailable(target.name, patience.cause, "there is no time left", was_reached=False)
     permit = None
     if target.place is CLOUD:
-        permit = await leave(doors, ask, target, _turn_s(doors, ask, target, patience, sent_s - arrived_s))
+        permit = await leave(doors, ask, target, _turn_s(doors, course.decision, target, patience, sent_s - arrived_s))
         sent_s = time.monotonic()
         patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
     patience = _shared(ask, turn, doors.watch.rules.limits, patience)
@@ -201,10 +201,10 @@ async def _try(doors: Doors, ask: Ask, course: Course, turn: Turn, arrived_s: fl
     return Served(ask, target, turn.reason, turn.attempt, reply, flight, ttft_s, permit)
 
 
-def _turn_s(doors: Doors, ask: Ask, target: Target, patience: Patience, passed_s: float) -> float:
+def _turn_s(doors: Doors, decision: Decision, target: Target, patience: Patience, passed_s: float) -> float:
     """How long it may wait for its turn at a cloud whose provider's limits are reached."""
-    limits, tier = doors.watch.rules.limits, doors.watch.rules.tiers.get(ask.tier)
-    promise_s = tier.ttft_target_s if tier is not None else 0.0
+    limits, terms = doors.watch.rules.limits, decision.terms
+    promise_s = terms.ttft_target_s if terms is not None else 0.0
     most_s = min(patience.whole_until_s - time.monotonic(), limits.max_wait_s - passed_s)
     if patience.cause == "deadline":
         most_s = min(most_s, patience.first_s)
