@@ -53,7 +53,8 @@ async def answer(doors: Doors, exchange: Exchange) -> None:
         exchange.refuse(error, refusal_lines(ask, course.decision, attempts))
         return
     except asyncio.CancelledError:
-        attempts = len(course.failures) + bool(course.decision.targets)
+        # Who waits before engines is under way to nobody yet.
+        attempts = len(course.failures) + (bool(course.decision.targets) and course.decision.gate is None)
         refused(doors, ask, course, exchange.arrived_s, why_cancelled(exchange.disconnected), attempts)
         raise
     doors.watch.decisions.append(answered(ask, course.decision, served.target.name, served.reason, served.attempts))

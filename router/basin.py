@@ -11,6 +11,7 @@ import time
 
 from router.errand import Wait
 from router.pools import Ticket
+from router.spilling.sluice import LOOK_S
 from router.wants import Arrival
 from router.watch import Watch
 
@@ -37,7 +38,7 @@ class Basin:
             return ticket
         ticket.wait = Wait()
         self._waiting[ticket] = None
-        self._set_timer(arrival.now_s)
+        self._set_timer()
         try:
             await ticket.wait
         except asyncio.CancelledError:
@@ -57,18 +58,17 @@ class Basin:
 
     def stir(self) -> None:
         """There are other targets or other rules: all who wait are decided anew."""
-        loop = asyncio.get_running_loop()
         for ticket in self._waiting:
             if ticket.wait is not None:
-                loop.call_soon(ticket.wait.done, None)
+                asyncio.get_running_loop().call_soon(ticket.wait.done, None)
 
     def _look(self) -> None:
         self._is_due = False
         now_s = time.monotonic()
         self._watch.samples.count(now_s)
-        for model, _ in list(self._watch.pools.lines(now_s)):
+        for model in self._watch.pools.lines():
             self._carry_out(model, now_s, None)
-        self._set_timer(now_s)
+        self._set_timer()
 
     def _carry_out(self, model: str, now_s: float, own: Ticket | None) -> None:
         """Wake whoever is placed, but for who asks: each in a turn of the loop of its own, for it goes on at once."""
@@ -76,10 +76,11 @@ class Basin:
             if ticket is not own and ticket.wait is not None:
                 asyncio.get_running_loop().call_soon(ticket.wait.done, None)
 
-    def _set_timer(self, now_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due_s = min([each for _, each in self._watch.pools.lines(now_s)], default=None)
-        if due_s is not None and due_s != float("inf"):
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due_s - now_s), self.look_soon)
+    def _set_timer(self) -> None:
+        """Look again in a moment, while somebody waits: later news do not put that off."""
+        if self._timer is None and self._waiting:
+            self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.look_soon()

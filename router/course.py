@@ -11,7 +11,9 @@ from router.routing.policy import Decision
 
 class Course(msgspec.Struct):
     """Its newest Decision, all that failed, and what was paid for that and for answers that nobody heard; how long it
-    has waited for somebody, and how often it stood in line for clouds. `ticket` says where its sluice has placed it."""
+    has waited for somebody, and before engines, and how often it stood in line for clouds.
+
+    `ticket` says where its sluice has placed it."""
 
     decision: Decision
     failures: list[Failure] = []
@@ -19,3 +21,4 @@ class Course(msgspec.Struct):
     waited_s: float = 0.0
     lines: int = 0
     ticket: Ticket | None = None
+    queued_s: float = 0.0

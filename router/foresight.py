@@ -14,12 +14,12 @@ from router.pools import Pools
 QUANTILES = (("0.5", "p50_s"), ("0.95", "p95_s"))
 
 
-def line_gauges(pools: Pools) -> Iterator[Metric]:
+def line_gauges(pools: Pools, now_s: float) -> Iterator[Metric]:
     """All families; what nobody knows has no sample, because 0 would be a lie."""
     waiting = GaugeMetricFamily("spillway_line", "Requests that wait for room at an engine", labels=["model"])
     tokens = GaugeMetricFamily("spillway_line_tokens", "Prompt tokens that wait for room", labels=["model"])
     gone = GaugeMetricFamily("spillway_spilled_work", "Of 1, what of the work of late found no room", labels=["model"])
-    for line in pools.shown():
+    for line in pools.shown(now_s):
         waiting.add_metric([line.model], line.waiting)
         tokens.add_metric([line.model], line.tokens)
         gone.add_metric([line.model], line.gone_share)

@@ -35,6 +35,7 @@ MOST_FACTOR = 1e6
 TOLD_SHARE = 0.005
 # The lines of the workers, where they show each other what they have at targets.
 LINE = "line/"
+NO_LINE = Row()
 
 
 class Ticket(msgspec.Struct, eq=False):
@@ -56,10 +57,11 @@ class Ticket(msgspec.Struct, eq=False):
 
 class Aboard(msgspec.Struct, eq=False, gc=False):
     """What a flight is in its pool: `stay` at an engine, `ticket` where a sluice has placed it. `twin` is the cloud's,
-    where it goes to one and its first token will be seen."""
+    where it goes to one and its first token will be seen. Of several `answers` nobody tells how far each has come."""
 
     kind: Kind
     load: EngineLoad | None
+    answers: int = 1
     stay: Stay | None = None
     ticket: Ticket | None = None
     twin: Twin | None = None
@@ -80,7 +82,8 @@ def settled(decision: Decision, ticket: Ticket, now_s: float) -> Decision:
     placed = ticket.placed
     assert placed is not None
     if placed.why is Why.REFUSED:
-        return turned_away(decision, placed.expected_ttft_s, placed.want.patience_s)
+        want = placed.want
+        return turned_away(decision, now_s - want.arrived_s + placed.expected_ttft_s, want.patience_s)
     if placed.engine is None:
         return spilled(decision, placed.why)
     assert decision.gate is not None
@@ -90,7 +93,7 @@ def settled(decision: Decision, ticket: Ticket, now_s: float) -> Decision:
 
 def _row(sluice: Sluice) -> Row:
     """Its line, as other lines see it."""
-    return Row(requests=sluice.waiting, unstarted_tokens=round(sluice.line_tokens))
+    return Row(requests=sluice.waiting, unstarted_tokens=sluice.line_tokens)
 
 
 class Pools:
@@ -102,6 +105,8 @@ class Pools:
         self._standing: Sequence[tuple[Target, Account]] = ()
         self._sluices: dict[str, Sluice] = {}
         self._engines: dict[str, dict[Hashable, EngineLoad]] = {}
+        # What the other workers know of our lines.
+        self._told: dict[str, Row] = {}
         self._misses: dict[str, Misses] = {}
         self._twins: dict[str, Twin] = {}
 
@@ -154,8 +159,6 @@ class Pools:
         ticket = Ticket(arrival.gate.model)
         sluice = self._sluice(ticket.model)
         want = self._want(ticket, arrival, sluice)
-        self._look_around(ticket.model, sluice)
-        sluice.price_factor = min(arrival.gate.case.money.price_factor, MOST_FACTOR)
         sluice.arrive(want, arrival.now_s, again)
         return ticket
 
@@ -170,8 +173,7 @@ class Pools:
             assert isinstance(ticket, Ticket)
             ticket.placed = placed
             found.append(ticket)
-        if self._siblings is not None:
-            self._siblings.publish(LINE + model, _row(sluice))
+        self._show(model, sluice)
         return found
 
     def expect(self, arrival: Arrival, decision: Decision) -> Decision:
@@ -184,20 +186,28 @@ class Pools:
     def withdraw(self, ticket: Ticket, now_s: float) -> None:
         """It goes where nobody has placed it, or nowhere."""
         if not ticket.is_used:
-            self._sluices[ticket.model].left(ticket, now_s)
+            ticket.is_used = True
+            sluice = self._sluices[ticket.model]
+            sluice.left(ticket, now_s)
+            self._show(ticket.model, sluice)
 
-    def lines(self, now_s: float) -> Iterator[tuple[str, float]]:
-        """The models before whose engines somebody waits, and when to decide again if nothing happens."""
-        return ((model, each.next_look_s(now_s)) for model, each in self._sluices.items() if each.waiting)
+    def is_waited_for(self, target: Target) -> bool:
+        """Whether somebody waits for room at this engine."""
+        return any(each.waiting and target.key in self._engines[model] for model, each in self._sluices.items())
 
-    def spilling(self) -> list[str]:
+    def lines(self) -> list[str]:
+        """The models before whose engines somebody waits."""
+        return [model for model, each in self._sluices.items() if each.waiting]
+
+    def spilling(self, now_s: float) -> list[str]:
         """The models of which a part goes to clouds now, because there is no room."""
-        return [model or "any" for model, each in self._sluices.items() if each.gone_share > TOLD_SHARE]
+        return [line.model for line in self.shown(now_s) if line.gone_share > TOLD_SHARE]
 
-    def shown(self) -> Iterator[Line]:
-        """The line of each model."""
+    def shown(self, now_s: float) -> Iterator[Line]:
+        """The line of each model that has engines, or that somebody waits for."""
         for model, each in self._sluices.items():
-            yield Line(model or "any", each.waiting, round(each.line_tokens), each.gone_share)
+            if each.waiting or self._engines[model]:
+                yield Line(model or "any", each.waiting, each.line_tokens, each.gone_share(now_s))
 
     def kept_shares(self) -> Iterator[tuple[str, float]]:
         """Of each tier that was asked for."""
@@ -210,6 +220,9 @@ class Pools:
                 yield target.name, account.load.accuracy.errors()
 
     def _want(self, ticket: Ticket, arrival: Arrival, sluice: Sluice) -> Want:
+        """What it wants, with the sluice told all that counts besides."""
+        self._look_around(ticket.model, sluice)
+        sluice.price_factor = min(arrival.gate.case.money.price_factor, MOST_FACTOR)
         lengths = self.lengths.sample(kind_of(arrival.ask, arrival.prompt_tokens))
         cloud = arrival.gate.twin
         twin = self.twin_of(cloud) if cloud is not None and cloud.place is CLOUD else None
@@ -230,6 +243,14 @@ class Pools:
                 sum([row.kv_tokens for row in rows]),
             )
 
+    def _show(self, model: str, sluice: Sluice) -> None:
+        """Its line to the other workers, where it is another than they know."""
+        if self._siblings is not None:
+            row = _row(sluice)
+            if self._told.get(model, NO_LINE) != row:
+                self._told[model] = row
+                self._siblings.publish(LINE + model, row)
+
     def _lines_beside(self, model: str) -> Iterator[Row]:
         """The other lines here that wait for some of its engines, and those of other workers that wait for it."""
         engines = self._engines[model].keys()
@@ -244,7 +265,7 @@ class Pools:
     def board(self, ask: Ask, target: Target, load: EngineLoad | None, now_s: float, ticket: Ticket | None) -> Aboard:
         """A flight begins."""
         prompt_tokens = max(1, round(tokens_of(ask, target)[0]))
-        aboard = Aboard(kind_of(ask, prompt_tokens), load)
+        aboard = Aboard(kind_of(ask, prompt_tokens), load, ask.answers)
         if ticket is not None and ticket.is_for(target):
             assert ticket.placed is not None
             ticket.is_used = True
@@ -273,7 +294,8 @@ class Pools:
     def ended(self, aboard: Aboard, tokens: int | None, now_s: float) -> None:
         """With so many tokens, where it came to its end."""
         if tokens is not None:
-            self.lengths.learn(aboard.kind, max(tokens, 1))
+            self.lengths.learn(aboard.kind, max(tokens // aboard.answers, 1))
+            tokens = tokens if aboard.answers == 1 else None
         if aboard.ticket is not None:
             self._sluices[aboard.ticket.model].ended(aboard.ticket, tokens, now_s)
         elif aboard.load is not None and aboard.stay is not None:

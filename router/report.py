@@ -7,6 +7,7 @@ once is kept whoever is killed then, so no counter is ever seen to go back. A ro
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from itertools import chain
 from operator import itemgetter
@@ -113,7 +114,7 @@ class Reports:
         return self._watch.rules.active_preset or ""
 
     def _spilling(self) -> list[str]:
-        return self._watch.pools.spilling()
+        return self._watch.pools.spilling(time.monotonic())
 
 
 def _decode(content: bytes) -> Report:

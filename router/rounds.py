@@ -30,7 +30,7 @@ from router.health.triggers import trigger_of
 from router.pools import settled
 from router.quotas.quotas import QUOTA
 from router.routing.fleet import Place, Target
-from router.routing.policy import Decision
+from router.routing.policy import Decision, without
 from router.served import Doors, Served
 from router.wants import Arrival
 
@@ -67,7 +67,9 @@ async def carried_out(doors: Doors, ask: Ask, course: Course, arrived_s: float) 
                 if await _may_try_again(doors, ask, course, failed, arrived_s):
                     continue
                 raise _told(error, course) from error
-            if not await _somebody(doors, ask, course, arrived_s, SHORTEST_PAUSE_S if failed else 0.0):
+            # Who was turned away at a gate would be so again at once.
+            pause_s = SHORTEST_PAUSE_S if failed or course.ticket is not None else 0.0
+            if not await _somebody(doors, ask, course, arrived_s, pause_s):
                 raise _told(course.decision.refusal or error, course) from error
 
 
@@ -89,9 +91,10 @@ async def _let_in(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> N
     """Before engines it is decided which of them takes it, after a wait if need be, or that it goes elsewhere."""
     while (gate := course.decision.gate) is not None:
         now_s, tier = time.monotonic(), doors.watch.rules.tiers[ask.tier]
-        arrival = Arrival(ask, gate, tier.tpot_target_s, arrived_s, now_s)
+        arrival = Arrival(ask, gate, tier.tpot_target_s, arrived_s, now_s, course.queued_s)
         ticket = await doors.basin.place(arrival, again=course.ticket is not None)
         course.ticket = ticket
+        course.queued_s += time.monotonic() - now_s
         if ticket.placed is not None:
             course.decision = settled(course.decision, ticket, time.monotonic())
         else:
@@ -148,7 +151,7 @@ def _may_stand_in_line(doors: Doors, ask: Ask, course: Course, failed: Sequence[
         return False
     course.lines += 1
     course.failures[:] = [each for each in course.failures if not _is_ours(each)]
-    course.decision = structs.replace(decision, targets=tuple(targets))
+    course.decision = structs.replace(decision, targets=tuple(targets), gate=None)
     return True
 
 
@@ -185,7 +188,7 @@ async def _may_try_again(doors: Doors, ask: Ask, course: Course, failed: Sequenc
     await in_task(asyncio.sleep(pause))
     decision = _decided(doors, ask, course, arrived_s, time.monotonic(), frozenset(passing))
     left = tuple([each for each in decision.targets if each.name in passing])
-    course.decision = structs.replace(decision, targets=left)
+    course.decision = structs.replace(decision, targets=left, gate=None)
     return bool(left)
 
 
@@ -224,13 +227,15 @@ def _decided(
     """As things are now. A cloud that failed is not asked again, but for those named. Nobody is there for a tier that
     an edit has taken away meanwhile."""
     if ask.tier not in doors.watch.rules.tiers:
-        return structs.replace(course.decision, targets=(), can_wait=False)
+        gone = ApiError(503, "no_target", f"the tier {ask.tier!r} is not in stack.toml any more; ask again")
+        return structs.replace(course.decision, targets=(), gate=None, can_wait=False, refusal=gone)
     if ask.deadline_s is not None:
         ask = structs.replace(ask, deadline_s=max(0.0, arrived_s + ask.deadline_s - now_s))
     decision = doors.watch.decide(ask, doors.money(ask.tier), now_s)
     failed = {failure.target for failure in course.failures if not _is_ours(failure)} - again
     left = tuple([each for each in decision.targets if each.place is LOCAL or each.name not in failed])
-    return structs.replace(decision, targets=left)
+    gate = without(decision.gate, failed) if decision.gate is not None and failed else decision.gate
+    return structs.replace(decision, targets=left, gate=gate)
 
 
 def _wait_s(doors: Doors, decision: Decision, now_s: float) -> float:

@@ -3,6 +3,8 @@ how far all have come."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from router.flight import Flight
 
 
@@ -14,10 +16,14 @@ class Samples:
 
     def began(self, flight: Flight) -> None:
         """Its first token has come. It is counted if no other of its engine is."""
-        if flight.streams and flight.aboard.load is not None:
+        if flight.streams and flight.aboard.load is not None and flight.aboard.answers == 1:
             known = self._by_key.get(flight.account.key)
             if known is None or known.ended:
                 self._by_key[flight.account.key] = flight
+
+    def stand(self, keys: Collection[str]) -> None:
+        """The targets from now on."""
+        self._by_key = {key: flight for key, flight in self._by_key.items() if key in keys}
 
     def count(self, now_s: float) -> None:
         """Tell each load how far its sample has come."""

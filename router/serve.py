@@ -159,7 +159,7 @@ def _open(rules: Rules, keys: Keys, kept: _Kept, seat: Seat, config: Path | None
         seat.workers,
         watch.newest,
         lambda: pacing.now(watch.rules),
-        lambda: line_gauges(watch.pools),
+        lambda: line_gauges(watch.pools, time.monotonic()),
     )
     reports = Reports(seat, watch, metrics, ledger)
     edits = Edits(config, watch, clouds, upstream, seat.rules_fd, is_open)

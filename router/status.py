@@ -70,7 +70,7 @@ def status(doors: Doors, now_s: float) -> dict[str, Any]:
         "tiers": [{"name": name} | tier.model_dump(mode="json") for name, tier in rules.tiers.items()],
         "clouds": [_cloud(target) for target in fleet.targets if target.place is Place.CLOUD],
         "spilling": together.spilling,
-        "lines": [to_builtins(line) for line in watch.pools.shown()],
+        "lines": [to_builtins(line) for line in watch.pools.shown(now_s)],
         "kept": dict(watch.pools.kept_shares()),
         "spend": {
             "today_usd": round(spent.day, 8),

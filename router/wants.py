@@ -23,13 +23,15 @@ HOPELESS = 0.8
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A request before its gate: when it came, and the moment of now. `tpot_s` is promised by its tier."""
+    """A request before its gate: when it came, the moment of now, and how long it has been before gates already.
+    `tpot_s` is promised by its tier."""
 
     ask: Ask
     gate: Gate
     tpot_s: float
     arrived_s: float
     now_s: float
+    queued_s: float = 0.0
 
     @property
     def first(self) -> Target:
@@ -74,7 +76,9 @@ def want_of(
         keeps_order=gate.is_ordered,
         latest_s=_latest_s(arrival, prompt_tokens, lengths, load),
         # Who has waited for an engine to come may wait for room in it as well.
-        patience_s=min(now_s - arrival.arrived_s + longest_wait_s(terms), ask.deadline_s or math.inf),
+        patience_s=min(
+            now_s - arrival.arrived_s + max(0.0, longest_wait_s(terms) - arrival.queued_s), ask.deadline_s or math.inf
+        ),
         shows_first=ask.stream,
     )
 

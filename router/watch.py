@@ -291,6 +291,7 @@ class Watch:
                 describe(account.load, target)
                 account.load.decoding.promise(tpot_s)
         self.pools.stand(self._roster.standing)
+        self.samples.stand({target.key for target in targets})
         there = {target.key: (target.off is None, target.returns_as) for target in targets}
         before, self._there = self._there, there
         if self.on_change is not None and there != before:

@@ -102,4 +102,4 @@ async def test_news_send_everybody_back_to_be_decided_anew(watch: Watch) -> None
     await turns()
     assert second.ticket is not None
     assert second.ticket.placed is None
-    assert [line.waiting for line in watch.pools.shown()] == [0]
+    assert [line.waiting for line in watch.pools.shown(0.0)] == [0]

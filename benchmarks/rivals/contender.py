@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.demo_stack import free_port, new_key
 from benchmarks.loopback import HOST
+from benchmarks.machine import on_core
 from benchmarks.price import Price
 from benchmarks.process import process, until_ready
 from benchmarks.rivals.engine import MODEL
@@ -133,21 +136,48 @@ def litellm_config(most: int, ground: Ground, key: str) -> Mapping[str, object]:
 
 @contextmanager
 def _spillway(_: int, ground: Ground) -> Iterator[Door]:
-    config = ground.folder / "stack.toml"
-    config.write_text(stack_text(ground), encoding="utf-8")
-    home = ground.folder / "home"
+    """The whole of it, for it is the supervisor that asks the engine how it stands."""
+    config, home, port = ground.folder / "stack.toml", ground.folder / "home", free_port()
+    config.write_text(stack_text(ground, port), encoding="utf-8")
     home.mkdir(exist_ok=True)
     environment = {**os.environ, "SPILLWAY_HOME": str(home), KEY: ground.cloud_key}
-    words = ["router", "--config", str(config), "--engine", f"{MODEL}={ground.engine_url}", "--port", "0"]
-    with process(*words, environment=environment, core=ground.core) as url:
-        until_ready(url)
-        yield Door(url, metrics_url=f"{url}/metrics")
+    url = f"http://{HOST}:{port}"
+    with on_core(ground.core):
+        try:
+            _spillway_verb(environment, ground.folder, "up", "--config", str(config))
+            until_ready(url)
+            yield Door(url, metrics_url=f"{url}/metrics")
+        finally:
+            _spillway_verb(environment, ground.folder, "down")
 
 
-def stack_text(ground: Ground) -> str:
-    """The stack.toml: nothing in it but the promise, the cloud, and a budget that is no bound here."""
+def _spillway_verb(environment: Mapping[str, str], folder: Path, *words: str) -> None:
+    """Raises ValueError with what it said where it fails."""
+    log = folder / "spillway.log"
+    with log.open("w") as file:
+        # In a session of its own: a Ctrl-C must not reach it, for it has to take down what it has started.
+        done = subprocess.run(
+            [Path(sys.executable).with_name("spillway"), *words],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            check=False,
+        )
+    if done.returncode:
+        raise ValueError(f"`spillway {words[0]}` failed; it said: {log.read_text()[-2000:].strip()}")
+
+
+def stack_text(ground: Ground, port: int) -> str:
+    """The stack.toml: nothing in it but the engine, the promise, the cloud, and a budget that is no bound here."""
     price = ground.price
     return f"""
+[endpoint]
+port = {port}
+
+[external.{MODEL}]
+url = "{ground.engine_url}/v1"
+
 [tiers.standard]
 ttft_target_s = {ground.ttft_s}
 order = ["local", "cloud"]

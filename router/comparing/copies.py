@@ -115,6 +115,8 @@ class Copy:
             raise decision.refusal
         if not own:
             raise ApiError(503, "no_target", f"not sent: no target of {ask.model} can serve this now")
+        if doors.watch.pools.is_waited_for(decision.targets[0]):
+            raise ApiError(429, "saturated", f"not sent: others wait for room at {decision.targets[0].name}")
         why = in_the_way(ask, decision.targets[0], terms_of(ask, doors.watch.rules, self.arrived_s, money.stretch))
         if why is not None:
             raise ApiError(429, "saturated", f"not sent: {decision.targets[0].name} has no room to spare ({why})")

@@ -8,7 +8,7 @@ whom it is kept, a sluice says (`router.spilling`), and what follows from that i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import takewhile
 
 import msgspec
@@ -28,7 +28,19 @@ from router.routing.refusals import nobody, nowhere, too_long_a_wait
 from router.routing.terms import Terms, terms_of
 from router.tables.rules import Rules
 
-__all__ = ["BUDGET", "Decision", "Gate", "Money", "Past", "choose", "let_in", "reserved_usd", "spilled", "turned_away"]
+__all__ = [
+    "BUDGET",
+    "Decision",
+    "Gate",
+    "Money",
+    "Past",
+    "choose",
+    "let_in",
+    "reserved_usd",
+    "spilled",
+    "turned_away",
+    "without",
+]
 
 # Members of an enumeration are slow to look up in it.
 LOCAL, CLOUD = Place.LOCAL, Place.CLOUD
@@ -118,10 +130,13 @@ def _decide(case: Case, chain: Sequence[str]) -> Decision:
     if first.place is CLOUD:
         return _with_sleepers(Decision(can, case.why(first)), ranks)
     rank = ranks.rank_of(first)
-    engines = _able(case, rank)
+    engines = _able(case, rank, first)
     if not engines:
         # Stale telemetry counts as full, never as idle.
-        return _spilled(case, can, QUEUE) or Decision(can, case.why(first), can_wait=_can_return(can))
+        elsewhere = _spilled(case, can, QUEUE)
+        if elsewhere is not None:
+            return elsewhere
+        engines = tuple(rank.on)
     model = chain[rank.group] if chain else ""
     gate = Gate(case, can, model, engines, bool(terms.weights), _twin(case, can))
     decision = Decision(can, case.why(first), gate=gate, can_wait=first.returns_as is not None)
@@ -129,23 +144,31 @@ def _decide(case: Case, chain: Sequence[str]) -> Decision:
     return _with_sleepers(decision, ranks) if rank.group else decision
 
 
-def _able(case: Case, rank: Rank) -> Sequence[Target]:
-    """Engines as good as the first one that can take it now. One that failed of late is asked alone, where it comes
-    first."""
-    on = rank if case.terms.weights else rank.on
-    there = [each for each in on if each.off is None and not each.stale and not _is_stuck(case, each)]
-    return tuple([each for each in there if _ease(case, each) is Ease.NOW]) or tuple(there)
+def _able(case: Case, rank: Rank, first: Target) -> Sequence[Target]:
+    """The engines that can take it as easily as the first one: where that failed of late, all have."""
+    on, at = rank if case.terms.weights else rank.on, _ease(case, first)
+    there = [each for each in on if each.off is None and _ease(case, each) is at]
+    return tuple([each for each in there if not each.stale and not _is_stuck(case, each)])
 
 
 def _is_stuck(case: Case, target: Target) -> bool:
-    """Somebody there has waited for longer than the promise, though nobody is sent there who is not read at once."""
-    return case.terms.now_s - target.in_flight.oldest_sent_at_s > case.terms.ttft_target_s
+    """Somebody there has waited for longer than the promise and what is to be read there takes, though nobody is sent
+    there who is not read at once."""
+    flying = target.in_flight
+    read_s = flying.unstarted_tokens / (target.pace.prefill_tokens_per_s * target.weight)
+    return case.terms.now_s - flying.oldest_sent_at_s > case.terms.ttft_target_s + read_s
 
 
 def _twin(case: Case, can: Sequence[Target]) -> Target | None:
     """Who would take it now if no engine of its own does."""
     preferred = _preferred_soon(case, can)
     return preferred[0] if preferred else next(_elsewhere(case, can, False), None)
+
+
+def without(gate: Gate, names: Collection[str]) -> Gate:
+    """The gate as it is for who must not go to these clouds."""
+    can = tuple([each for each in gate.can if each.place is LOCAL or each.name not in names])
+    return replace(gate, can=can, twin=_twin(gate.case, can))
 
 
 def let_in(decision: Decision, engine: Target, is_late: bool) -> Decision:

@@ -31,6 +31,10 @@ class Demand:
         """Of the work that came."""
         return self._gone_s / self._offered_s
 
+    def is_of_late(self, now_s: float) -> bool:
+        """Whether there was any."""
+        return now_s - self._at_s < REMEMBERED_S
+
     def below(self, worth: Worth) -> float:
         """The share of the work that saves no more for each second of an engine."""
         return self._ranks.below(worth.usd_per_s)

@@ -147,7 +147,7 @@ class EngineLoad:
             self._prompts.remove(stay)
         else:
             self.decoding.end(stay, tokens if stay.shows_first else None, now_s, self.speeds)
-        if tokens is not None and not stay.shows_first and not self._slow.is_over:
+        if stay.first_s is not None and not stay.shows_first and not self._slow.is_over:
             self._slow.served(self.most_sequences)
         self._look(now_s)
 
@@ -161,8 +161,8 @@ class EngineLoad:
     def beside(self, running: int, waiting: int, unread_tokens: float, kv_tokens: float) -> None:
         """What other processes of this router have there, from the last event on: in the place of what was said of them
         before."""
-        self.others.beside(running, waiting, unread_tokens, kv_tokens)
-        self._look(self._at_s)
+        if self.others.beside(running, waiting, unread_tokens, kv_tokens):
+            self._look(self._at_s)
 
     def advance(self, now_s: float) -> None:
         """Time has passed."""

@@ -31,11 +31,14 @@ class Others:
         self.running, self.waiting = 0, 0
         self.unread_tokens, self.kv_tokens = 0.0, 0.0
 
-    def beside(self, running: int, waiting: int, unread_tokens: float, kv_tokens: float) -> None:
-        """What the other processes of this router have there by now."""
+    def beside(self, running: int, waiting: int, unread_tokens: float, kv_tokens: float) -> bool:
+        """What the other processes of this router have there by now. Whether that is news."""
+        if (running, waiting, kv_tokens) == self._beside and unread_tokens == self.unread_tokens:
+            return False
         self._beside = (running, waiting, kv_tokens)
         self.unread_tokens = unread_tokens
         self._sum()
+        return True
 
     def hear(self, load: Load, now_s: float, own_tokens: float) -> None:
         """The engine has said how it stands; this process's own requests there add up to so many tokens."""

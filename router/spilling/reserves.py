@@ -31,6 +31,14 @@ class Reserves:
         stay.debt_s = self.tpot_s * steps - (stay.first_s or 0.0)
         heappush(self._heap, (-stay.debt_s, self._number, stay))
 
+    def promise(self, tpot_s: float) -> None:
+        """Another promise from now on, as if it had always been that."""
+        if tpot_s != self.tpot_s:
+            self.tpot_s = tpot_s
+            alive, self._heap = [each[2] for each in self._heap if not each[2].ended], []
+            for stay in alive:
+                self.add(stay, stay.start + 1.0)
+
     def forget(self, alive: int) -> None:
         """One more has ended. They are thrown out when they are many, so that each costs the same on average."""
         if len(self._heap) > alive * DEAD_EACH + DEAD_ALWAYS:

@@ -38,8 +38,8 @@ class Sequences:
         return max(1.0, self.clock.steps - stay.start)
 
     def promise(self, tpot_s: float) -> None:
-        """So long between two tokens, for those who begin from now on."""
-        self._reserves.tpot_s = tpot_s
+        """So long between two tokens."""
+        self._reserves.promise(tpot_s)
 
     def begin(self, stay: Stay, now_s: float) -> None:
         """Its first token has come with the last step."""

@@ -167,10 +167,9 @@ class Sluice:
         """The prompts of those who have no place yet."""
         return self._waiting.tokens
 
-    @property
-    def gone_share(self) -> float:
+    def gone_share(self, now_s: float) -> float:
         """Of the work of late, what could not be served here as promised."""
-        return self._demand.gone_share
+        return self._demand.gone_share if self._demand.is_of_late(now_s) else 0.0
 
     @property
     def price_factor(self) -> float:
