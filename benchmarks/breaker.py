@@ -25,7 +25,7 @@ from benchmarks.cost_specimens import HEADERS, chat_body
 from engines.snapshot import HostView, Snapshot
 from router.ask import Ask, Endpoint, read_ask
 from router.routing.fleet import Target
-from router.routing.policy import Money
+from router.routing.passing import Money
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
 from router.watch import Usage, Watch

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from engines.snapshot import EngineState, EngineView, HostView, Load, ModelView, Snapshot
-from router.routing.policy import Money
+from router.routing.passing import Money
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
 

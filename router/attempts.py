@@ -27,7 +27,8 @@ from router.moves import BudgetSpent, LedgerError
 from router.patience import LEAST_PROBE_S, Patience, patience_for, writing_s
 from router.reply import Reply
 from router.routing.fleet import Place, Target
-from router.routing.policy import BUDGET, Decision, reserved_usd
+from router.routing.gate import Decision
+from router.routing.passing import BUDGET, reserved_usd
 from router.served import Doors, Served, discard
 from router.tables.limits import Limits
 from router.watch import Flight

@@ -10,8 +10,8 @@ import asyncio
 import time
 
 from router.errand import Wait
-from router.pools import Ticket
 from router.spilling.sluice import LOOK_S
+from router.ticket import Ticket
 from router.wants import Arrival
 from router.watch import Watch
 

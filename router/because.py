@@ -10,8 +10,9 @@ import msgspec
 from router.ask import Ask
 from router.routing.fleet import Place, Target
 from router.routing.forecast import forecast, need_of
+from router.routing.gate import Decision
 from router.routing.passing import Money, ease, ill, is_affordable
-from router.routing.policy import NO_PAST, Decision
+from router.routing.policy import NO_PAST
 from router.routing.ranking import Past, Ranked, ShutOut
 from router.routing.terms import Terms
 

@@ -18,7 +18,9 @@ from router.imagined import at_rest
 from router.question import Question, ask_of
 from router.routing.chain import models_of, stand_ins
 from router.routing.fleet import Fleet, Place, Target
-from router.routing.policy import Decision, Money, choose
+from router.routing.gate import Decision
+from router.routing.passing import Money
+from router.routing.policy import choose
 from router.tables.job import Use
 from router.tables.route import Condition
 from router.tables.rules import Rules

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from router.failure import Failure
-from router.pools import Ticket
-from router.routing.policy import Decision
+from router.routing.gate import Decision
+from router.ticket import Ticket
 
 
 class Course(msgspec.Struct):

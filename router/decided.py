@@ -18,7 +18,7 @@ from router.health.triggers import CONTEXT, following
 from router.routing.filters import Dropped, considered
 from router.routing.fleet import Place, Target
 from router.routing.forecast import forecast, need_of
-from router.routing.policy import Decision
+from router.routing.gate import Decision
 from router.routing.terms import Terms
 
 # Of those who were not asked so many are named.

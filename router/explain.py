@@ -16,8 +16,9 @@ from router.because import LOCAL, Case, Moment, Scores, why_behind, why_first, w
 from router.health.triggers import TRIGGERS, next_at
 from router.routing.fleet import Fleet, Target
 from router.routing.forecast import forecast, need_of, tokens_of
+from router.routing.gate import Decision
 from router.routing.groups import groups_of
-from router.routing.policy import Decision, choose
+from router.routing.policy import choose
 from router.routing.ranking import ranked, scene_of
 from router.routing.scorers import LEAST_BUSY_ALONE, SCORERS, score
 from router.routing.terms import terms_of

@@ -12,10 +12,9 @@ import msgspec
 
 from router.account import Account
 from router.ask import Ask
-from router.errand import Wait
 from router.routing.fleet import Place, Target
 from router.routing.forecast import tokens_of
-from router.routing.policy import Decision, let_in, spilled, turned_away
+from router.routing.gate import Decision
 from router.siblings import Row, Siblings
 from router.spilling.accuracy import Errors
 from router.spilling.lengths import Kind, Lengths
@@ -24,7 +23,8 @@ from router.spilling.misses import Misses
 from router.spilling.sluice import Sluice
 from router.spilling.stay import Stay
 from router.spilling.twin import Twin
-from router.spilling.want import Placed, Want, Why
+from router.spilling.want import Want
+from router.ticket import Ticket, settled
 from router.wants import Arrival, kind_of, want_of
 
 # Members of an enumeration are slow to look up in it.
@@ -36,23 +36,6 @@ TOLD_SHARE = 0.005
 # The lines of the workers, where they show each other what they have at targets.
 LINE = "line/"
 NO_LINE = Row()
-
-
-class Ticket(msgspec.Struct, eq=False):
-    """One request before the engines of `model`. `placed` is None until it is decided; `wait` is settled then, or where
-    it has to be decided anew. `is_used`: a flight has it."""
-
-    model: str
-    placed: Placed | None = None
-    wait: Wait[None] | None = None
-    is_used: bool = False
-
-    def is_for(self, target: Target) -> bool:
-        """Whether a flight there is what was decided."""
-        placed = self.placed
-        if placed is None or self.is_used or placed.why is Why.REFUSED:
-            return False
-        return target.place is CLOUD if placed.engine is None else target.key == placed.engine
 
 
 class Aboard(msgspec.Struct, eq=False, gc=False):
@@ -75,20 +58,6 @@ class Line(msgspec.Struct, frozen=True):
     waiting: int
     tokens: int
     gone_share: float
-
-
-def settled(decision: Decision, ticket: Ticket, now_s: float) -> Decision:
-    """What it comes to that the sluice has placed it so."""
-    placed = ticket.placed
-    assert placed is not None
-    if placed.why is Why.REFUSED:
-        want = placed.want
-        return turned_away(decision, now_s - want.arrived_s + placed.expected_ttft_s, want.patience_s)
-    if placed.engine is None:
-        return spilled(decision, placed.why)
-    assert decision.gate is not None
-    engine = next(each for each in decision.gate.engines if each.key == placed.engine)
-    return let_in(decision, engine, is_late=now_s + placed.expected_ttft_s > placed.want.due_s)
 
 
 def _row(sluice: Sluice) -> Row:

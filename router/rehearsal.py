@@ -11,7 +11,7 @@ from router.errors import ApiError
 from router.explain import Explanation, explain
 from router.measuring import measured
 from router.question import count_of, read_question
-from router.routing.policy import Decision
+from router.routing.gate import Decision
 from router.served import Doors
 
 

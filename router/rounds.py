@@ -27,11 +27,11 @@ from router.failure import LATE, LIMITED, Failure
 from router.health.breaker import DEATHS
 from router.health.retries import pause_s
 from router.health.triggers import trigger_of
-from router.pools import settled
 from router.quotas.quotas import QUOTA
 from router.routing.fleet import Place, Target
-from router.routing.policy import Decision, without
+from router.routing.gate import Decision, without
 from router.served import Doors, Served
+from router.ticket import settled
 from router.wants import Arrival
 
 # A request that an engine had when it died may be what killed it: it is sent home once more, and then no more.

@@ -29,9 +29,9 @@ from router.quotas.quotas import Quotas
 from router.reply import Reply
 from router.report import Reports
 from router.routing.fleet import Place, Target
+from router.routing.gate import Decision
 from router.routing.groups import chain_of, groups_of
-from router.routing.passing import BUDGET, is_affordable
-from router.routing.policy import Decision, Money
+from router.routing.passing import BUDGET, Money, is_affordable
 from router.seat import Seat
 from router.tables.keys import Keys
 from router.upstream import Upstream

@@ -10,7 +10,7 @@ import msgspec
 from router.ask import Ask
 from router.routing.fleet import Target
 from router.routing.forecast import tokens_of
-from router.routing.policy import Gate, longest_wait_s
+from router.routing.gate import Gate, longest_wait_s
 from router.spilling.lengths import Kind
 from router.spilling.load import EngineLoad
 from router.spilling.sample import Sample

@@ -25,19 +25,21 @@ from router.health.breaker import DEATHS, Fault
 from router.health.ejection import Speed, outliers
 from router.health.retries import Budget
 from router.patience import CODES as OUT_OF_TIME
-from router.pools import Pools, Ticket
+from router.pools import Pools
 from router.quotas.room import Room
 from router.registry import Away
 from router.roster import Roster
 from router.routing.affinity import Affinity
 from router.routing.fleet import Fleet, Place, Target, standing, wanted_models
 from router.routing.forecast import tokens_of
+from router.routing.gate import Decision
 from router.routing.passing import Money
-from router.routing.policy import Decision, choose
+from router.routing.policy import choose
 from router.routing.ranking import Past
 from router.samples import Samples
 from router.siblings import Row, Siblings
 from router.tables.rules import Rules
+from router.ticket import Ticket
 from router.wants import Arrival
 
 __all__ = ["DECISIONS_KEPT", "Flight", "Usage", "Watch"]

@@ -6,7 +6,7 @@ import math
 
 from router.routing.fleet import Target
 from router.routing.forecast import forecast, need_of
-from router.routing.policy import Decision, Gate, let_in, longest_wait_s, spilled, turned_away
+from router.routing.gate import Decision, Gate, let_in, longest_wait_s, spilled, turned_away
 
 
 def through(decision: Decision) -> Decision:

@@ -19,7 +19,7 @@ from router.health.verdict import WELL, Verdict
 from router.outcome import Outcome
 from router.registry import Price
 from router.routing.fleet import Fleet, InFlight, Pace, Place, Target
-from router.routing.policy import Money
+from router.routing.passing import Money
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
 

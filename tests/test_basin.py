@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from router.ask import Ask
 from router.basin import Basin
 from router.errand import Errand
-from router.pools import Ticket
 from router.routing.fleet import Target
-from router.routing.policy import Money
+from router.routing.passing import Money
+from router.ticket import Ticket
 from router.wants import Arrival
 from router.watch import Flight, Usage, Watch
 from tests.specimens import ENVIRONMENT, RULES, ask, snapshot

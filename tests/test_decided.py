@@ -14,7 +14,9 @@ from router.errors import ApiError
 from router.health.verdict import Verdict
 from router.quotas.room import Room
 from router.routing.fleet import Fleet, InFlight
-from router.routing.policy import Decision, Money, choose
+from router.routing.gate import Decision
+from router.routing.passing import Money
+from router.routing.policy import choose
 from tests.specimens import CLOUD, LOCAL, RULES, ask, local
 
 OTHER = local(name="local/other", models=frozenset({"other"}))

@@ -10,7 +10,8 @@ import pytest
 from router.ask import Ask
 from router.routing.directed import directed
 from router.routing.fleet import Fleet
-from router.routing.policy import Money, choose
+from router.routing.passing import Money
+from router.routing.policy import choose
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
 from router.tables.strategy import Strategy

@@ -16,7 +16,8 @@ from router.health.verdict import Verdict
 from router.quotas.room import Room
 from router.registry import Price
 from router.routing.fleet import Fleet, Target
-from router.routing.policy import Money, choose
+from router.routing.passing import Money
+from router.routing.policy import choose
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
 from tests.gates import through

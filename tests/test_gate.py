@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from router.ask import Ask
 from router.health.verdict import Verdict
 from router.routing.fleet import Fleet, Target
-from router.routing.policy import Decision, Money, choose, let_in, spilled, turned_away
+from router.routing.gate import Decision, let_in, spilled, turned_away
+from router.routing.passing import Money
+from router.routing.policy import choose
 from tests.specimens import CLOUD, LOCAL, RULES, ask, cloud
 
 RICH, POOR = Money(left_usd=10.0), Money(left_usd=0.0)

@@ -15,7 +15,9 @@ from router.because import Moment
 from router.clouds.kinds import FIELDS, KINDS, drops_of
 from router.explain import Seen, explain
 from router.routing.fleet import Fleet, Target
-from router.routing.policy import Decision, Money, choose
+from router.routing.gate import Decision
+from router.routing.passing import Money
+from router.routing.policy import choose
 from router.spilling import parity
 from router.tables.rules import Rules
 from router.verbs.__main__ import main

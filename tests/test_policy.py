@@ -10,7 +10,9 @@ from router.ask import Ask, Endpoint, read_ask
 from router.errors import ApiError
 from router.health.verdict import Verdict
 from router.routing.fleet import Fleet, InFlight, Place, Target
-from router.routing.policy import Decision, Money, choose, reserved_usd
+from router.routing.gate import Decision
+from router.routing.passing import Money, reserved_usd
+from router.routing.policy import choose
 from tests.gates import through
 from tests.specimens import CLOUD, ILL, KEYLESS, LOCAL, RULES, Situation, ask, busy, cloud, local, situations
 

@@ -13,8 +13,9 @@ from router.ask import Ask
 from router.errors import ApiError
 from router.health.verdict import WELL, Verdict
 from router.routing.fleet import Fleet, InFlight, Target
+from router.routing.gate import Decision
 from router.routing.groups import chain_of, groups_of
-from router.routing.policy import Decision, choose
+from router.routing.policy import choose
 from router.tables.read import parse_rules
 from router.tables.rules import Rules
 from tests.gates import through

@@ -13,7 +13,8 @@ from router.health.verdict import Verdict
 from router.quotas.room import Room
 from router.routing.affinity import Affinity
 from router.routing.fleet import Fleet, InFlight, Target
-from router.routing.policy import Decision, choose
+from router.routing.gate import Decision
+from router.routing.policy import choose
 from router.routing.ranking import Past
 from router.tables.read import parse_rules
 from router.tables.rules import Rules

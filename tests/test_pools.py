@@ -10,11 +10,13 @@ from msgspec.structs import replace
 
 from engines.snapshot import EngineState, EngineView
 from router.ask import Ask
-from router.pools import LINE, Ticket, settled
+from router.pools import LINE
 from router.routing.fleet import Place
-from router.routing.policy import Decision, Money
+from router.routing.gate import Decision
+from router.routing.passing import Money
 from router.siblings import Row
 from router.tables.rules import Rules
+from router.ticket import Ticket, settled
 from router.wants import Arrival
 from router.watch import Flight, Usage, Watch
 from tests.specimens import ENGINE, ENVIRONMENT, IDLE, RULES, ask, snapshot

@@ -18,7 +18,7 @@ from router.metrics import Metrics
 from router.outcome import COLUMNS
 from router.reply import Reading, Reply
 from router.routing.fleet import Target
-from router.routing.policy import Decision
+from router.routing.gate import Decision
 from router.served import Doors, Served, refused, settle
 from router.watch import Watch
 from tests.ledgers import opened, rows

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from router.ask import Ask, Endpoint, read_ask
 from router.routing.fleet import InFlight, Target
+from router.routing.gate import Decision
 from router.routing.groups import group_of
-from router.routing.policy import Decision, Money
+from router.routing.passing import Money
 from router.routing.ranking import Past, ranked
 from router.routing.scorers import Scene, score
 from router.routing.terms import terms_of

@@ -13,7 +13,8 @@ from router.counter import Counter
 from router.length import ERROR, Length, counted_length, estimated_length, estimated_tokens
 from router.measuring import measured_for
 from router.routing.fleet import Fleet, Pace, Target
-from router.routing.policy import Money, choose
+from router.routing.passing import Money
+from router.routing.policy import choose
 from router.routing.tokens import fits, is_cramped, is_open
 from tests.specimens import RULES, ask, cloud, local
 from tests.test_counter import TEXT

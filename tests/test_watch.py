@@ -15,7 +15,7 @@ from router.ask import Ask
 from router.health.breaker import LONGEST_OPEN_S, LONGEST_PAUSE_S, MOST_FAILURES
 from router.registry import Away
 from router.routing.fleet import Fleet, InFlight, Pace, Target
-from router.routing.policy import Money
+from router.routing.passing import Money
 from router.watch import Flight, Usage, Watch
 from tests.specimens import ENGINE, ENVIRONMENT, IDLE, RULES, ask, snapshot
 

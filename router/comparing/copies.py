@@ -23,7 +23,7 @@ from router.errand import Errand
 from router.errors import ApiError, TargetUnavailable
 from router.exchange import STOPPING, Flow
 from router.failure import Failure
-from router.routing.policy import Decision
+from router.routing.gate import Decision
 from router.routing.terms import terms_of
 from router.served import Doors, refused
 
