@@ -80,4 +80,6 @@ def main(arguments: list[str] | None = None) -> int:
 if __name__ == "__main__":
     # Who is told to end ends what it has started, as at an interrupt; a verb may know better.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     sys.exit(main())

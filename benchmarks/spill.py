@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.report.place import check_place
 from benchmarks.simulator.cloud_times import cloud_in
 from benchmarks.simulator.options import add_places, add_promise, engine_in, promise_in
 from benchmarks.simulator.scaling import Scaling
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Raises ValueError with a sentence where there is nothing to do, OSError where there is no such file."""
+    check_place(options.json)
     grounds, loads = grounds_in(options), _numbers(options.loads, "--loads")
     rows, capacities = list[Row](), list[Capacity]()
     jobs = min(options.jobs, len(os.sched_getaffinity(0)))

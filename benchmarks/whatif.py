@@ -19,6 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.report.place import check_place
 from benchmarks.simulator.arrival import arrivals_in
 from benchmarks.simulator.cloud_times import FORM, cloud_in
 from benchmarks.simulator.named import NAMED
@@ -69,6 +70,7 @@ def main(options: argparse.Namespace) -> int:
     """Raises ValueError with a sentence where there is nothing to reckon with, OSError where there is no such file."""
     if options.picture is not None and options.picture.suffix != ".png":
         raise ValueError(f"--picture {options.picture}: name a file that ends in .png")
+    check_place(options.picture)
     pools, notes = _pools(options)
     answers = _answers(pools)
     if options.picture is not None:

@@ -264,7 +264,9 @@ class Pools:
         """With so many tokens, where it came to its end."""
         if tokens is not None:
             self.lengths.learn(aboard.kind, max(tokens // aboard.answers, 1))
-            tokens = tokens if aboard.answers == 1 else None
+            if aboard.answers > 1 and aboard.stay is not None and aboard.stay.shows_first:
+                # Their sum says nothing of how fast one came.
+                tokens = None
         if aboard.ticket is not None:
             self._sluices[aboard.ticket.model].ended(aboard.ticket, tokens, now_s)
         elif aboard.load is not None and aboard.stay is not None:

@@ -11,6 +11,7 @@ from rich.text import Text
 from benchmarks.figures.promise import Promise
 from benchmarks.report.quantity import UNKNOWN
 from benchmarks.rivals.outcome import Outcome
+from benchmarks.simulator.table import floored
 
 COLUMNS = ("load", "router", "kept", "TTFT", "TPOT", "bill", "spilled", "errors", "TTFT p50", "p99", "TPOT p99")
 FORETOLD = ("foretold p50", "p95")
@@ -33,9 +34,9 @@ def _cells(each: Outcome, promise: Promise, is_new: bool) -> Sequence[str | Text
     return (
         f"{each.load:g}" if is_new else "",
         each.contender,
-        Text(f"{each.kept_share:.1%}", style=style),
-        f"{each.ttft_kept_share:.1%}",
-        f"{each.tpot_kept_share:.1%}",
+        Text(f"{floored(each.kept_share)} %", style=style),
+        f"{floored(each.ttft_kept_share)} %",
+        f"{floored(each.tpot_kept_share)} %",
         f"{each.bill_share:.1%}",
         f"{each.spilled_share:.1%}",
         f"{sum(each.errors.values())}",

@@ -21,6 +21,7 @@ from benchmarks.figures.promise import Promise, promise_in
 from benchmarks.machine import QUIET_SHARE
 from benchmarks.output import BROKEN, KEPT, WIDTH
 from benchmarks.price import Price
+from benchmarks.report.place import check_place
 from benchmarks.rivals.contender import Contender, Policy
 from benchmarks.rivals.course import Comparison, compared
 from benchmarks.rivals.engine import Room
@@ -84,8 +85,9 @@ def setting_in(options: argparse.Namespace) -> Setting:
             raise ValueError(f"{_option(name)} {value:g} must be above 0")
     if options.shrink < 1:
         raise ValueError(f"--shrink {options.shrink:g} would make prompts longer: it must be 1 or more")
-    fake = shlex.split(options.engine_options) if options.engine == FAKE else None
     context = options.context or min(CONTEXT_TOKENS, options.kv_tokens)
+    room = ["--context", f"{context}", "--kv-tokens", f"{options.kv_tokens}"]
+    fake = [*room, *shlex.split(options.engine_options)] if options.engine == FAKE else None
     if context > options.kv_tokens:
         raise ValueError(f"--context {context} does not fit into --kv-tokens {options.kv_tokens}")
     source = Source(
@@ -127,6 +129,7 @@ def check_absent(options: argparse.Namespace) -> None:
 def main(options: argparse.Namespace) -> int:
     """0 when Spillway kept what was promised at every load, else 1. Raises ValueError or OSError with a sentence."""
     setting = setting_in(options)
+    check_place(options.json)
     console = Console(stderr=True, highlight=False)
     found = compared(setting, lambda said: console.print(f"[dim]{said}[/]"))
     chosen = chosen_of(found.outcomes, setting.promise.share)
@@ -182,6 +185,8 @@ def _contenders(options: argparse.Namespace) -> Sequence[Contender]:
     slots = _numbers("--slots", options.slots) if options.litellm else []
     counts = _numbers("--in-flight", options.in_flight)
     tuned = [(Policy.LITELLM, each) for each in slots] + [(Policy.THRESHOLD, each) for each in counts]
+    if broken := [each for _, each in tuned if each != round(each)]:
+        raise ValueError(f"--slots and --in-flight count requests: {broken[0]:g} is not a whole number")
     return [*(Contender(policy, round(each)) for policy, each in tuned), Contender(Policy.SPILLWAY)]
 
 
@@ -204,6 +209,8 @@ def _numbers(option: str, text: str) -> Sequence[float]:
         found = [float(each) for each in text.split(",") if each.strip()]
     except ValueError:
         raise ValueError(f"{option} {text!r}: write numbers with commas between them, such as 1.3,1.8") from None
+    if not found:
+        raise ValueError(f"{option} {text!r}: name one number at least")
     if any(not 0 < each < float("inf") for each in found):
         raise ValueError(f"{option} {text!r}: each must be above 0")
     return found

@@ -15,6 +15,8 @@ SLOT_S = 300
 # quarters of an hour told three quarters of the bill, 22 times 5 minutes nine tenths.
 LENGTHS_S = (3600, 900, SLOT_S)
 LEAST_WINDOWS = 20
+# Where parts are too many, the next try has so many of them.
+SHRINK = 0.98
 # Between windows that do not follow each other, so that engines come to rest.
 GAP_S = 120.0
 
@@ -60,16 +62,17 @@ def offsets_s(windows: Sequence[Window]) -> list[float]:
 
 
 def _representative(requests: Mapping[int, int], length_s: int, most: int) -> tuple[Window, ...]:
-    """As many parts as there is room for."""
+    """Nearly as many parts as there is room for."""
     slots = length_s // SLOT_S
     counts: Counter[int] = Counter()
     for slot, count in requests.items():
         counts[slot // slots] += count
     ranked = sorted(counts, key=lambda each: (counts[each], each))
-    for parts in range(len(ranked), 0, -1):
+    parts = len(ranked)
+    chosen = _middles(ranked, counts, parts)
+    while parts > 1 and sum(counts[each] for each in chosen) > most:
+        parts = min(parts - 1, int(parts * SHRINK))
         chosen = _middles(ranked, counts, parts)
-        if sum(counts[each] for each in chosen) <= most:
-            break
     return tuple(Window(each * length_s, length_s, chosen[each] / counts[each]) for each in sorted(chosen))
 
 

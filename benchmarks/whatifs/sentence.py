@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from benchmarks.report.quantity import digits
 from benchmarks.whatifs.answer import Answer
 from benchmarks.whatifs.case import Case
 from benchmarks.whatifs.reckoned import Reckoned
 
-ONE_MORE, ONE_LESS, LONGER, SHORTER = Case(1), Case(-1), Case(factor=1.5), Case(factor=0.5)
+ONE_MORE, ONE_LESS, LONGER = Case(1), Case(-1), Case(factor=1.5)
 # Below these nobody speaks of a spill, or of money.
 LEAST_SHARE, LEAST_USD = 5e-5, 0.005
 # From here on nobody wants digits after the point, nor from this to all.
@@ -61,6 +63,8 @@ def percent(share: float) -> str:
         return "nothing"
     if value >= WHOLE_FROM and (value < WHOLE_TO or share >= 1):
         return f"{value:.0f} %"
+    if value >= WHOLE_TO:
+        return f"{math.floor(value * 10) / 10:.1f} %"
     return f"{value:.1f} %" if value >= SMALL else f"{digits(float(f'{value:.1g}'))} %"
 
 

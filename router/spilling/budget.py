@@ -76,7 +76,7 @@ def allowance(budgets: Budgets, spent: Dollars, shape: Shape, now_unix_s: float)
     stretch: dict[str, float] = {}
     for at, tier in enumerate(budgets.tiers):
         usd_now[tier] = _usd_now(caps, 1.0 - budgets.reserve_share * (last - at), spent, spans)
-        stretch[tier] = 1.0 if at == last else min(MOST_STRETCH, factor ** (last - at))
+        stretch[tier] = 1.0 if at == last else min(MOST_STRETCH, min(MOST_STRETCH, factor) ** (last - at))
     return Allowance(usd_now, factor, stretch)
 
 

@@ -88,11 +88,6 @@ def _to_end_within(standing: Standing, tpot_s: float, step_s: float, tokens: int
     return steps + to_recover_tokens(behind_s, step_s, tpot_s) if behind_s > 0 else 0.0
 
 
-def own_breaks(standing: Standing, tpot_s: float, prompt_tokens: int, output_tokens: float) -> bool:
-    """Whether its own answer would be too slow, with prompts coming as they have of late."""
-    return standing.tpot_s(prompt_tokens, output_tokens) > tpot_s
-
-
 def _ends_within(stay: Stay, so_far: float, tokens: float) -> float:
     if stay.lengths is not None and tokens < math.inf:
         return stay.lengths.ends_within(so_far, (math.ceil(tokens),))[0]

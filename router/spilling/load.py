@@ -147,7 +147,7 @@ class EngineLoad:
             self._prompts.remove(stay)
         else:
             self.decoding.end(stay, tokens if stay.shows_first else None, now_s, self.speeds)
-        if stay.first_s is not None and not stay.shows_first and not self._slow.is_over:
+        if tokens is not None and not stay.shows_first and not self._slow.is_over:
             self._slow.served(self.most_sequences)
         self._look(now_s)
 

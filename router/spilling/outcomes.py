@@ -11,9 +11,9 @@ from router.spilling.want import Want
 
 
 class Outcomes:
-    """One writer: its Sluice. Of a tier, what its promise was broken for is missed: a first token too late, too long
-    between tokens, or no answer. An answer that comes whole is not judged, nor what a client's own deadline asked for
-    beyond the promise."""
+    """One writer: its Sluice. Of a tier, what its promise was broken for is missed: a first token too late, or
+    too long between tokens. An answer that comes whole is not judged, nor one that failed (others serve it then), nor
+    what a client's own deadline asked for beyond the promise."""
 
     __slots__ = ("_misses", "_spilled", "_stays")
 

@@ -54,7 +54,8 @@ class Freed:
         self._next = (self.tokens, self.slots)
 
     def renew(self, now_s: float, most: int) -> int:
-        """Where it is old: of so many sequences at most, but of all where it is stale. How many it were."""
+        """Where it is old: of so many sequences at most, but of all where it is stale. How many it were, and one at
+        least where it was old."""
         if now_s < self._old_s:
             return 0
         if now_s > self._old_s + STALE_S:
@@ -69,20 +70,23 @@ class Freed:
             self._add_others(*self._next)
             self.tokens, self.slots = self._next
             self._old_s = now_s + GOOD_STEPS * self._load.standing(now_s).step_s
-        return len(part)
+        return max(1, len(part))
 
     def _add(self, part: Sequence[Stay], tokens: list[float], slots: list[float]) -> None:
         load = self._load
         counts_slots = has_few_slots(load.glance.requests, load.most_sequences)
+        growing = 0
         for stay in part:
-            if stay.lengths is None or stay.ended:
+            if stay.ended:
+                continue
+            growing += 1
+            if stay.lengths is None:
                 continue
             so_far = int(load.so_far(stay))
             stay.lengths.give_back(so_far, stay.prompt_tokens + so_far, STEPS, tokens)
             if counts_slots:
                 for at, share in enumerate(stay.lengths.ends_within(so_far, STEPS)):
                     slots[at] += share
-        growing = len(part)
         for at, step in enumerate(STEPS):
             tokens[at] -= growing * step
 
