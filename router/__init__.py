@@ -5,9 +5,10 @@ One request (a star around `answer.answer`)
     ask        bytes and headers -> Ask (body decodes, prefixes digest, forward writes it)      pure
     measuring  how long its prompt is, where that decides anything (contexts, length, counter)  counting: a process
     routing    what routes make of it, and where it goes: Ask, Fleet, rules -> Decision         pure
-    watch      newest snapshot, flights, what is learned -> Fleet (roster, accounts, pools)     the one writer of that
+    watch      newest snapshot, flights, what is learned -> Fleet (roster, accounts, deployed)  the one writer of that
     rounds     until somebody serves it: attempts, else a wait for an engine or for a limit     bounded by max_wait_s
-    basin      before engines: waits until its sluice lets it in, or sends it elsewhere         pools, wants: pure
+    basin      before engines: waits until its sluice lets it in, or sends it elsewhere         wants: pure; pools (a
+               sluice for each model) and samples (streams that are counted) are the watch's; ticket: what came of it
     attempts   the first target that yields a token, within its patience; abroad: money, limits upstream or clouds;
                failure: what a failed try was; course: how far a request has come
     reply      what was read of an answer: the gate before the first token, the tally after it  pure

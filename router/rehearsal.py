@@ -1,4 +1,4 @@
-"""`POST /spillway/route`: what would become of this request? Nothing is sent, counted, latched or woken."""
+"""`POST /spillway/route`: what would become of this request? Nothing is sent, counted, kept or woken."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def _open(rules: Rules, keys: Keys, kept: _Kept, seat: Seat, config: Path | None
 class _Server(uvicorn.Server):
     """The first TERM or INT begins the drain, which has an end of its own. Another one changes nothing: uvicorn's would
     leave requests without an answer and their money without a row. An ordered stop ends with 0. Who waits for an engine
-    is not waited for."""
+    to come is not waited for; who waits for room at one that is there gets it."""
 
     def __init__(self, config: uvicorn.Config, lobby: Lobby) -> None:
         super().__init__(config)

@@ -94,6 +94,8 @@ class Watch:
         """These rules from now on. A method beside a plain attribute, because each request reads it four times."""
         self.rules = rules
         self._stand()
+        if self.on_change is not None:
+            self.on_change()
 
     @property
     def cloud_off(self) -> Mapping[str, Away]:
