@@ -60,6 +60,10 @@ def test_whoever_is_let_in_late_for_want_of_money_says_so() -> None:
     assert let_in(decided(ask(), LOCAL, CLOUD, money=POOR), LOCAL, is_late=False).reason == "tier"
 
 
+def test_whoever_is_late_though_a_cloud_would_take_it_is_where_its_tier_says() -> None:
+    assert let_in(decided(ask(), LOCAL, CLOUD), LOCAL, is_late=True).reason == "tier"
+
+
 def test_whoever_spills_comes_back_if_the_cloud_fails() -> None:
     decision = spilled(decided(ask(), LOCAL, CLOUD), "spill:kv")
     assert [each.name for each in decision.targets] == ["cloud/nano", "local/smoke"]

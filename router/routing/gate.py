@@ -128,10 +128,16 @@ def let_in(decision: Decision, engine: Target, is_late: bool) -> Decision:
     case = gate.case
     reason = decision.reason if engine is gate.can[0] else case.why(engine)
     if is_late and case.terms.may_spill:
-        dear = BUDGET if gate.twin is not None and case.money.price_factor > 1.0 else reason
-        reason = why_no_spill(case.ask, case.ranked, case.money) or dear
+        reason = _why_late(case, gate) or reason
     targets = gate.can if engine is gate.can[0] else _led_by((engine,), gate.can)
     return replace(decision, targets=targets, reason=reason, gate=None)
+
+
+def _why_late(case: Case, gate: Gate) -> str | None:
+    """Why nobody else takes it; None where it is of the few that may be late."""
+    if gate.twin is None:
+        return why_no_spill(case.ask, case.ranked, case.money)
+    return BUDGET if case.money.price_factor > 1.0 else None
 
 
 def spilled(decision: Decision, cause: str) -> Decision:
