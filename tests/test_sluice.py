@@ -6,12 +6,14 @@ import random
 
 import pytest
 
+from router.spilling.aside import Aside
 from router.spilling.demand import Demand
 from router.spilling.load import EngineLoad
-from router.spilling.misses import Misses
+from router.spilling.misses import MOST, Misses
 from router.spilling.ranks import Ranks
 from router.spilling.room import STEPS, Forecast, Prospect, forecast
 from router.spilling.speeds import Speeds
+from router.spilling.tariff import Tariff
 from router.spilling.twin import Twin
 from router.spilling.waiting import LATEST_S
 from router.spilling.want import Why
@@ -104,11 +106,28 @@ def test_a_miss_grows_dearer_as_the_promise_is_used_up() -> None:
     for _ in range(1000):
         misses.asked()
     before = misses.price(1.0, 0)
-    for _ in range(15):
+    for _ in range(6):
         misses.missed()
     assert misses.price(1.0, 0) > 2 * before
-    assert misses.price(1.0, 5) > misses.price(1.0, 0)
-    assert misses.kept_share == pytest.approx(0.985, abs=0.001)
+    assert misses.price(1.0, 1) > misses.price(1.0, 0)
+    assert misses.kept_share == pytest.approx(0.994, abs=0.001)
+
+
+def test_however_many_were_missed_a_miss_has_a_price() -> None:
+    misses = Misses(0.99)
+    for _ in range(100_000):
+        misses.asked()
+        misses.missed()
+    assert misses.price(1.0, 1000) == MOST
+
+
+def test_the_less_may_be_missed_the_earlier_a_first_token_has_to_be_expected() -> None:
+    misses = Misses(0.99)
+    tariff = Tariff(lambda _: misses, Demand(), Aside())
+    early_s = tariff.margin_s("standard")
+    for _ in range(5):
+        misses.missed()
+    assert tariff.margin_s("standard") > early_s
 
 
 def test_a_promise_without_misses_has_no_price_for_one() -> None:

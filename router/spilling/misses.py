@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 
 # Of the misses that the promise allows, so many are planned with: who is late nobody foresees exactly.
-PLANNED = 0.7
+PLANNED = 0.5
 # Requests of memory: older ones fade. So many may be missed ahead, as a share of them.
 REMEMBERED = 20_000.0
-AHEAD = 1_000.0
+AHEAD = 200.0
 # Of the mean price of a request: what a miss costs while all goes by plan.
 USUAL = 2.0
 LEAST, MOST = 0.02, 50.0
+MOST_USED = 10.0
 
 
 class Misses:
@@ -47,7 +48,13 @@ class Misses:
         be missed."""
         if not self._allowed:
             return math.inf
-        ahead = self._allowed * AHEAD
-        left = self._allowed * self._asked + ahead - self._missed - coming
-        factor = USUAL * math.exp(1.0 - left / ahead)
+        # Beyond MOST_USED it is MOST anyway, and an exponential would have no number.
+        factor = USUAL * math.exp(min(self.used(coming), MOST_USED))
         return usd_each * min(max(factor, LEAST), MOST)
+
+    def used(self, coming: float = 0.0) -> float:
+        """How much of what may be missed ahead is used up: 0 while all goes by plan, 1 where nothing is left of it, and
+        more; infinite where nothing may be missed."""
+        if not self._allowed:
+            return math.inf
+        return (self._missed + coming - self._allowed * self._asked) / (self._allowed * AHEAD)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from router.spilling.line import Line, Reach, overlap
 from router.spilling.pool import Pool
@@ -10,8 +10,6 @@ from router.spilling.room import FIRST, Forecast
 from router.spilling.tariff import Tariff
 from router.spilling.want import Want
 
-# Of a promise, so much is kept for what nobody foresees.
-MARGIN_S = 0.25
 # Room that even a short prompt takes.
 LEAST_TOKENS = 50
 
@@ -20,10 +18,11 @@ def leaving(line: Line, pool: Pool, tariff: Tariff, now_s: float, since: int = 0
     """While somebody would be late who has `since` or more before it, whoever is worth least for its room goes, of all
     up to that one that wait for some of the same engines; the late one itself where nobody's going would help it. Takes
     them from `line`, one by one: whoever asks for the next has dealt with the last."""
-    while (late := _first_late(line, pool, now_s, since)) is not None:
+    margins_s = {tier: tariff.margin_s(tier) for tier in {want.tier for want in line.wants[since:]}}
+    while (late := _first_late(line, pool, margins_s, now_s, since)) is not None:
         want, reach = line.wants[late], line.reaches[late]
         least = late
-        if not _is_late(want, reach, pool, now_s):
+        if not _is_late(want, reach, pool, now_s, margins_s[want.tier]):
             least_usd = float("inf")
             # Of equals the last goes: who has waited longest stays.
             for at in range(late, -1, -1):
@@ -35,7 +34,7 @@ def leaving(line: Line, pool: Pool, tariff: Tariff, now_s: float, since: int = 0
         yield line.pop(least)
 
 
-def _first_late(line: Line, pool: Pool, now_s: float, since: int) -> int | None:
+def _first_late(line: Line, pool: Pool, margins_s: Mapping[str, float], now_s: float, since: int) -> int | None:
     wants, reaches, more = line.wants, line.reaches, line.more
     # What is before the next one, for each set of engines that somebody in the line waits for.
     ahead: dict[Reach, tuple[Forecast, list[float]]] = {}
@@ -45,7 +44,7 @@ def _first_late(line: Line, pool: Pool, now_s: float, since: int) -> int | None:
         if known is None:
             known = ahead[reach] = (pool.forecast(reach, now_s), [*line.before(at, reach)])
         tokens, fresh_tokens = want.prompt_tokens, want.fresh_tokens
-        if now_s + known[0].ttft_s(known[1], tokens, fresh_tokens) > want.due_s - MARGIN_S:
+        if now_s + known[0].ttft_s(known[1], tokens, fresh_tokens) > want.due_s - margins_s[want.tier]:
             return at
         for other, (_, sums) in ahead.items():
             share = more if other is reach else more * overlap(reach, other)
@@ -55,7 +54,7 @@ def _first_late(line: Line, pool: Pool, now_s: float, since: int) -> int | None:
     return None
 
 
-def _is_late(want: Want, reach: Reach, pool: Pool, now_s: float) -> bool:
+def _is_late(want: Want, reach: Reach, pool: Pool, now_s: float, margin_s: float) -> bool:
     """With nobody before it."""
     ttft_s = pool.forecast(reach, now_s).ttft_s(FIRST, want.prompt_tokens, want.fresh_tokens)
-    return now_s + ttft_s > want.due_s - MARGIN_S
+    return now_s + ttft_s > want.due_s - margin_s

@@ -17,6 +17,8 @@ FILLERS = 30
 CALL_S = 0.05
 # What is believed of a twin of which nothing is known.
 UNKNOWN = Twin()
+# Of a promise, so much is kept for what nobody foresees: while misses go by plan, and where no more may be missed.
+MARGIN_S, CAREFUL_S = 0.25, 0.4
 
 
 class Tariff:
@@ -27,6 +29,12 @@ class Tariff:
     def __init__(self, misses: Callable[[str], Misses], demand: Demand, aside: Aside) -> None:
         self.price_factor = 1.0
         self._misses, self._demand, self._aside = misses, demand, aside
+
+    def margin_s(self, tier: str) -> float:
+        """How long before the end of its promise a first token has to be expected. What waits long and goes then is
+        often late in the cloud too, so less is risked as less may be missed."""
+        used = min(1.0, max(0.0, self._misses(tier).used()))
+        return MARGIN_S + (CAREFUL_S - MARGIN_S) * used
 
     def goes(self, want: Want, now_s: float) -> bool:
         """Whether it is spilled: not if it is cheaper to be late, or it may not."""
