@@ -70,8 +70,8 @@ class Watch:
         self._snapshot_at_s = -math.inf
         self._accounts = Accounts()
         self._wanted: Counter[str] = Counter()
-        # Called when a target begins or ceases to take requests.
-        self.on_change: Callable[[], None] | None = None
+        # Called when a target begins or ceases to take requests, and when other rules hold.
+        self.on_change: Callable[[], object] = tuple
         # What the limits of providers leave, by target name: the same mapping as long as nothing has changed.
         self.rooms: Callable[[], Mapping[str, Room]] = dict
         self._turns: dict[tuple[str, str], int] = {}
@@ -94,8 +94,7 @@ class Watch:
         """These rules from now on. A method beside a plain attribute, because each request reads it four times."""
         self.rules = rules
         self._stand()
-        if self.on_change is not None:
-            self.on_change()
+        self.on_change()
 
     @property
     def cloud_off(self) -> Mapping[str, Away]:
@@ -280,8 +279,8 @@ class Watch:
 
     def _stand(self, off: frozenset[str] | set[str] = frozenset(), now_s: float = 0.0) -> None:
         """Build all of the Fleet that requests do not change. Engines of these keys were off until now."""
-        self.deployed.find(self.rules, self._snapshot.models if self._snapshot else ())
         deployed = self.deployed
+        deployed.find(self.rules, self._snapshot.models if self._snapshot else ())
         targets = standing(self._snapshot, self.rules, deployed.all, self._cloud_off, deployed.environment)
         self._models = wanted_models(self._snapshot)
         self.contexts = contexts_of(targets, self._snapshot)
@@ -296,7 +295,6 @@ class Watch:
                 account.load.decoding.promise(tpot_s)
         self.pools.stand(self._roster.standing)
         self.samples.stand({target.key for target in targets})
-        there = {target.key: (target.off is None, target.returns_as) for target in targets}
-        before, self._there = self._there, there
-        if self.on_change is not None and there != before:
+        before, self._there = self._there, {each.key: (each.off is None, each.returns_as) for each in targets}
+        if self._there != before:
             self.on_change()
