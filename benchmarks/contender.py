@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import IO
 from benchmarks.job import Address, Job, requests_of
 from benchmarks.machine import on_core
 from benchmarks.numbered import FIRST
+from benchmarks.process import end_group
 
 START_S = 120.0
 STOP_S = 8.0
@@ -71,7 +71,9 @@ def running_stub(port: int, model: str, core: int | None) -> Iterator[Stub]:
             raise ValueError("The stub engine did not start; its reason stands above.")
         yield Stub(line.split(" at ")[-1].strip().removesuffix("/v1"), process.pid)
     finally:
-        _end(process)
+        end_group(process, STOP_S)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 @contextmanager
@@ -96,7 +98,7 @@ def running_router(command: str, address: Address, model: str, stub: Stub, core:
             _wait_for(process, Job(address, model, tokens=1), log)
             yield process.pid
         finally:
-            _end(process)
+            end_group(process, STOP_S)
 
 
 def _wait_for(process: subprocess.Popen[bytes], job: Job, log: IO[bytes]) -> None:
@@ -125,18 +127,3 @@ def answered(job: Job) -> bytes | None:
 def is_numbered(answer: bytes) -> bool:
     """Whether it comes from the stub engine."""
     return FIRST in answer
-
-
-def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """End its whole process group, which began with it."""
-    for wanted in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, wanted)
-            process.wait(STOP_S)
-        except ProcessLookupError:
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

@@ -46,6 +46,19 @@ def process(*command: str, environment: Mapping[str, str] | None = None, core: i
             started.communicate()
 
 
+def end_group(started: subprocess.Popen[str] | subprocess.Popen[bytes], stop_s: float) -> None:
+    """Its whole process group, which began with it; what has not ended after `stop_s` seconds is killed."""
+    for wanted in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(started.pid, wanted)
+            started.wait(stop_s)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    started.wait()
+
+
 def until_ready(url: str) -> None:
     """Until no target of the router is on its way."""
     until_s = time.monotonic() + START_S

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.demo_stack import new_key
-from benchmarks.machine import cores, family, foreign_share, look
+from benchmarks.machine import cores, family, foreign_share, look, on_core
 from benchmarks.process import process
 from benchmarks.rivals import engine
 from benchmarks.rivals.capacity import highest
@@ -43,7 +43,7 @@ def compared(setting: Setting, say: Say) -> Comparison:
     """Raises ValueError or OSError with a sentence; whatever was started has ended then."""
     pair = cores()
     home_core, other_core = pair if pair else (None, None)
-    with tempfile.TemporaryDirectory(prefix="spillway-rivals-") as name, _kept_to(other_core), ExitStack() as running:
+    with tempfile.TemporaryDirectory(prefix="spillway-rivals-") as name, on_core(other_core), ExitStack() as running:
         folder = Path(name)
         engine_url = running.enter_context(_engine(setting, folder, home_core))
         key = new_key()
@@ -138,15 +138,3 @@ def _cloud_words(setting: Setting, key: str) -> Sequence[str]:
     words += ["--ttft-s", f"{CLOUD_TTFT_S}", "--ttft-jitter", f"{CLOUD_JITTER}", "--words-per-delta", "4"]
     words += ["--input-usd-per-mtok", f"{setting.price.input_usd_per_mtok}"]
     return [*words, "--output-usd-per-mtok", f"{setting.price.output_usd_per_mtok}"]
-
-
-@contextmanager
-def _kept_to(core: int | None) -> Iterator[None]:
-    """This process and what it starts leave the engine's core alone."""
-    before = os.sched_getaffinity(0)
-    if core is not None:
-        os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

@@ -5,8 +5,6 @@ The one door to such processes here. It must not know what they serve.
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
 import urllib.error
@@ -17,6 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from benchmarks.machine import on_core
+from benchmarks.process import end_group
 
 START_S = 180.0
 STOP_S = 20.0
@@ -48,7 +47,7 @@ def serving(
             _wait(started, command[0], ready_url, log)
             yield
         finally:
-            _end(started)
+            end_group(started, STOP_S)
 
 
 def _wait(started: subprocess.Popen[bytes], program: str, ready_url: str, log: Path) -> None:
@@ -67,16 +66,3 @@ def _is_ready(url: str) -> bool:
             return bool(response.status == HTTPStatus.OK)
     except (OSError, urllib.error.HTTPError):
         return False
-
-
-def _end(started: subprocess.Popen[bytes]) -> None:
-    """Its whole process group, which began with it."""
-    for wanted in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(started.pid, wanted)
-            started.wait(STOP_S)
-        except ProcessLookupError:
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    started.wait()
