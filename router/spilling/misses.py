@@ -11,13 +11,15 @@ import math
 
 # Of the misses that the promise allows, so many are planned with: who is late nobody foresees exactly.
 PLANNED = 0.5
-# Requests of memory: older ones fade. So many may be missed ahead, as a share of them.
+# Requests of memory: older ones fade. What so many of them allow may be missed ahead, or saved up.
 REMEMBERED = 20_000.0
 AHEAD = 200.0
 # Of the mean price of a request: what a miss costs while all goes by plan.
 USUAL = 2.0
-LEAST, MOST = 0.02, 50.0
+MOST = 50.0
+# Beyond this it is MOST anyway, and an exponential would have no number.
 MOST_USED = 10.0
+FADE = 1.0 - 1.0 / REMEMBERED
 
 
 class Misses:
@@ -27,6 +29,8 @@ class Misses:
         self._allowed = PLANNED * (1.0 - share)
         self._asked = 0.0
         self._missed = 0.0
+        # Misses beyond those that were planned: a quiet night is no leave for a bad morning.
+        self._over = 0.0
 
     @property
     def kept_share(self) -> float:
@@ -35,26 +39,26 @@ class Misses:
 
     def asked(self) -> None:
         """One more request has come."""
-        fade = 1.0 - 1.0 / REMEMBERED
-        self._asked = self._asked * fade + 1.0
-        self._missed *= fade
+        self._asked = self._asked * FADE + 1.0
+        self._missed *= FADE
+        self._over = max(self._over * FADE - self._allowed, -self._allowed * AHEAD)
 
     def missed(self) -> None:
         """One was not served as promised."""
         self._missed += 1.0
+        self._over += 1.0
 
     def price(self, usd_each: float, coming: float) -> float:
         """Dollars that a miss is worth where a request costs `usd_each` on average. `coming`: those that are waiting to
         be missed."""
         if not self._allowed:
             return math.inf
-        # Beyond MOST_USED it is MOST anyway, and an exponential would have no number.
         factor = USUAL * math.exp(min(self.used(coming), MOST_USED))
-        return usd_each * min(max(factor, LEAST), MOST)
+        return usd_each * min(factor, MOST)
 
     def used(self, coming: float = 0.0) -> float:
         """How much of what may be missed ahead is used up: 0 while all goes by plan, 1 where nothing is left of it, and
         more; infinite where nothing may be missed."""
         if not self._allowed:
             return math.inf
-        return (self._missed + coming - self._allowed * self._asked) / (self._allowed * AHEAD)
+        return (self._over + coming) / (self._allowed * AHEAD)
