@@ -118,7 +118,7 @@ def test_a_quiet_night_is_no_leave_for_a_bad_morning() -> None:
     for misses, requests in ((rested, 20_000), (fresh, 200)):
         for _ in range(requests):
             misses.asked()
-    assert rested.price(1.0, 0) == pytest.approx(fresh.price(1.0, 0))
+    assert rested.price(1.0, 0) == pytest.approx(fresh.price(1.0, 0), rel=0.02)
 
 
 def test_however_many_were_missed_a_miss_has_a_price() -> None:
