@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from router.spilling.load import EngineLoad
@@ -127,7 +129,7 @@ def test_without_an_engine_nobody_knows_when_to_come_again() -> None:
     line.sluice.stand({})
     line.ask("waits", 0.0, 1000, may_spill=False, patience_s=5.0)
     refused = line.look(5.0)["waits"]
-    assert (refused.why, refused.retry_after_s) == (Why.REFUSED, None)
+    assert (refused.why, refused.expected_ttft_s) == (Why.REFUSED, math.inf)
 
 
 def test_fillers_of_an_engine_that_goes_are_spilled(full: Line) -> None:

@@ -124,8 +124,7 @@ def test_whose_patience_will_not_do_is_refused_at_once_and_told_when_to_come_aga
     placed = full.ask("hasty", FULL_S, 1000, may_spill=False, patience_s=3.0)
     assert placed is not None
     assert (placed.why, placed.engine, placed.stay) == (Why.REFUSED, None, None)
-    assert placed.retry_after_s is not None
-    assert 3.0 < placed.retry_after_s < 60.0
+    assert 3.0 < placed.expected_ttft_s < 60.0
     assert full.ask("patient", FULL_S, 1000, may_spill=False, patience_s=60.0) is None
 
 
@@ -134,7 +133,6 @@ def test_whose_patience_ends_is_refused_then(full: Line) -> None:
     assert "waits" not in full.look(FULL_S + 3.5)
     placed = full.look(FULL_S + 5.0)["waits"]
     assert placed.why is Why.REFUSED
-    assert placed.retry_after_s is not None
     assert full.sluice.waiting == 0
     assert full.misses[""].kept_share < 1.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from router.ask import PINNED, Ask
@@ -74,6 +75,7 @@ def _why_not(ask: Ask, target: Target, money: Money) -> str:
 
 def too_long_a_wait(first: Target, wait_s: float, most_s: float) -> ApiError:
     """The first token is expected after so long, `most_s` is the longest that anybody waits."""
-    message = f"{first.name} is full: about {wait_s:.0f} s until a first token, more than {most_s:.0f} s"
+    wait = f"about {wait_s:.0f} s" if wait_s < math.inf else "nobody knows how long"
+    message = f"{first.name} is full: {wait} until a first token, more than {most_s:.0f} s"
     # Nobody can tell what will be much later.
     return ApiError(429, "saturated", message, retry_after_s=min(max(wait_s - most_s, 1.0), LONGEST_RETRY_S))

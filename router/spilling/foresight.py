@@ -47,4 +47,4 @@ def spilled(want: Want, why: Why) -> Placed:
 
 def refused(want: Want, wait_s: float) -> Placed:
     """Not served; infinite where nobody knows when it could be."""
-    return Placed(want, None, Why.REFUSED, None, wait_s, wait_s if wait_s < math.inf else None)
+    return Placed(want, None, Why.REFUSED, None, wait_s)

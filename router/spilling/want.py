@@ -83,12 +83,11 @@ class Why(StrEnum):
 
 class Placed(msgspec.Struct, frozen=True):
     """`engine` by its key; None: the cloud, or nowhere where it is refused. `stay` is its place there. Its first token
-    is expected `expected_ttft_s` after the decision; whoever is refused may try again `retry_after_s` later, where
-    that is known."""
+    is expected `expected_ttft_s` after the decision, as it would be where it is refused: infinite if nobody
+    knows."""
 
     want: Want
     engine: Hashable | None
     why: Why
     stay: Stay | None
     expected_ttft_s: float
-    retry_after_s: float | None = None
