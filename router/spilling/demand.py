@@ -8,13 +8,35 @@ from router.spilling.ranks import Ranks
 from router.spilling.want import Want
 from router.spilling.worth import Worth
 
-# Work is remembered so long (e-fold).
-REMEMBERED_S = 90.0
+# Work is remembered so long (e-fold), and that of a burst, which has to be taken for what it is at once, so long.
+REMEMBERED_S, BURST_S = 90.0, 30.0
+# A burst is of more than so much work, so that one request is none.
+BURST_WORK_S = 2.0
 # The mean price and the mean tokens held are averaged over so many requests.
 AVERAGED = 200.0
 # KV tokens that a request is believed to hold before any has come.
 TOKENS_EACH = 1000.0
 NOTHING_S = 1e-9
+
+
+class Share:
+    """What had to go of the work that came, remembered for so long. One writer: its Demand."""
+
+    __slots__ = ("_least_s", "_offered_s", "_remembered_s", "gone_s")
+
+    def __init__(self, remembered_s: float, least_s: float) -> None:
+        self._remembered_s, self._least_s = remembered_s, least_s
+        self._offered_s = self.gone_s = 0.0
+
+    @property
+    def gone_share(self) -> float:
+        return self.gone_s / (self._offered_s + self._least_s)
+
+    def came(self, engine_s: float, passed_s: float) -> None:
+        """So much work, so long after the last."""
+        fade = math.exp(-passed_s / self._remembered_s)
+        self.gone_s *= fade
+        self._offered_s = self._offered_s * fade + engine_s
 
 
 class Demand:
@@ -24,12 +46,13 @@ class Demand:
         self.usd_each, self.tokens_each = 0.0, TOKENS_EACH
         self._priced = 0.0
         self._ranks = Ranks()
-        self._offered_s, self._gone_s, self._at_s = NOTHING_S, 0.0, 0.0
+        self._at_s = 0.0
+        self._long, self._burst = Share(REMEMBERED_S, NOTHING_S), Share(BURST_S, BURST_WORK_S)
 
     @property
     def gone_share(self) -> float:
-        """Of the work that came."""
-        return self._gone_s / self._offered_s
+        """Of the work that came, over a while or in the burst that is under way."""
+        return max(self._long.gone_share, self._burst.gone_share)
 
     def is_of_late(self, now_s: float) -> bool:
         """Whether there was any."""
@@ -41,10 +64,9 @@ class Demand:
 
     def came(self, want: Want, now_s: float) -> None:
         """One more request."""
-        fade = math.exp((self._at_s - now_s) / REMEMBERED_S)
+        for share in (self._long, self._burst):
+            share.came(want.worth.engine_s, now_s - self._at_s)
         self._at_s = now_s
-        self._gone_s *= fade
-        self._offered_s = self._offered_s * fade + want.worth.engine_s
         if want.may_spill:
             self._priced = min(self._priced + 1.0, AVERAGED)
             self.usd_each += (want.worth.usd - self.usd_each) / self._priced
@@ -54,4 +76,5 @@ class Demand:
 
     def went(self, want: Want) -> None:
         """It could not be served here as promised."""
-        self._gone_s += want.worth.engine_s
+        for share in (self._long, self._burst):
+            share.gone_s += want.worth.engine_s
