@@ -106,19 +106,19 @@ def test_a_miss_grows_dearer_as_the_promise_is_used_up() -> None:
     for _ in range(1000):
         misses.asked()
     before = misses.price(1.0, 0)
-    for _ in range(3):
+    for _ in range(10):
         misses.missed()
     assert misses.price(1.0, 0) > 2 * before
     assert misses.price(1.0, 1) > misses.price(1.0, 0)
-    assert misses.kept_share == pytest.approx(0.997, abs=0.001)
+    assert misses.kept_share == pytest.approx(0.99, abs=0.001)
 
 
 def test_a_quiet_night_is_no_leave_for_a_bad_morning() -> None:
     rested, fresh = Misses(0.99), Misses(0.99)
-    for misses, requests in ((rested, 20_000), (fresh, 200)):
+    for misses, requests in ((rested, 100_000), (fresh, 10_000)):
         for _ in range(requests):
             misses.asked()
-    assert rested.price(1.0, 0) == pytest.approx(fresh.price(1.0, 0), rel=0.02)
+    assert rested.used() == pytest.approx(fresh.used(), rel=0.01)
 
 
 def test_however_many_were_missed_a_miss_has_a_price() -> None:

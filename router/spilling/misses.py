@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 
 # Of the misses that the promise allows, so many are planned with: who is late nobody foresees exactly.
-PLANNED = 0.5
-# Requests of memory: older ones fade. What so many of them allow may be missed ahead, or saved up.
+PLANNED = 0.7
+# Requests of memory: older ones fade. What so many of them allow may be missed ahead, and what so many do, saved up.
 REMEMBERED = 20_000.0
-AHEAD = 200.0
+AHEAD, SAVED = 300.0, 8_000.0
 # Of the mean price of a request: what a miss costs while all goes by plan.
 USUAL = 2.0
 MOST = 50.0
@@ -41,7 +41,7 @@ class Misses:
         """One more request has come."""
         self._asked = self._asked * FADE + 1.0
         self._missed *= FADE
-        self._over = max(self._over * FADE - self._allowed, -self._allowed * AHEAD)
+        self._over = max(self._over * FADE - self._allowed, -self._allowed * SAVED)
 
     def missed(self) -> None:
         """One was not served as promised."""
