@@ -118,7 +118,7 @@ def test_a_quiet_night_is_no_leave_for_a_bad_morning() -> None:
     for misses, requests in ((rested, 100_000), (fresh, 10_000)):
         for _ in range(requests):
             misses.asked()
-    assert rested.used() == pytest.approx(fresh.used(), rel=0.01)
+    assert rested.used() == pytest.approx(fresh.used(), rel=0.05)
 
 
 def test_however_many_were_missed_a_miss_has_a_price() -> None:
