@@ -234,7 +234,8 @@ class Pools:
     def board(self, ask: Ask, target: Target, load: EngineLoad | None, now_s: float, ticket: Ticket | None) -> Aboard:
         """A flight begins."""
         prompt_tokens = max(1, round(tokens_of(ask, target)[0]))
-        aboard = Aboard(kind_of(ask, prompt_tokens), load, ask.answers)
+        # Who asks for vectors wants no answer, and is over as soon as one has been read.
+        aboard = Aboard(kind_of(ask, prompt_tokens), load, max(ask.answers, 1))
         if ticket is not None and ticket.is_for(target):
             assert ticket.placed is not None
             ticket.is_used = True
