@@ -191,8 +191,8 @@ def test_no_herd_falls_on_an_engine_that_has_just_come() -> None:
         line.ask(number, 0.0, 10)
     assert len(line.placed) == 4
     assert line.sluice.waiting == 16
-    line.begun(0, 0.1)
+    line.begun(0, 0.01)
     assert len(line.placed) == 6
     for number in range(1, 6):
-        line.begun(number, 0.1 + number * 0.01)
+        line.begun(number, 0.01 + number * 0.001)
     assert len(line.placed) == 16

@@ -99,16 +99,22 @@ def test_a_new_engine_takes_a_few_and_more_with_each_that_it_serves() -> None:
     load = EngineLoad(Speeds(TEMPO), None, most_sequences=8)
     taken = []
     for number in range(4):
-        taken.append(load.standing(number * 1.0).takes_sequences)
-        stay = load.sent(10, number * 1.0)
-        load.began(stay, number + 0.1)
+        taken.append(load.standing(number * 0.01).takes_sequences)
+        stay = load.sent(10, number * 0.01)
+        load.began(stay, number * 0.01 + 0.005)
     assert taken == [START, START + 2, 8, 8]
     assert load.standing(9.0).most_sequences == 8
 
 
 def test_whole_answers_warm_it_up_when_they_end() -> None:
     load = EngineLoad(Speeds(TEMPO), None)
-    load.ended(load.sent(10, 0.0, shows_first=False), 5, 1.0)
-    assert load.standing(1.0).takes_sequences == START + 2
-    load.ended(load.sent(10, 2.0, shows_first=False), None, 3.0)
-    assert load.standing(3.0).takes_sequences == START + 2
+    load.ended(load.sent(10, 0.0, shows_first=False), 5, 0.01)
+    assert load.standing(0.01).takes_sequences == START + 2
+    load.ended(load.sent(10, 0.02, shows_first=False), None, 0.03)
+    assert load.standing(0.03).takes_sequences == START + 2
+
+
+def test_a_second_after_it_has_come_an_engine_is_given_many_though_nobody_has_an_answer_yet() -> None:
+    load = EngineLoad(Speeds(TEMPO), None, most_sequences=100)
+    load.sent(10, 5.0, shows_first=False)
+    assert [load.standing(5.0 + after_s).takes_sequences for after_s in (0.0, 0.5, 1.0, 2.0)] == [4, 16, 64, 100]

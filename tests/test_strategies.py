@@ -8,22 +8,17 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from router.ask import Ask, Endpoint, read_ask
-from router.routing.fleet import InFlight, Target
+from router.routing.fleet import Target
 from router.routing.gate import Decision
-from router.routing.groups import group_of
 from router.routing.passing import Money
-from router.routing.ranking import Past, ranked
 from router.routing.scorers import Scene, score
-from router.routing.terms import terms_of
 from router.tables.read import parse_rules
 from router.tables.strategy import Strategy, Weights
 from router.watch import Watch
-from tests.scored import LONGER, SCENE, TALK, busy, engine, paced, prefix, priced, read
+from tests.scored import LONGER, SCENE, TALK, busy, engine, paced, prefix, read
 from tests.specimens import ENGINE, ask, snapshot
 
 
@@ -49,42 +44,6 @@ def test_weights_say_what_a_prefix_is_worth() -> None:
     assert best(weights, asked, much, scene) == "local/b"
     assert best({Strategy.LEAST_BUSY: 1.0, Strategy.AFFINITY: 5.0}, asked, much, scene) == "local/a"
     assert best({Strategy.LEAST_BUSY: 1.0, Strategy.AFFINITY: 0.0}, asked, some, scene) == "local/b"
-
-
-def led(strategy: Weights, targets: Sequence[Target], promise_s: float = 2.0, past: Past | None = None) -> list[str]:
-    """The names as a tier with this strategy ranks them, the best first."""
-    tier = {"ttft_target_s": promise_s, "order": ["local", "cloud"], "strategy": strategy}
-    asked = ask(tier="one", prefixes=TALK)
-    terms = terms_of(asked, parse_rules({"tiers": {"standard": tier, "one": tier}}, "led.toml"), 0.0)
-    return [each.name for each in ranked(asked, [group_of(targets)], terms, past or Past()).targets]
-
-
-def test_the_cheapest_must_qualify_first() -> None:
-    slow, dear = priced(0.01, name="slow", in_flight=WAITING), priced(5.0, name="dear")
-    assert led({Strategy.CHEAPEST: 1.0}, [slow, dear]) == ["cloud/dear", "cloud/slow"]
-    assert led({Strategy.CHEAPEST: 1.0}, [slow, dear], promise_s=20.0) == ["cloud/slow", "cloud/dear"]
-
-
-WAITING = InFlight(requests=1, promised_tokens=100, unstarted=1, unstarted_tokens=50, oldest_sent_at_s=-9.0)
-
-
-def test_who_has_read_the_prompt_must_qualify_first() -> None:
-    held = read(("local/full", TALK)).affinity
-    full, other = engine("full", in_flight=WAITING), engine("other")
-    assert led({Strategy.AFFINITY: 1.0}, [full, other], past=Past(affinity=held)) == ["local/other", "local/full"]
-    assert led({Strategy.AFFINITY: 1.0}, [full, other], 20.0, Past(affinity=held)) == ["local/full", "local/other"]
-
-
-@given(
-    flights=st.lists(st.sampled_from([WAITING, InFlight(), InFlight(promised_tokens=3000)]), min_size=2, max_size=20),
-    strategy=st.dictionaries(st.sampled_from(Strategy), st.floats(0.1, 10), max_size=3),
-)
-def test_whoever_keeps_the_promise_leads_if_anybody_does(flights: list[InFlight], strategy: Weights) -> None:
-    targets = [engine(f"{at}", in_flight=each) for at, each in enumerate(flights)]
-    names = led(strategy, targets)
-    assert sorted(names) == sorted(each.name for each in targets)
-    in_time = {each.name for each in targets if each.in_flight is not WAITING}
-    assert names[0] in in_time or not in_time
 
 
 def shares(weights: Weights, targets: Sequence[Target], turns: int) -> Counter[str]:

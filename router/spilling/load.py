@@ -99,11 +99,12 @@ class EngineLoad:
         pairs = pairs_of(prompt_tokens, prompt_tokens - fresh)
         stay = Stay(prompt_tokens, fresh, pairs, now_s, lengths, predicted_ttft_s, shows_first)
         self._prompts.add(stay)
+        self._slow.sent(now_s)
         self._look(now_s, self._step_s() * self.speeds.tempo.lag_steps if self.decoding.stays else None)
         return stay
 
     def began(self, stay: Stay, now_s: float) -> None:
-        """Its first token has come, which may be said more than once."""
+        """Its first token has come; may be said again."""
         if stay.first_s is not None or stay.ended or not stay.shows_first:
             return
         self.advance(now_s)
@@ -159,8 +160,7 @@ class EngineLoad:
         self._look(now_s)
 
     def beside(self, running: int, waiting: int, unread_tokens: float, kv_tokens: float) -> None:
-        """What other processes of this router have there, from the last event on: in the place of what was said of them
-        before."""
+        """What other processes of this router have there from the last event on, in the place of what was said last."""
         if self.others.beside(running, waiting, unread_tokens, kv_tokens):
             self._look(self._at_s)
 
@@ -177,6 +177,8 @@ class EngineLoad:
             self._pass(read_s)
             self._begin_unseen(next(iter(prompts.waiting)))
         self._pass(now_s)
+        if not self._slow.is_over and self._slow.passed(now_s, self._most_sequences):
+            self._look(now_s)
 
     def _pass(self, now_s: float) -> None:
         passed_s = now_s - self._at_s
@@ -230,10 +232,9 @@ class EngineLoad:
     def standing(self, now_s: float) -> Standing:
         """Made once for each moment, unless something happens in it."""
         self.advance(now_s)
-        known = self._standing
-        if known is None:
-            known = self._standing = self._stands(now_s)
-        return known
+        if self._standing is None:
+            self._standing = self._stands(now_s)
+        return self._standing
 
     # How it is reckoned.
 
