@@ -199,6 +199,12 @@ def test_no_choice_takes_more_than_there_is_and_all_that_fits_alone_has_a_turn(
         assert {each.want for each in found.placed} == {each.name for each in (*always, *beside)}
 
 
+def test_who_stands_at_once_takes_no_place_that_leaves_another_without_a_turn() -> None:
+    kept, double = want("kept", 20.0, replicas=2), want("double", 45.0, keep=False, replicas=2)
+    found = turned([kept, double, want("large", 70.0, keep=False)], gpus(2))
+    assert found.unplaced == ()
+
+
 def test_a_small_card_beside_a_large_one_has_its_own_turns() -> None:
     wants, cards = [loose("a", 60.0), loose("b", 60.0), loose("c", 15.0), loose("d", 15.0)], [gpu(0), gpu(1, 24.0)]
     found = turned(wants, cards)

@@ -122,19 +122,22 @@ def _best(wants: Sequence[Want], placed: Place, kept: Sequence[Kept]) -> _Arrang
         other = placed((*best.choice.kept, want), {}, kept)
         if not other.unplaced:
             pins = _pins(other.placed)
-            found = _arranged(_choice(wants, placed, pins), placed, pins, {})
+            fixed = _pins(each for each in other.placed if each.want in {want.name for want in best.choice.kept})
+            found = _arranged(_choice(wants, placed, pins, fixed), placed, pins, {})
             best = min(best, found, key=lambda each: each.lost)
     return best
 
 
-def _choice(wants: Sequence[Want], placed: Place, kept: Sequence[Kept]) -> _Choice:
-    """Those that are kept, and beside them as many replicas of each of the others, in their order, as fit."""
+def _choice(wants: Sequence[Want], placed: Place, kept: Sequence[Kept], fixed: Sequence[Kept] = ()) -> _Choice:
+    """Those that are kept, and beside them as many replicas of each of the others, in their order, as fit and move none
+    that is `fixed`."""
     always = tuple(want for want in wants if want.keep)
     at_once, rest = always, []
     for want in (each for each in wants if not each.keep):
         counts = range(want.replicas, 0, -1)
         fitting = (replace(want, replicas=count) for count in counts)
-        found = next((each for each in fitting if not placed((*at_once, each), {}, kept).unplaced), None)
+        tried = ((each, placed((*at_once, each), {}, kept)) for each in fitting)
+        found = next((each for each, there in tried if not there.unplaced and _stay(fixed, there)), None)
         at_once = at_once if found is None else (*at_once, found)
         names = engine_names(want)[found.replicas if found else 0 :]
         rest += [(name, replace(want, replicas=1)) for name in names]
