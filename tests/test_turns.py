@@ -200,9 +200,9 @@ def test_no_choice_takes_more_than_there_is_and_all_that_fits_alone_has_a_turn(
 
 
 def test_who_stands_at_once_takes_no_place_that_leaves_another_without_a_turn() -> None:
-    kept, double = want("kept", 20.0, replicas=2), want("double", 45.0, keep=False, replicas=2)
-    found = turned([kept, double, want("large", 70.0, keep=False)], gpus(2))
-    assert found.unplaced == ()
+    kept = want("kept", 20.0, replicas=2, tensor_parallel=1)
+    double, large = (want("double", 45.0, keep=False, replicas=2, tensor_parallel=1), loose("large", 70.0))
+    assert turned([kept, double, replace(large, tensor_parallel=1)], gpus(2)).unplaced == ()
 
 
 def test_a_small_card_beside_a_large_one_has_its_own_turns() -> None:
