@@ -15,6 +15,7 @@ from router.routing.fleet import Place
 from router.routing.gate import Decision
 from router.routing.passing import Money
 from router.siblings import Row
+from router.spilling.pool import TOLD
 from router.tables.rules import Rules
 from router.ticket import Ticket, settled
 from router.wants import Arrival
@@ -162,8 +163,13 @@ def test_whoever_would_wait_too_long_is_turned_away_with_a_time() -> None:
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"max_wait_s": 0.1})})
     tiers = {"bulk": RULES.tiers["bulk"].model_copy(update={"ttft_target_s": 0.1})}
     watch = watching(rules=rules.model_copy(update={"tiers": rules.tiers | tiers}))
-    watch.first_token(sent(watch, replace(LARGE, tier="bulk"), 0.0), 1.0)
-    decision, _ = placed(watch, replace(LARGE, tier="bulk"), 1.0)
+    asked = replace(LARGE, tier="bulk")
+    for number in range(TOLD):
+        flight = sent(watch, asked, number * 2.0)
+        watch.first_token(flight, number * 2.0 + 1.0)
+        watch.finish(flight, None, number * 2.0 + 1.5)
+    watch.first_token(sent(watch, asked, 100.0), 101.0)
+    decision, _ = placed(watch, asked, 101.0)
     assert decision.refusal is not None
     assert (decision.refusal.status, decision.refusal.code) == (429, "saturated")
     assert (decision.refusal.retry_after_s or 0) > 0

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from router.registry import Price
+from router.spilling.load import EngineLoad
+from router.spilling.speeds import Speeds
 from router.spilling.twin import Twin
 from router.spilling.waiting import LATEST_S
 from router.spilling.want import Why
-from tests.sluiced import Line, filled
+from tests.sluiced import TEMPO, Line, filled
 
 FULL_S = 1.8
 
@@ -126,6 +128,14 @@ def test_whose_patience_will_not_do_is_refused_at_once_and_told_when_to_come_aga
     assert (placed.why, placed.engine, placed.stay) == (Why.REFUSED, None, None)
     assert 3.0 < placed.expected_ttft_s < 60.0
     assert full.ask("patient", FULL_S, 1000, may_spill=False, patience_s=60.0) is None
+
+
+def test_nobody_is_refused_by_a_guess() -> None:
+    line = Line(loads={"new": EngineLoad(Speeds(TEMPO), 10_000)})
+    for number in range(100):
+        line.ask(number, 0.0, 4000, may_spill=False, patience_s=3.0)
+    assert line.sluice.waiting > 90
+    assert all(each.why is Why.FITS for each in line.placed.values())
 
 
 def test_whose_patience_ends_is_refused_then(full: Line) -> None:

@@ -23,8 +23,8 @@ def ttft_at_s(pool: Pool, want: Want, engine: Hashable, now_s: float) -> float:
 
 def beyond_s(pool: Pool, want: Want, before: Before, now_s: float) -> float | None:
     """How long it would wait behind so much, where that is beyond its patience; None where it is not, where nobody
-    knows, and where it need not wait."""
-    if want.may_spill or want.patience_s == math.inf or not pool.reach(want):
+    knows, and where it need not wait. Nobody is refused by a guess: an engine must have been seen at work."""
+    if want.may_spill or want.patience_s == math.inf or not pool.is_known(pool.reach(want)):
         return None
     wait_s = ttft_s(pool, want, before, now_s)
     return wait_s if now_s + wait_s > want.arrived_s + want.patience_s else None

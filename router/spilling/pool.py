@@ -80,6 +80,10 @@ class Pool:
                 return key
         return None
 
+    def is_known(self, reach: Reach) -> bool:
+        """Whether there is an engine among these of which it was seen how fast it reads."""
+        return any(_is_told(self.loads[key]) for key in reach)
+
     @property
     def version(self) -> int:
         """How often something has happened at these engines."""
@@ -140,10 +144,14 @@ class Pool:
         return left < RENEWED
 
 
+def _is_told(load: EngineLoad) -> bool:
+    return load.speeds.observations[1] >= TOLD
+
+
 def _is_late(load: EngineLoad, standing: Standing, want: Want, cached_tokens: int, now_s: float) -> bool:
     """Whether its first token would come too late though it were sent now, as that of a very long prompt: then a cloud
     serves it better. Of an engine whose speed nobody has seen yet nobody says so."""
-    if not want.may_spill or load.speeds.observations[1] < TOLD:
+    if not want.may_spill or not _is_told(load):
         return False
     return now_s + standing.ttft_s(want.prompt_tokens, cached_tokens) > want.due_s
 
