@@ -26,7 +26,7 @@ from router.spilling.periods import DAY_S, HOUR_S
 from router.tables.limits import Limits
 from router.tables.rules import Rules
 from router.tables.tier import Tier
-from tests.ledgers import Clock, opened
+from tests.ledgers import Clock, opened, request_ids
 from tests.routers import TIERS as TABLES
 from tests.routers import running_router, until
 from tests.specimens import ask, cloud, local, outcome
@@ -164,7 +164,7 @@ async def test_the_ledger_is_read_once_an_hour_and_again_where_that_failed(tmp_p
         assert len(reads) == 3
 
 
-async def lived(ledgers: list[Ledger], clock: Clock, days: int, usd: float, wanted_usd: float) -> None:
+async def lived(path: Path, ledgers: list[Ledger], clock: Clock, days: int, usd: float, wanted_usd: float) -> None:
     """Until MIDNIGHT, in each hour: so much was spent by the workers in turn, and so much wanted by those who stayed
     here."""
     for hour in range(-24 * days, 0):
@@ -177,13 +177,15 @@ async def lived(ledgers: list[Ledger], clock: Clock, days: int, usd: float, want
     clock.now_unix_s = MIDNIGHT
     for ledger in ledgers:
         await ledger.refresh()
+    # Rows are written when nobody waits for money.
+    until(lambda: len(request_ids(path)) == 24 * days * 3)
 
 
 async def test_workers_learn_the_same_from_what_all_of_them_spent_and_wanted(tmp_path: Path) -> None:
     clock, path = Clock(MIDNIGHT - 3 * DAY_S), tmp_path / "ledger"
     with ExitStack() as stack:
         ledgers = [stack.enter_context(opened(path, clock, worker)) for worker in range(2)]
-        await lived(ledgers, clock, 2, 0.25, 0.5)
+        await lived(path, ledgers, clock, 2, 0.25, 0.5)
         hours = read_wanted(path, MIDNIGHT - DAY_S)
         assert [start for start, _ in hours] == [int(MIDNIGHT) + hour * HOUR_S for hour in range(-24, 0)]
         assert [usd for _, usd in hours] == pytest.approx([0.75] * 24)
@@ -246,7 +248,7 @@ async def test_a_day_that_needs_twice_its_money_has_some_at_its_end_and_lowers_o
     usd = 20.0 / (DAY_S / step_s * len(SPENDING))
     with ExitStack() as stack:
         ledgers = [stack.enter_context(opened(path, clock, worker)) for worker in range(2)]
-        await lived(ledgers, clock, 2, 10.0 / 24, 10.0 / 24)
+        await lived(path, ledgers, clock, 2, 10.0 / 24, 10.0 / 24)
         day = Day(path, clock, ledgers)
         for step in range(DAY_S // step_s):
             clock.now_unix_s = MIDNIGHT + (step + 0.5) * step_s
