@@ -60,10 +60,10 @@ def load_of(target: Target, speeds: Speeds) -> EngineLoad:
 
 
 def describe(load: EngineLoad, target: Target) -> None:
-    """What is known of the engine by now."""
+    """What is known of the engine by now. It tells twice a second, and what has not changed is no news for its line."""
     load.is_opaque = target.load is None and target.slots is None
     most_sequences = target.max_num_seqs if target.slots is None else target.slots
-    if most_sequences is not None:
+    if most_sequences is not None and most_sequences != load.most_sequences:
         load.most_sequences = most_sequences
     if target.max_num_batched_tokens is not None:
         speeds = load.speeds

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from router.ask import Ask
 from router.health.triggers import CONTEXT, following
 from router.routing.filters import Dropped, considered
-from router.routing.fleet import Place, Target
-from router.routing.forecast import forecast, need_of
+from router.routing.fleet import Target
+from router.routing.forecast import shown_ttft_s
 from router.routing.gate import Decision
 from router.routing.terms import Terms
 
@@ -122,12 +122,8 @@ def _on_failure(targets: Sequence[Target], at: int) -> dict[str, str | None]:
 
 
 def _figures(ask: Ask, target: Target, terms: Terms | None) -> dict[str, Any]:
-    """What was known of a target at that moment. `ttft_s` is the forecast for an engine, and what was usual of late at
-    a cloud; None where nobody can tell."""
-    ttft_s = target.pace.ttft_p50_s
-    if target.place is Place.LOCAL and terms is not None:
-        expected_s = forecast(target, need_of(ask, target, terms.now_s)).ttft_s
-        ttft_s = None if math.isinf(expected_s) else expected_s
+    """What was known of a target at that moment. `ttft_s` is what it usually is where the decision had no terms."""
+    ttft_s = target.pace.ttft_p50_s if terms is None else shown_ttft_s(ask, target, terms.now_s)
     price = target.price
     answer_tokens = min(target.pace.answer_tokens, ask.max_tokens or math.inf) * ask.answers
     return {

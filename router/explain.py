@@ -5,17 +5,16 @@ Pure, and off the hot path: it says again, in words and figures, what `choose` h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import msgspec
 from msgspec.structs import replace
 
 from router.ask import BYTES_PER_TOKEN, Ask
-from router.because import LOCAL, Case, Moment, Scores, why_behind, why_first, why_not_now, why_shut_out
+from router.because import Case, Moment, Scores, why_behind, why_first, why_not_now, why_shut_out
 from router.health.triggers import TRIGGERS, next_at
 from router.routing.fleet import Fleet, Target
-from router.routing.forecast import forecast, need_of, tokens_of
+from router.routing.forecast import shown_ttft_s, tokens_of
 from router.routing.gate import Decision
 from router.routing.groups import groups_of
 from router.routing.policy import choose
@@ -169,15 +168,8 @@ def _with_figures(case: Case, target: Target, why: str, rank: int | None) -> See
     total, figures = case.scores.get(target.name, (None, {}))
     prompt_tokens, answer_tokens = tokens_of(case.ask, target)
     usd = None if target.price is None else target.price.usd(prompt_tokens, answer_tokens * case.ask.answers)
-    return Seen(target.name, why, rank, case.model(target), _ttft_s(case, target), usd, total, figures)
-
-
-def _ttft_s(case: Case, target: Target) -> float | None:
-    """The forecast for an engine; of a cloud, whose queue nobody sees, what was usual there."""
-    if target.place is not LOCAL:
-        return target.pace.ttft_p50_s
-    expected_s = forecast(target, need_of(case.ask, target, case.terms.now_s)).ttft_s
-    return None if math.isinf(expected_s) else expected_s
+    ttft_s = shown_ttft_s(case.ask, target, case.terms.now_s)
+    return Seen(target.name, why, rank, case.model(target), ttft_s, usd, total, figures)
 
 
 def _failing(decision: Decision, at: int) -> Failing:

@@ -90,8 +90,8 @@ async def _round(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> Se
 async def _let_in(doors: Doors, ask: Ask, course: Course, arrived_s: float) -> None:
     """Before engines it is decided which of them takes it, after a wait if need be, or that it goes elsewhere."""
     while (gate := course.decision.gate) is not None:
-        now_s, tier = time.monotonic(), doors.watch.rules.tiers[ask.tier]
-        arrival = Arrival(ask, gate, tier.tpot_target_s, arrived_s, now_s, course.queued_s)
+        now_s = time.monotonic()
+        arrival = Arrival(ask, gate, arrived_s, now_s, course.queued_s)
         ticket = await doors.basin.place(arrival, again=course.ticket is not None)
         course.ticket = ticket
         course.queued_s += time.monotonic() - now_s
@@ -233,9 +233,7 @@ def _decided(
         ask = structs.replace(ask, deadline_s=max(0.0, arrived_s + ask.deadline_s - now_s))
     decision = doors.watch.decide(ask, doors.money(ask.tier), now_s)
     failed = {failure.target for failure in course.failures if not _is_ours(failure)} - again
-    left = tuple([each for each in decision.targets if each.place is LOCAL or each.name not in failed])
-    gate = without(decision.gate, failed) if decision.gate is not None and failed else decision.gate
-    return structs.replace(decision, targets=left, gate=gate)
+    return without(decision, failed)
 
 
 def _wait_s(doors: Doors, decision: Decision, now_s: float) -> float:

@@ -23,12 +23,10 @@ HOPELESS = 0.8
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A request before its gate: when it came, the moment of now, and how long it has been before gates already.
-    `tpot_s` is promised by its tier."""
+    """A request before its gate: when it came, the moment of now, and how long it has been before gates already."""
 
     ask: Ask
     gate: Gate
-    tpot_s: float
     arrived_s: float
     now_s: float
     queued_s: float = 0.0
@@ -60,13 +58,13 @@ def want_of(
     ask, gate, now_s = arrival.ask, arrival.gate, arrival.now_s
     prompt_tokens, terms = arrival.prompt_tokens, gate.case.terms
     price = None if gate.twin is None else gate.twin.price
-    alone_s = load.speeds.tempo.decode_s(1, prompt_tokens)
+    tpot_s, alone_s = terms.tpot_target_s, load.speeds.tempo.decode_s(1, prompt_tokens)
     return Want(
         key=key,
         arrived_s=arrival.arrived_s,
         prompt_tokens=prompt_tokens,
         ttft_s=terms.ttft_target_s,
-        tpot_s=arrival.tpot_s if alone_s < HOPELESS * arrival.tpot_s else math.inf,
+        tpot_s=tpot_s if alone_s < HOPELESS * tpot_s else math.inf,
         lengths=lengths,
         worth=worth(prompt_tokens, lengths, price),
         price=price,

@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from engines.snapshot import Report, Snapshot
 from ground.prices import PRICES, Listed
@@ -163,8 +163,7 @@ class Watch:
         """What would become of it at the gate of its engines; nothing is kept of it."""
         if decision.gate is None:
             return decision
-        tpot_s = self.rules.tiers[ask.tier].tpot_target_s
-        return self.pools.expect(Arrival(ask, decision.gate, tpot_s, now_s, now_s), decision)
+        return self.pools.expect(Arrival(ask, decision.gate, now_s, now_s), decision)
 
     def start(self, ask: Ask, target: Target, now_s: float, ticket: Ticket | None = None) -> Flight:
         """Count a request as in flight at `target`. Ends with `finish`, whatever happens. `ticket` says where it was
@@ -277,7 +276,7 @@ class Watch:
             account.load = load_of(target, account.load.speeds)
         self._changed(account)
 
-    def _stand(self, off: frozenset[str] | set[str] = frozenset(), now_s: float = 0.0) -> None:
+    def _stand(self, off: Collection[str] = (), now_s: float = 0.0) -> None:
         """Build all of the Fleet that requests do not change. Engines of these keys were off until now."""
         deployed = self.deployed
         deployed.find(self.rules, self._snapshot.models if self._snapshot else ())

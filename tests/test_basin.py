@@ -34,7 +34,7 @@ class Client:
         now_s = asyncio.get_running_loop().time()
         gate = self._watch.decide(self._asked, Money(10.0), now_s).gate
         assert gate is not None
-        self.ticket = await self._basin.place(Arrival(self._asked, gate, 0.1, now_s, now_s), again=False)
+        self.ticket = await self._basin.place(Arrival(self._asked, gate, now_s, now_s), again=False)
 
 
 async def turns(count: int = 3) -> None:

@@ -54,7 +54,7 @@ def watching(*engines: EngineView, rules: Rules = RULES, others: Others | None =
 def arrival(watch: Watch, asked: Ask, now_s: float, money: Money = RICH) -> tuple[Decision, Arrival]:
     decision = watch.decide(asked, money, now_s)
     assert decision.gate is not None
-    return decision, Arrival(asked, decision.gate, 0.1, now_s, now_s)
+    return decision, Arrival(asked, decision.gate, now_s, now_s)
 
 
 def placed(watch: Watch, asked: Ask, now_s: float, money: Money = RICH) -> tuple[Decision, Ticket]:

@@ -12,7 +12,7 @@ import msgspec
 
 from engines.snapshot import Load
 from router.ask import Ask
-from router.routing.fleet import Target
+from router.routing.fleet import Place, Target
 from router.routing.pace import freed_tokens_per_s
 
 TTFT = "spill:ttft"
@@ -67,6 +67,15 @@ def tokens_of(ask: Ask, target: Target) -> tuple[float, float]:
 def need_of(ask: Ask, target: Target, now_s: float) -> Need:
     """In the target's own tokens."""
     return Need(*tokens_of(ask, target), now_s)
+
+
+def shown_ttft_s(ask: Ask, target: Target, now_s: float) -> float | None:
+    """The forecast for an engine, and what was usual of late at a cloud, whose queue nobody sees; None where nobody can
+    tell."""
+    if target.place is not Place.LOCAL:
+        return target.pace.ttft_p50_s
+    expected_s = forecast(target, need_of(ask, target, now_s)).ttft_s
+    return None if math.isinf(expected_s) else expected_s
 
 
 def is_timely(ask: Ask, target: Target, ttft_s: float, now_s: float) -> bool:

@@ -115,10 +115,15 @@ def _twin(case: Case, can: Sequence[Target]) -> Target | None:
     return preferred[0] if preferred else next(_elsewhere(case, can, False), None)
 
 
-def without(gate: Gate, names: Collection[str]) -> Gate:
-    """The gate as it is for who must not go to these clouds."""
-    can = tuple([each for each in gate.can if each.place is LOCAL or each.name not in names])
-    return replace(gate, can=can, twin=_twin(gate.case, can))
+def without(decision: Decision, names: Collection[str]) -> Decision:
+    """The same for who must not go to these clouds."""
+    if not names:
+        return decision
+    left = tuple([each for each in decision.targets if each.place is LOCAL or each.name not in names])
+    gate = decision.gate
+    if gate is not None:
+        gate = replace(gate, can=left, twin=_twin(gate.case, left))
+    return replace(decision, targets=left, gate=gate)
 
 
 def let_in(decision: Decision, engine: Target, is_late: bool) -> Decision:

@@ -28,6 +28,7 @@ class Terms(msgspec.Struct, frozen=True):
     order: tuple[str, ...]
     weights: Weights
     ttft_target_s: float
+    tpot_target_s: float
     may_spill: bool
     max_wait_s: float
     now_s: float
@@ -58,6 +59,7 @@ def terms_of(ask: Ask, rules: Rules, now_s: float, stretch: float = 1.0) -> Term
         order,
         tier.strategy if ask.strategy is None else ask.strategy,
         tier.ttft_target_s * stretch,
+        tier.tpot_target_s,
         tier.may_spill,
         rules.limits.max_wait_s,
         now_s,
