@@ -29,10 +29,11 @@ class CloudTimes:
     ttft_p95_s: float = TTFT_P95_S
     tpot_s: float = TPOT_S
 
-    def ttfts_s(self, count: int, seed: int) -> array[float]:
-        """The TTFT of each request by its number: they depend on that and the seed, not on what else is spilled."""
+    def ttfts_s(self, count: int, seed: int, call: int = 0) -> array[float]:
+        """The TTFT of each request by its number, at its first call or a later one: they depend on that and the seed,
+        not on what else is spilled."""
         sigma = math.log(self.ttft_p95_s / self.ttft_p50_s) / Z95
-        normal = np.random.default_rng(seed).standard_normal(count)
+        normal = np.random.default_rng((seed, call) if call else seed).standard_normal(count)
         return array("d", (self.ttft_p50_s * np.exp(sigma * normal)).tobytes())
 
     def usd(self, prompt_tokens: int, output_tokens: int) -> float:

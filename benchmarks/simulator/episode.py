@@ -66,6 +66,7 @@ class Episode:
     kept: Flags
     spilled: Flags
     cloud_usd: Floats
+    paid_usd: Floats
 
     @property
     def kept_share(self) -> float:
@@ -84,8 +85,7 @@ class Episode:
         """Moments in order, and what was paid by then since the beginning: by the policy, and with all in the cloud."""
         sent_s = np.where(self.spilled, self.sent_s, self.came_s)
         order = np.argsort(sent_s, kind="stable")
-        usd = self.cloud_usd[order]
-        return sent_s[order], np.cumsum(np.where(self.spilled[order], usd, 0.0)), np.cumsum(usd)
+        return sent_s[order], np.cumsum(self.paid_usd[order]), np.cumsum(self.cloud_usd[order])
 
 
 class Watched:
@@ -172,6 +172,7 @@ def _episode(world: World, policy: Watched, stretch: Stretch) -> Episode:
         kept=tally.kept[who],
         spilled=tally.spilled[who],
         cloud_usd=world.setting.usd[who],
+        paid_usd=tally.paid(world.setting.usd)[who],
     )
 
 

@@ -37,6 +37,8 @@ class Records:
     def __init__(self, count: int) -> None:
         unknown = array("d", [math.nan]) * count
         self.sent_s, self.ttft_s, self.tpot_s = unknown[:], unknown[:], unknown
+        # What was paid for calls that were made a second time.
+        self.again_usd = array("d", [0.0]) * count
         self.places = array("h", [NOWHERE]) * count
 
 
@@ -55,6 +57,7 @@ class Outcome:
     usd: float
     all_cloud_usd: float
     spilled_share: float
+    again_share: float
     cloud_late_share: float
     ttft_here_share: float
     tpot_here_share: float
@@ -84,7 +87,7 @@ class Tally:
     def __init__(self, arrivals: Sequence[Arrival], records: Records, promise: Promise) -> None:
         self.at_s = np.fromiter((each.at_s for each in arrivals), np.float64, len(arrivals))
         self.sent_s, self.ttft_s, self.tpot_s = map(np.asarray, (records.sent_s, records.ttft_s, records.tpot_s))
-        self.places = np.asarray(records.places)
+        self.places, self.again_usd = np.asarray(records.places), np.asarray(records.again_usd)
         self.promise = promise
 
     @cached_property
@@ -104,6 +107,15 @@ class Tally:
         """Who was sent to the cloud."""
         spilled: NDArray[np.bool_] = self.places == CLOUD
         return spilled
+
+    def paid(self, usd: NDArray[np.float64]) -> NDArray[np.float64]:
+        """For each request, of what it costs in the cloud."""
+        return np.where(self.spilled, usd, 0.0) + self.again_usd
+
+    @property
+    def again_share(self) -> float:
+        """Of all requests, who called a cloud twice."""
+        return float((self.again_usd > 0).mean())
 
     def causes(self) -> tuple[float, float, float, float]:
         """Shares of all requests: late in the cloud, first token late here, tokens too slow here, never served."""
@@ -141,9 +153,10 @@ def outcome_of(
         kept_share=kept_share,
         worst_share=tally.worst_share(),
         is_kept=kept_share >= tally.promise.share,
-        usd=float(usd[tally.spilled].sum()),
+        usd=float(tally.paid(usd).sum()),
         all_cloud_usd=float(usd.sum()),
         spilled_share=float(tally.spilled.mean()),
+        again_share=tally.again_share,
         cloud_late_share=cloud,
         ttft_here_share=ttft,
         tpot_here_share=tpot,

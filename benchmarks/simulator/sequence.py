@@ -8,11 +8,14 @@ from benchmarks.simulator.blocks import Piece
 class Request:
     """One arrival. Made by the world, which writes `place` and `sent_s`; the engine or cloud writes the other times.
 
-    `expected_ttft_s` is the policy's to write when it places it: what it expects from then to the first token.
+    `expected_ttft_s` is the policy's to write when it places it: what it expects from then to the first token. A cloud
+    that was silent until `again_s` was called a second time then, and the first token `came_again` if that was first.
     """
 
     __slots__ = (
+        "again_s",
         "arrival_s",
+        "came_again",
         "end_s",
         "expected_ttft_s",
         "first_s",
@@ -44,6 +47,8 @@ class Request:
         self.first_s: float | None = None
         self.end_s: float | None = None
         self.expected_ttft_s: float | None = None
+        self.again_s: float | None = None
+        self.came_again = False
         self.place: str | None = None
 
 

@@ -57,7 +57,9 @@ class World:
         self._due_s = [math.inf] * setting.engines
         # What came on an engine while it was brought up to a moment at which others are looked at.
         self._undelivered: list[Iterable[Event]] = [()] * setting.engines
-        self._cloud_ttfts_s: array[float] = setting.cloud.ttfts_s(len(setting.arrivals), setting.seed)
+        count, cloud = len(setting.arrivals), setting.cloud
+        self._cloud_ttfts_s: array[float] = cloud.ttfts_s(count, setting.seed)
+        self._again_ttfts_s: array[float] = cloud.ttfts_s(count, setting.seed, call=1)
         self._moments: list[tuple[float, int, int, Request | None]] = []
         self._sequence = 0
         policy.attach(self)
@@ -97,14 +99,21 @@ class World:
         if not self._undelivered[engine]:
             self._due_s[engine] = found.due_s
 
-    def cloud(self, request: Request) -> None:
-        """Send it to the cloud now."""
+    def cloud(self, request: Request, again_s: float = math.inf) -> None:
+        """Send it to the cloud now, and a second time where that is silent for so long: whoever answers first is heard,
+        and the prompt of the other is paid for."""
         now_s, number = self.now_s, request.number
         request.sent_s, request.place = now_s, "cloud"
         self.records.sent_s[number] = now_s
         self.records.places[number] = CLOUD
+        ttft_s = self._cloud_ttfts_s[number]
+        if ttft_s > again_s:
+            second_s = again_s + self._again_ttfts_s[number]
+            request.again_s, request.came_again = now_s + again_s, second_s < ttft_s
+            self.records.again_usd[number] = self.setting.cloud.usd(request.prompt_tokens, 0)
+            ttft_s = min(ttft_s, second_s)
         self._sequence += 1
-        heappush(self._moments, (now_s + self._cloud_ttfts_s[number], self._sequence, FIRST, request))
+        heappush(self._moments, (now_s + ttft_s, self._sequence, FIRST, request))
 
     def timer(self, at_s: float) -> None:
         """Have the policy act at that moment, or now where it has passed."""

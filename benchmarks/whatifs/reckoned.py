@@ -46,7 +46,7 @@ def reckoned(pool: Pool, case: Case) -> Reckoned:
     all_requests = weights.sum()
     kept_share = float(weights[tally.kept].sum() / all_requests)
     # Of what all would cost: more exact than the dollars of the hours that were looked at.
-    bill_share = float((weights * setting.usd)[spilled].sum() / (weights * setting.usd).sum())
+    bill_share = float((weights * tally.paid(setting.usd)).sum() / (weights * setting.usd).sum())
     usd = bill_share * pool.period.all_cloud_usd
     return Reckoned(
         engines=engines,

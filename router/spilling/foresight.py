@@ -40,9 +40,9 @@ def why_of(want: Want, outlook: Forecast) -> Why:
     return Why.KV if tokens_s > 0 else Why.TTFT
 
 
-def spilled(want: Want, why: Why) -> Placed:
-    """To the cloud."""
-    return Placed(want, None, why, None, (want.twin or UNKNOWN).median_s)
+def spilled(want: Want, why: Why, again_s: float) -> Placed:
+    """To the cloud, and once more where it is silent for so long."""
+    return Placed(want, None, why, None, (want.twin or UNKNOWN).median_s, again_s)
 
 
 def refused(want: Want, wait_s: float) -> Placed:

@@ -16,8 +16,9 @@ from router.spilling.worth import Full, full
 # While so few tokens are still to be read at an engine, or for so few steps, one more prompt is sent: an engine plans a
 # step or two ahead.
 UNREAD_TOKENS, UNREAD_STEPS = 300, 2.5
-# First tokens that tell how fast an engine reads.
-TOLD = 8
+# A first token may come so much later than expected, of what is expected: who is sent to an idle engine at the very end
+# of its promise misses it every other time.
+UNSURE = 1.03
 # Of those who decode, so many may be expected to break their promised time per token for one more prompt.
 LOST = 0.04
 # Sequences whose ends are foreseen anew at one look, at most: the others serve a little longer.
@@ -81,8 +82,8 @@ class Pool:
         return None
 
     def is_known(self, reach: Reach) -> bool:
-        """Whether there is an engine among these of which it was seen how fast it reads."""
-        return any(_is_told(self.loads[key]) for key in reach)
+        """Whether there is an engine among these of which is known how fast it reads."""
+        return any(not self.loads[key].speeds.is_guess for key in reach)
 
     @property
     def version(self) -> int:
@@ -144,16 +145,12 @@ class Pool:
         return left < RENEWED
 
 
-def _is_told(load: EngineLoad) -> bool:
-    return load.speeds.observations[1] >= TOLD
-
-
 def _is_late(load: EngineLoad, standing: Standing, want: Want, cached_tokens: int, now_s: float) -> bool:
     """Whether its first token would come too late though it were sent now, as that of a very long prompt: then a cloud
-    serves it better. Of an engine whose speed nobody has seen yet nobody says so."""
-    if not want.may_spill or not _is_told(load):
+    serves it better. Of an engine whose speed nobody knows yet nobody says so."""
+    if not want.may_spill or load.speeds.is_guess:
         return False
-    return now_s + standing.ttft_s(want.prompt_tokens, cached_tokens) > want.due_s
+    return now_s + UNSURE * standing.ttft_s(want.prompt_tokens, cached_tokens) > want.due_s
 
 
 def _has_room(load: EngineLoad, standing: Standing, want: Want, cached_tokens: int) -> bool:

@@ -26,6 +26,8 @@ USUAL_LAG_S, USUAL_TOKENS, USUAL_PAIRS = 0.03, 1_500.0, 2e6
 WHOLE_STEPS = 32
 # A step whose prompt is short took as long as the weights, and says little about prompts; but never less than this.
 LEAST_TELLING = 0.05
+# First tokens that tell how fast an engine reads of which nothing was known.
+TOLD = 8
 # What is left of a step under way, on average.
 UNDER_WAY = 0.5
 # How much the step under way blurs a first token's time, in shares of that step for each tenth of the time.
@@ -141,10 +143,10 @@ class Decoded(msgspec.Struct, frozen=True):
 class Speeds:
     """What is learned of one engine. One writer. `tempo` is what is believed now; it begins with what was given."""
 
-    __slots__ = ("_decode", "_prefill", "tempo")
+    __slots__ = ("_decode", "_is_guess", "_prefill", "tempo")
 
     def __init__(self, given: Tempo = UNKNOWN) -> None:
-        self.tempo = given
+        self.tempo, self._is_guess = given, given is UNKNOWN
         step = (given.step_s, given.sequence_s, given.kv_token_s)
         read = (given.lag_steps, given.token_s, given.pair_s)
         self._decode = Fit(step, (1.0, USUAL_SEQUENCES, USUAL_KV_TOKENS))
@@ -154,6 +156,11 @@ class Speeds:
     def observations(self) -> tuple[int, int]:
         """Of steps, and of first tokens."""
         return self._decode.seen, self._prefill.seen
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether nobody knows yet how fast it reads."""
+        return self._is_guess and self._prefill.seen < TOLD
 
     def learn_step(self, seen: Decoded) -> None:
         if seen.steps < 1 or seen.seconds <= 0 or seen.sequences < 1:

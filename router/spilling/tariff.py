@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from router.spilling.again import Again, cheapest
 from router.spilling.aside import Aside
 from router.spilling.demand import Demand
 from router.spilling.misses import USUAL, Misses
-from router.spilling.twin import Twin
+from router.spilling.twin import CALL_S, Twin
 from router.spilling.want import Want
 
 # Fillers: how many at most may still go to the cloud.
 FILLERS = 30
-# What a call to the cloud takes before the cloud hears of it.
-CALL_S = 0.05
 # What is believed of a twin of which nothing is known.
 UNKNOWN = Twin()
 # Of a promise, so much is kept for what nobody foresees: while misses go by plan, and where no more may be missed.
@@ -47,8 +46,14 @@ class Tariff:
     def spill_usd(self, want: Want, now_s: float) -> float:
         if not want.may_spill:
             return math.inf
-        late_share = (want.twin or UNKNOWN).late_share(want.due_s - now_s - CALL_S)
-        return self.price_factor * want.worth.usd + late_share * self._miss_usd(want)
+        return self.price_factor * want.worth.usd + self.again(want, now_s).usd
+
+    def again(self, want: Want, now_s: float) -> Again:
+        """When a cloud that is still silent is asked a second time, and what that and being late there cost."""
+        twin, left_s, miss_usd = want.twin or UNKNOWN, want.due_s - now_s - CALL_S, self._miss_usd(want)
+        if want.price is None or not want.shows_first:
+            return Again(math.inf, twin.late_share(left_s) * miss_usd)
+        return cheapest(twin, left_s, self.price_factor * want.price.usd(want.prompt_tokens, 0.0), miss_usd)
 
     def late_usd(self, want: Want) -> float:
         """Of serving it here, late. Nobody is late for its own deadline who may go, nor more than FILLERS of those."""

@@ -16,6 +16,10 @@ BELIEVED, REMEMBERED = 10.0, 500.0
 LEAST_SPREAD = 0.2
 # A cloud is not asked for more than it can say by then.
 SHORTEST_S = 1e-3
+# What a call takes before the cloud hears of it.
+CALL_S = 0.05
+# So many spreads from the median the tail of a normal distribution is what its asymptote says.
+FAR = 6.0
 
 
 class Twin:
@@ -27,15 +31,29 @@ class Twin:
         self._known = BELIEVED
 
     def learn(self, ttft_s: float) -> None:
-        """A first token came after so long; the time limit where none came."""
-        self._known = min(self._known + 1.0, REMEMBERED)
-        astray = math.log(max(ttft_s, SHORTEST_S)) - self._log_s
-        self._log_s += astray / self._known
-        self._square += (astray * astray * (1.0 - 1.0 / self._known) - self._square) / self._known
+        """A first token came after so long."""
+        astray = self._astray(ttft_s)
+        self._take(astray, astray * astray)
+
+    def outlasted(self, waited_s: float) -> None:
+        """No first token had come after so long, and nobody waited on: it counts for what may be expected of such a
+        one (the mean and the mean square beyond a point, as in expectation maximization for censored values)."""
+        spread = math.sqrt(self._square)
+        at = self._astray(waited_s) / spread
+        beyond = _beyond(at)
+        self._take(spread * beyond, self._square * (1.0 + at * beyond))
 
     @property
     def median_s(self) -> float:
         return math.exp(self._log_s)
+
+    def _astray(self, ttft_s: float) -> float:
+        return math.log(max(ttft_s, SHORTEST_S)) - self._log_s
+
+    def _take(self, astray: float, square: float) -> None:
+        self._known = min(self._known + 1.0, REMEMBERED)
+        self._log_s += astray / self._known
+        self._square += (square * (1.0 - 1.0 / self._known) - self._square) / self._known
 
     def late_share(self, left_s: float) -> float:
         """How likely its first token comes later than that."""
@@ -43,3 +61,10 @@ class Twin:
             return 1.0
         spread = max(math.sqrt(self._square), LEAST_SPREAD)
         return 0.5 * math.erfc((math.log(left_s) - self._log_s) / (spread * math.sqrt(2.0)))
+
+
+def _beyond(at: float) -> float:
+    """The mean of a standard normal value that is known to be above this."""
+    if at > FAR:
+        return at + 1.0 / at
+    return math.exp(-at * at / 2) / math.sqrt(2 * math.pi) / (0.5 * math.erfc(at / math.sqrt(2.0)))

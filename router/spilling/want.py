@@ -84,10 +84,11 @@ class Why(StrEnum):
 class Placed(msgspec.Struct, frozen=True):
     """`engine` by its key; None: the cloud, or nowhere where it is refused. `stay` is its place there. Its first token
     is expected `expected_ttft_s` after the decision, as it would be where it is refused: infinite if nobody
-    knows."""
+    knows. A cloud that is silent for `again_s` is asked a second time."""
 
     want: Want
     engine: Hashable | None
     why: Why
     stay: Stay | None
     expected_ttft_s: float
+    again_s: float = math.inf

@@ -47,7 +47,6 @@ class Sluiced:
     def __init__(self) -> None:
         self._lengths = Lengths()
         self._twin = Twin()
-        self._spilled_s: dict[Request, float] = {}
         self._look_s = math.inf
 
     def attach(self, world: World) -> None:
@@ -97,13 +96,24 @@ class Sluiced:
         if not any(self.world.fits(request, each) for each in range(self.world.engine_count)):
             return
         if kind == "first":
-            spilled_s = self._spilled_s.pop(request, None)
-            if spilled_s is not None:
-                self._twin.learn(now_s - spilled_s)
+            if request.place == "cloud":
+                self._learn(request, now_s)
             self.sluice.began(request, now_s)
         else:
             self.sluice.ended(request, request.output_tokens, now_s)
             self._lengths.learn(_kind(request), request.output_tokens)
+
+    def _learn(self, request: Request, now_s: float) -> None:
+        """Of two calls the one that was not heard is left."""
+        sent_s, again_s = request.sent_s, request.again_s
+        assert sent_s is not None
+        if again_s is None:
+            self._twin.learn(now_s - sent_s)
+            return
+        first_s, second_s = now_s - sent_s, now_s - again_s
+        heard_s, left_s = (second_s, first_s) if request.came_again else (first_s, second_s)
+        self._twin.learn(heard_s)
+        self._twin.outlasted(left_s)
 
     def act(self, now_s: float) -> None:
         """What is decided is done at once."""
@@ -112,8 +122,7 @@ class Sluiced:
             assert isinstance(request, Request)
             request.expected_ttft_s = placed.expected_ttft_s
             if placed.engine is None:
-                self._spilled_s[request] = now_s
-                self.world.cloud(request)
+                self.world.cloud(request, placed.again_s)
             else:
                 assert isinstance(placed.engine, int)
                 self.world.local(request, placed.engine)
