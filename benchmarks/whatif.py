@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ttft-s", type=float, metavar="S", help="promised time to the first token (default: that of the tier; else 2)"
     )
     add("--tpot-s", type=float, metavar="S", help="promised mean time of the tokens after it (likewise; else 0.1)")
-    add("--share", type=float, default=0.99, help="of the requests that must get both (default 0.99)")
+    add("--share", type=float, metavar="S", help="of the requests that must get both (likewise; else 0.99)")
     add("--seed", type=int, default=0, help="of the cloud's times (default 0)")
     add = parser.add_argument_group("answer").add_argument
     add("--picture", type=Path, metavar="FILE.png", help="the bill against engines and against the promise")
@@ -116,7 +116,7 @@ def _wish(options: argparse.Namespace) -> Wish:
     if options.engines is not None and options.engines < 1:
         raise ValueError(f"--engines {options.engines}: there must be one at least")
     times_s = [each for each in (options.ttft_s, options.tpot_s) if each is not None]
-    if min(times_s, default=1.0) <= 0 or not 0 < options.share <= 1:
+    if min(times_s, default=1.0) <= 0 or not (options.share is None or 0 < options.share <= 1):
         raise ValueError("--ttft-s and --tpot-s must be above 0 s, --share above 0 and at most 1")
     return Wish(
         model=options.model,

@@ -6,7 +6,7 @@ has placed it or not, because all of them take room.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -24,6 +24,7 @@ from router.spilling.sluice import Sluice
 from router.spilling.stay import Stay
 from router.spilling.twin import Twin
 from router.spilling.want import Want
+from router.tables.tier import Tier
 from router.ticket import Ticket, settled
 from router.wants import Arrival, kind_of, want_of
 
@@ -72,6 +73,7 @@ class Pools:
         self.lengths = Lengths()
         self._siblings = siblings
         self._standing: Sequence[tuple[Target, Account]] = ()
+        self._tiers: Mapping[str, Tier] = {}
         self._sluices: dict[str, Sluice] = {}
         self._engines: dict[str, dict[Hashable, EngineLoad]] = {}
         # What the other workers know of our lines.
@@ -85,9 +87,12 @@ class Pools:
 
     # Engines and clouds.
 
-    def stand(self, standing: Sequence[tuple[Target, Account]]) -> None:
-        """These targets from now on."""
-        self._standing = standing
+    def stand(self, standing: Sequence[tuple[Target, Account]], tiers: Mapping[str, Tier]) -> None:
+        """These targets and promises from now on. Of a tier that has gone, the last one holds for who is still here."""
+        self._standing, self._tiers = standing, tiers
+        for name, misses in self._misses.items():
+            if name in tiers:
+                misses.share = tiers[name].promise_share
         for model, sluice in self._sluices.items():
             self._place_engines(model, sluice)
 
@@ -95,7 +100,8 @@ class Pools:
         """What is left of a tier's promise."""
         misses = self._misses.get(tier)
         if misses is None:
-            misses = self._misses[tier] = Misses()
+            known = self._tiers.get(tier)
+            misses = self._misses[tier] = Misses() if known is None else Misses(known.promise_share)
         return misses
 
     def twin_of(self, target: Target) -> Twin:

@@ -292,7 +292,7 @@ class Watch:
             if account.load is not None:
                 describe(account.load, target)
                 account.load.decoding.promise(tpot_s)
-        self.pools.stand(self._roster.standing)
+        self.pools.stand(self._roster.standing, self.rules.tiers)
         self.samples.stand({target.key for target in targets})
         before, self._there = self._there, {each.key: (each.off is None, each.returns_as) for each in targets}
         if self._there != before:

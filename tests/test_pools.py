@@ -51,6 +51,12 @@ def watching(*engines: EngineView, rules: Rules = RULES, others: Others | None =
     return watch
 
 
+def promising(share: float) -> Rules:
+    """For so many requests of the tier that most have."""
+    strict = RULES.tiers["standard"].model_copy(update={"promise_share": share})
+    return RULES.model_copy(update={"tiers": {**RULES.tiers, "standard": strict}})
+
+
 def arrival(watch: Watch, asked: Ask, now_s: float, money: Money = RICH) -> tuple[Decision, Arrival]:
     decision = watch.decide(asked, money, now_s)
     assert decision.gate is not None
@@ -212,6 +218,35 @@ def test_a_promise_is_judged_by_the_first_token(ttft_s: float, kept: float) -> N
     watch = watching()
     watch.first_token(sent(watch, LARGE, 0.0), ttft_s)
     assert dict(watch.pools.kept_shares())["standard"] == pytest.approx(kept)
+
+
+def test_a_tier_that_promises_more_of_its_requests_is_careful_sooner() -> None:
+    usual, strict = watching(), watching(rules=promising(0.999))
+    for watch in (usual, strict):
+        watch.first_token(sent(watch, LARGE, 0.0), 2.1)
+    assert usual.pools.misses_of("standard").used() < strict.pools.misses_of("standard").used()
+
+
+def test_an_edit_of_the_share_counts_at_once_and_forgets_no_miss() -> None:
+    watch = watching()
+    watch.first_token(sent(watch, LARGE, 0.0), 2.1)
+    misses = watch.pools.misses_of("standard")
+    used = misses.used()
+    watch.obey(promising(0.999))
+    assert watch.pools.misses_of("standard") is misses
+    assert misses.used() == pytest.approx(10 * used)
+    assert dict(watch.pools.kept_shares())["standard"] == 0.0
+    # Nobody has asked for this tier yet.
+    assert watch.pools.misses_of("bulk").share == 0.99
+
+
+def test_the_promise_of_a_tier_that_an_edit_removed_stays_until_another_is_given() -> None:
+    watch = watching(rules=promising(0.999))
+    assert watch.pools.misses_of("standard").share == 0.999
+    watch.obey(RULES.model_copy(update={"tiers": {"bulk": RULES.tiers["bulk"]}}))
+    assert watch.pools.misses_of("standard").share == 0.999
+    watch.obey(RULES)
+    assert watch.pools.misses_of("standard").share == 0.99
 
 
 def test_a_first_token_is_compared_with_what_was_predicted_of_it() -> None:

@@ -73,3 +73,29 @@ def test_tiers_that_stay_here_need_no_reserve(tmp_path: Path) -> None:
 def test_a_promise_that_nobody_can_keep_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, "[tiers.quick]\nttft_target_s = 0.001\n[limits]\ndefault_tier = 'quick'\n")
     assert "[tiers.quick]: ttft_target_s: no engine and no cloud gives a first token within 0.001 s" in message
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        ("0.49", "a promise that is kept for 0.49 of the requests is none; write 0.5 or more, and a longer"),
+        ("-1", "a promise that is kept for -1 of the requests is none; write 0.5 or more"),
+        ("0.99991", "nobody can keep a promise for 0.99991 of the requests; write 0.9999 at most"),
+        ("99", "for 99 of the requests; write 0.9999 at most (it is a part of 1: 0.99 for 99 %)"),
+        ("nan", "must be a finite number"),
+        ('"0.99"', "must be a number"),
+        ("true", "must be a number"),
+    ],
+)
+def test_a_share_for_which_no_promise_can_be_kept_is_refused(tmp_path: Path, share: str, words: str) -> None:
+    message = refusal(tmp_path, f"{TIER}promise_share = {share}\n")
+    assert message.startswith("[tiers.standard]: promise_share: ")
+    assert words in message
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99, 0.9999])
+def test_a_promise_is_kept_for_the_share_that_its_tier_names_or_for_99_percent(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "stack.toml"
+    path.write_text(f"{TIER}promise_share = {share}\n[tiers.other]\nttft_target_s = 3.0\n")
+    tiers = load_rules(path).tiers
+    assert (tiers["standard"].promise_share, tiers["other"].promise_share) == (share, 0.99)

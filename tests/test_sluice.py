@@ -138,6 +138,42 @@ def test_the_less_may_be_missed_the_earlier_a_first_token_has_to_be_expected() -
     assert tariff.margin_s("standard") > early_s
 
 
+def test_a_promise_for_more_of_the_requests_makes_careful_sooner() -> None:
+    usual, strict = Misses(0.99), Misses(0.999)
+    for misses in (usual, strict):
+        misses.asked()
+        misses.missed()
+    assert 0 < usual.used() < 1 < strict.used()
+    assert strict.price(1.0, 0) > usual.price(1.0, 0)
+    tariff = Tariff({"usual": usual, "strict": strict}.__getitem__, Demand(), Aside())
+    assert tariff.margin_s("strict") > tariff.margin_s("usual")
+
+
+def test_another_share_forgets_no_miss() -> None:
+    misses = Misses(0.99)
+    for number in range(1000):
+        misses.asked()
+        if number % 100 == 0:
+            misses.missed()
+    kept_share, used = misses.kept_share, misses.used()
+    misses.share = 0.999
+    assert misses.kept_share == kept_share
+    assert misses.used() == pytest.approx(10 * used)
+    misses.share = 0.99
+    assert misses.used() == pytest.approx(used)
+
+
+def test_what_was_saved_up_of_an_easy_promise_is_no_leave_to_break_a_strict_one() -> None:
+    eased, strict = Misses(0.5), Misses(0.999)
+    for misses in (eased, strict):
+        for _ in range(10_000):
+            misses.asked()
+    eased.share = 0.999
+    for misses in (eased, strict):
+        misses.asked()
+    assert eased.used() == pytest.approx(strict.used(), rel=0.05)
+
+
 def test_a_promise_without_misses_has_no_price_for_one() -> None:
     assert Misses(1.0).price(1.0, 0) == float("inf")
 

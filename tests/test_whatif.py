@@ -108,6 +108,20 @@ def test_requests_that_were_never_an_engines_are_left_out(tmp_path: Path, capsys
     assert any("7 requests without an answer" in line for line in said["notes"])
 
 
+@pytest.mark.parametrize(
+    ("words", "percent", "source"),
+    [([], 90, "promise: that of the tier standard"), (["--share", "0.95"], 95, "standard, share as asked for")],
+)
+def test_a_tier_s_own_share_is_what_must_be_kept_where_none_is_asked_for(
+    tmp_path: Path, idle: Path, capsys: pytest.CaptureFixture[str], words: list[str], percent: int, source: str
+) -> None:
+    stack = STACK.replace("tpot_target_s = 0.08", "tpot_target_s = 0.08\npromise_share = 0.9")
+    said = answered(capsys, [*asked_of(tmp_path, idle, stack=stack), *words])
+    stands_on = said["models"][0]["stands_on"]
+    assert any(line.endswith(f" to {percent} % of the requests") for line in stands_on)
+    assert any(line.endswith(source) for line in stands_on)
+
+
 def test_models_are_pools_of_their_own_and_are_summed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [served(number * 10.0) for number in range(300)]
     rows += [served(number * 10.0 + 5, "qwen", model="qwen") for number in range(200)]

@@ -14,7 +14,8 @@ from benchmarks.whatifs.reckoned import Reckoned, reckoned, summed
 class Answer:
     """`cases` are in the order of the table, the first as it is now. `word` is what one more engine is called.
 
-    Of several pools together, cases are what is changed of each, and engines are those of all.
+    Of several pools together, cases are what is changed of each, engines are those of all, and `share` is what was
+    promised to all of their requests.
     """
 
     name: str
@@ -59,7 +60,8 @@ def together(answers: Sequence[Answer]) -> Answer:
     cases = {case: summed([each.cases[case] for each in answers], requests) for case in common}
     all_usd = sum(each.period.all_cloud_usd for each in answers)
     period = Period(answers[0].period.lasts_s, sum(requests), all_usd)
-    return Answer("all models", "engine for each model", answers[0].share, period, _all(answers, requests), cases)
+    share = _mean([each.share for each in answers], requests)
+    return Answer("all models", "engine for each model", share, period, _all(answers, requests), cases)
 
 
 def _all(answers: Sequence[Answer], requests: Sequence[int]) -> Actual | None:

@@ -128,12 +128,14 @@ def _promise(blocks: Sequence[Block], stack: Stack, wish: Wish) -> tuple[Promise
     chosen = max(spilling or there, key=requests.__getitem__, default=None)
     if chosen is None:
         return wish.promise(), []
-    notes = [f"promise: that of the tier {chosen}" + (", times as asked for" if wish.ttft_s or wish.tpot_s else "")]
+    asked = [word for word, given in (("times", wish.ttft_s or wish.tpot_s), ("share", wish.share)) if given]
+    notes = [f"promise: that of the tier {chosen}" + (f", {' and '.join(asked)} as asked for" if asked else "")]
     if others := requests.total() - requests[chosen]:
         notes.append(f"{others:,} requests of other tiers are held to this promise too")
     if staying := sum(requests[name] for name in there if name not in spilling):
         notes.append(f"{staying:,} requests may not spill by their tier and are reckoned with as if they might")
-    return wish.promise(tiers[chosen].ttft_target_s, tiers[chosen].tpot_target_s), notes
+    tier = tiers[chosen]
+    return wish.promise(tier.ttft_target_s, tier.tpot_target_s, tier.promise_share), notes
 
 
 def _actual(blocks: Sequence[Block], looked: Looked, promise: Promise) -> Actual:

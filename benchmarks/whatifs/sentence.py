@@ -45,7 +45,7 @@ def _unspilled(answer: Answer) -> str:
 
 def _broken(answer: Answer, more: Reckoned) -> str:
     """The promise comes before the bill."""
-    kept = f"The promise was kept for {percent(answer.now.kept_share)} only, not {percent(answer.share)}"
+    kept = f"The promise was kept for {percent(answer.now.kept_share)} only, not {answer.share * 100:.4g} %"
     return f"{kept}; with one more it would have been kept." if more.is_kept else f"{kept}."
 
 

@@ -52,7 +52,9 @@ def lasting(lasts_s: float) -> str:
 
 def _real(answer: Answer, actual: Actual) -> list[Text]:
     month_usd = actual.usd * MONTH_S / answer.period.lasts_s
-    kept = Text(UNKNOWN) if actual.kept_share is None else _kept(actual.kept_share, actual.kept_share >= answer.share)
+    # Sums of shares may differ in their last digit.
+    least = answer.share - 1e-9
+    kept = Text(UNKNOWN) if actual.kept_share is None else _kept(actual.kept_share, actual.kept_share >= least)
     return [Text(_share(actual.spilled_share)), kept, Text(usd(actual.usd)), Text(usd(month_usd)), Text("")]
 
 

@@ -11,7 +11,7 @@ from benchmarks.whatifs.place import CARDS
 # In all cases of all pools together: less than a minute on one core.
 MOST_REQUESTS = 150_000
 # As `simulate` has them.
-TTFT_S, TPOT_S = 2.0, 0.1
+TTFT_S, TPOT_S, SHARE = 2.0, 0.1, 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Wish:
     cloud: CloudTimes | None = None
     ttft_s: float | None = None
     tpot_s: float | None = None
-    share: float = 0.99
+    share: float | None = None
     seed: int = 0
 
     @property
@@ -32,6 +32,6 @@ class Wish:
         """The GPU of the engine that was asked for; "" where none was."""
         return "" if self.engine is None else CARDS[self.engine].name
 
-    def promise(self, ttft_s: float = TTFT_S, tpot_s: float = TPOT_S) -> Promise:
-        """The given times count where none were asked for."""
-        return Promise(self.ttft_s or ttft_s, self.tpot_s or tpot_s, self.share)
+    def promise(self, ttft_s: float = TTFT_S, tpot_s: float = TPOT_S, share: float = SHARE) -> Promise:
+        """What is given counts where nothing else was asked for."""
+        return Promise(self.ttft_s or ttft_s, self.tpot_s or tpot_s, self.share or share)

@@ -26,11 +26,20 @@ class Misses:
     """`share` of the requests must be served as promised. Ask for `price` with the misses that are still to come."""
 
     def __init__(self, share: float = 0.99) -> None:
-        self._allowed = PLANNED * (1.0 - share)
+        self.share = share
         self._asked = 0.0
         self._missed = 0.0
         # Misses beyond those that were planned: a quiet night is no leave for a bad morning.
         self._over = 0.0
+
+    @property
+    def share(self) -> float:
+        """What is promised. Another share changes what may be missed from now on, and nothing of what was."""
+        return self._share
+
+    @share.setter
+    def share(self, share: float) -> None:
+        self._share, self._allowed = share, PLANNED * (1.0 - share)
 
     @property
     def kept_share(self) -> float:

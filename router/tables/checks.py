@@ -22,6 +22,9 @@ NEARLY = 0.8
 # One step of the smallest models on the fastest of GPUs, and the way through a router, take as long: less was meant in
 # another unit, and every request would spill for nothing.
 LEAST_TTFT_S = 0.005
+# Of the requests for which a promise is kept: with fewer it is rather broken than kept. With more, not even two of
+# those that are remembered (`router.spilling.misses`) might be late, and nobody could tell whether it is kept.
+LEAST_SHARE, MOST_SHARE = 0.5, 0.9999
 # What requests can need and models can do, beside what a model's own table in models.lock may call by other names.
 CAPABILITIES = ("chat", "completion", "embeddings", "tools", "vision", "json_schema", "reasoning", "audio")
 
@@ -211,6 +214,17 @@ def _promises_can_be_kept(rules: Rules) -> Iterator[str]:
             yield (
                 f"[tiers.{name}]: ttft_target_s: no engine and no cloud gives a first token within"
                 f" {tier.ttft_target_s:g} s; promise {LEAST_TTFT_S:g} s or more (it is in seconds)"
+            )
+        where, share = f"[tiers.{name}]: promise_share", tier.promise_share
+        if share < LEAST_SHARE:
+            yield (
+                f"{where}: a promise that is kept for {share:g} of the requests is none; write {LEAST_SHARE:g} or more,"
+                " and a longer ttft_target_s if that cannot be kept"
+            )
+        elif share > MOST_SHARE:
+            yield (
+                f"{where}: nobody can keep a promise for {share:g} of the requests; write {MOST_SHARE:g} at most (it is"
+                " a part of 1: 0.99 for 99 %)"
             )
 
 

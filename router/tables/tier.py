@@ -5,14 +5,14 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from router.tables.strategy import Weights
-from router.tables.table import Flag, Seconds, Table
+from router.tables.table import Flag, Number, Seconds, Table
 
 PLACES = frozenset({"local", "cloud"})
 
 
 class Tier(Table):
-    """A promise (time to first token, and time per token after it) and a preference (order of targets; may it leave for
-    the cloud).
+    """A promise (time to first token, and time per token after it, both for `promise_share` of the requests) and a
+    preference (order of targets; may it leave for the cloud).
 
     Among targets of the same rank in `order` the `strategy` decides. `fallbacks` are models that serve when none of the
     model's own targets does, `emergency` those for when these fail too; a model's own chain goes before them.
@@ -20,6 +20,7 @@ class Tier(Table):
 
     ttft_target_s: Seconds
     tpot_target_s: Seconds = 0.1
+    promise_share: Number = 0.99
     order: tuple[str, ...] = Field(("local", "cloud"), min_length=1)
     may_spill: Flag = True
     strategy: Weights = {}
