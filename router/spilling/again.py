@@ -9,7 +9,6 @@ against what a miss may cost now.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from router.spilling.twin import CALL_S, Twin
 
@@ -17,25 +16,15 @@ from router.spilling.twin import CALL_S, Twin
 SHARES = (0.7, 0.6, 0.5)
 
 
-class Again(NamedTuple):
-    """The second call is made `after_s` of silence, never where infinite; `usd` is what lateness and second call cost
-    as expected."""
-
-    after_s: float
-    usd: float
-
-
-def cheapest(twin: Twin, left_s: float, again_usd: float, miss_usd: float) -> Again:
-    """With `left_s` until the first token is due; `again_usd` is what a prompt costs that is left."""
+def again_s(twin: Twin, left_s: float, prompt_usd: float, miss_usd: float) -> float:
+    """After how much silence, infinite where never; with `left_s` until the first token is due. `prompt_usd` is what a
+    call costs that is left."""
     late_share = twin.late_share(left_s)
-    best = Again(math.inf, late_share * miss_usd)
+    best_s, least_usd = math.inf, late_share * miss_usd
     for share in SHARES:
         after_s = share * left_s
-        made_usd = twin.late_share(after_s) * again_usd
-        if made_usd >= best.usd:
-            # The earlier it is made, the oftener.
-            break
+        made_usd = twin.late_share(after_s) * prompt_usd
         usd = made_usd + late_share * twin.late_share(left_s - after_s - CALL_S) * miss_usd
-        if usd < best.usd:
-            best = Again(after_s, usd)
-    return best
+        if usd < least_usd:
+            best_s, least_usd = after_s, usd
+    return best_s

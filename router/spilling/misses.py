@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 
-# Of the misses that the promise allows, so many are planned with: who is late nobody foresees exactly.
-PLANNED = 0.7
+# Of the misses that the promise allows, so many are planned with: who is late nobody foresees exactly. Where more than
+# so many are missed, the promise itself is in danger.
+PLANNED, SAFE = 0.7, 0.85
 # Requests of memory: older ones fade. What so many of them allow may be missed ahead, and what so many do, saved up.
 REMEMBERED = 20_000.0
 AHEAD, SAVED = 300.0, 8_000.0
@@ -22,15 +23,39 @@ MOST_USED = 10.0
 FADE = 1.0 - 1.0 / REMEMBERED
 
 
+class Allowance:
+    """Misses beyond the share of the requests that is allowed: a quiet night is no leave for a bad morning. One writer:
+    its Misses."""
+
+    __slots__ = ("_over", "allowed")
+
+    def __init__(self, allowed: float) -> None:
+        self.allowed = allowed
+        self._over = 0.0
+
+    def asked(self) -> None:
+        self._over = max(self._over * FADE - self.allowed, -self.allowed * SAVED)
+
+    def missed(self) -> None:
+        self._over += 1.0
+
+    def used(self, coming: float) -> float:
+        """Of what may be missed ahead."""
+        return (self._over + coming) / (self.allowed * AHEAD) if self.allowed else math.inf
+
+    def price(self, coming: float) -> float:
+        """Of a miss, in mean prices of a request."""
+        return min(USUAL * math.exp(min(self.used(coming), MOST_USED)), MOST) if self.allowed else math.inf
+
+
 class Misses:
     """`share` of the requests must be served as promised. Ask for `price` with the misses that are still to come."""
 
     def __init__(self, share: float = 0.99) -> None:
+        self._planned, self._safe = Allowance(0.0), Allowance(0.0)
         self.share = share
         self._asked = 0.0
         self._missed = 0.0
-        # Misses beyond those that were planned: a quiet night is no leave for a bad morning.
-        self._over = 0.0
 
     @property
     def share(self) -> float:
@@ -39,7 +64,8 @@ class Misses:
 
     @share.setter
     def share(self, share: float) -> None:
-        self._share, self._allowed = share, PLANNED * (1.0 - share)
+        self._share = share
+        self._planned.allowed, self._safe.allowed = PLANNED * (1.0 - share), SAFE * (1.0 - share)
 
     @property
     def kept_share(self) -> float:
@@ -50,24 +76,25 @@ class Misses:
         """One more request has come."""
         self._asked = self._asked * FADE + 1.0
         self._missed *= FADE
-        self._over = max(self._over * FADE - self._allowed, -self._allowed * SAVED)
+        self._planned.asked()
+        self._safe.asked()
 
     def missed(self) -> None:
         """One was not served as promised."""
         self._missed += 1.0
-        self._over += 1.0
+        self._planned.missed()
+        self._safe.missed()
 
     def price(self, usd_each: float, coming: float) -> float:
         """Dollars that a miss is worth where a request costs `usd_each` on average. `coming`: those that are waiting to
         be missed."""
-        if not self._allowed:
-            return math.inf
-        factor = USUAL * math.exp(min(self.used(coming), MOST_USED))
-        return usd_each * min(factor, MOST)
+        return usd_each * self._planned.price(coming)
+
+    def danger_price(self, usd_each: float, coming: float) -> float:
+        """The same where what is planned does not count, but the promise: to avoid a miss that nobody planned."""
+        return usd_each * self._safe.price(coming)
 
     def used(self, coming: float = 0.0) -> float:
         """How much of what may be missed ahead is used up: 0 while all goes by plan, 1 where nothing is left of it, and
         more; infinite where nothing may be missed."""
-        if not self._allowed:
-            return math.inf
-        return (self._over + coming) / (self._allowed * AHEAD)
+        return self._planned.used(coming)

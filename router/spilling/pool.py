@@ -18,7 +18,7 @@ from router.spilling.worth import Full, full
 UNREAD_TOKENS, UNREAD_STEPS = 300, 2.5
 # A first token may come so much later than expected, of what is expected: who is sent to an idle engine at the very end
 # of its promise misses it every other time.
-UNSURE = 1.03
+UNSURE = 1.06
 # Of those who decode, so many may be expected to break their promised time per token for one more prompt.
 LOST = 0.04
 # Sequences whose ends are foreseen anew at one look, at most: the others serve a little longer.

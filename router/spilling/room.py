@@ -12,6 +12,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
+from operator import truediv
 from typing import NamedTuple
 
 import msgspec
@@ -148,7 +149,8 @@ FIRST = Before()
 def _until(freed: Sequence[float], short: float, least: float) -> float:
     """Steps until so much has come back."""
     if freed[-1] < short:
-        return STEPS[-1] * short / max(freed[-1], least)
+        # What comes later comes as fast as where it came fastest: the growth of those who are there ends with them.
+        return short / max(max(map(truediv, freed, STEPS)), least / STEPS[-1])
     at = bisect_left(freed, short)
     if at == 0:
         return STEPS[0] * short / freed[0]

@@ -127,7 +127,7 @@ class Sluice:
         line.insert(want, reach)
         if refused_s is None and (goes or want in leaving(line, pool, self._tariff, now_s, at)):
             if self._tariff.goes(want, now_s) or self._is_lost(want):
-                return spilled(want, why_of(want, outlook), self._tariff.again(want, now_s).after_s)
+                return spilled(want, why_of(want, outlook), self._tariff.again_s(want, now_s))
             before = self._all_before(want)
             wait_s, refused_s = ttft_s(pool, want, before, now_s), beyond_s(pool, want, before, now_s)
             why = Why.LATE
@@ -250,7 +250,7 @@ class Sluice:
     def _spill(self, want: Want, now_s: float) -> None:
         why = why_of(want, self._pool.forecast(self._pool.reach(want), now_s))
         self._outcomes.spilled(want)
-        self._placed.append(spilled(want, why, self._tariff.again(want, now_s).after_s))
+        self._placed.append(spilled(want, why, self._tariff.again_s(want, now_s)))
 
     def _refuse(self, want: Want, wait_s: float) -> None:
         self._outcomes.missed(want)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from router.spilling.again import Again, cheapest
+from router.spilling.again import again_s
 from router.spilling.aside import Aside
 from router.spilling.demand import Demand
 from router.spilling.misses import USUAL, Misses
@@ -46,20 +46,25 @@ class Tariff:
     def spill_usd(self, want: Want, now_s: float) -> float:
         if not want.may_spill:
             return math.inf
-        return self.price_factor * want.worth.usd + self.again(want, now_s).usd
+        late_share = (want.twin or UNKNOWN).late_share(self._left_s(want, now_s))
+        return self.price_factor * want.worth.usd + late_share * self._miss_usd(want)
 
-    def again(self, want: Want, now_s: float) -> Again:
-        """When a cloud that is still silent is asked a second time, and what that and being late there cost."""
-        twin, left_s, miss_usd = want.twin or UNKNOWN, want.due_s - now_s - CALL_S, self._miss_usd(want)
-        if want.price is None or not want.shows_first:
-            return Again(math.inf, twin.late_share(left_s) * miss_usd)
-        return cheapest(twin, left_s, self.price_factor * want.price.usd(want.prompt_tokens, 0.0), miss_usd)
+    def again_s(self, want: Want, now_s: float) -> float:
+        """How long a cloud may be silent until it is asked a second time; infinite where that is not worth it."""
+        if want.price is None or want.twin is None or not want.shows_first:
+            return math.inf
+        prompt_usd = self.price_factor * want.price.usd(want.prompt_tokens, 0.0)
+        danger_usd = self._misses(want.tier).danger_price(self._demand.usd_each or 1.0, 0.0)
+        return again_s(want.twin, self._left_s(want, now_s), prompt_usd, danger_usd)
 
     def late_usd(self, want: Want) -> float:
         """Of serving it here, late. Nobody is late for its own deadline who may go, nor more than FILLERS of those."""
         if want.may_spill and (want.has_deadline or self._aside.fillers >= FILLERS):
             return math.inf
         return self._miss_usd(want)
+
+    def _left_s(self, want: Want, now_s: float) -> float:
+        return want.due_s - now_s - CALL_S
 
     def _miss_usd(self, want: Want) -> float:
         # Where nothing has a price all that counts is how many are missed.
