@@ -6,12 +6,12 @@ Before the first token the next target may be tried; after it never. Money is se
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Coroutine
+from typing import Any
 
-import msgspec
 from msgspec import structs
 
 from router.abroad import answered, leave, wait_s
@@ -25,12 +25,15 @@ from router.health.ejection import SILENT_TIMES
 from router.health.triggers import FILTERED, SPENT, UNFIT, next_at, trigger_of
 from router.moves import BudgetSpent, LedgerError
 from router.patience import LEAST_PROBE_S, Patience, patience_for, writing_s
+from router.race import Race
 from router.reply import Reply
 from router.routing.fleet import Place, Target
 from router.routing.gate import Decision
 from router.routing.passing import BUDGET, reserved_usd
 from router.served import Doors, Served, discard
 from router.tables.limits import Limits
+from router.ticket import again_s
+from router.turn import Turn
 from router.watch import Flight
 from router.whole import misfit
 
@@ -97,7 +100,28 @@ async def _turn(doors: Doors, ask: Ask, course: Course, at: int, arrived_s: floa
         reason = reason_after(failures[0])
         await _afford(doors, ask, target, failures[-1], arrived_s)
         _still_there(doors, target)
-    return await _try(doors, ask, course, Turn(decision.targets, at, reason, len(failures) + 1), arrived_s)
+    turn = Turn(decision.targets, at, reason, len(failures) + 1)
+    silent_s = math.inf if failures or course.ticket is None else again_s(course.ticket, target)
+    if silent_s == math.inf:
+        return await _try(doors, ask, course, turn, arrived_s)
+    race = Race[Served](lambda served: _add_lost(course, discard(doors, served)))
+    first = _try(doors, ask, course, turn, arrived_s)
+    return await race.run(first, silent_s, lambda: _again(doors, ask, course, turn, arrived_s))
+
+
+def _again(doors: Doors, ask: Ask, course: Course, turn: Turn, arrived_s: float) -> Coroutine[Any, Any, Served] | None:
+    """The same call once more, as the cloud has been silent for long; None where second tries are spent."""
+    retries = doors.watch.retries
+    if retries.wait_s(time.monotonic()) > 0:
+        return None
+    retries.spend()
+    doors.watch.pools.second_calls[turn.target.name] += 1
+    again = structs.replace(turn, attempt=turn.attempt + 1, waits_for_leave=False)
+    return _try(doors, ask, course, again, arrived_s)
+
+
+def _add_lost(course: Course, usd: float) -> None:
+    course.lost_usd += usd
 
 
 def _lack(ask: Ask, served: Served) -> TargetUnavailable | None:
@@ -151,23 +175,6 @@ def _still_there(doors: Doors, target: Target) -> None:
         raise TargetUnavailable(target.name, "off", "it takes no more requests", was_reached=False)
 
 
-class Turn(msgspec.Struct, frozen=True):
-    """One try: at which of the targets, why there, and the how many-th it is. `is_last`: nobody is left after it."""
-
-    targets: Sequence[Target]
-    at: int
-    reason: str
-    attempt: int
-
-    @property
-    def target(self) -> Target:
-        return self.targets[self.at]
-
-    @property
-    def is_last(self) -> bool:
-        return next(islice(self.targets, self.at + 1, None), None) is None
-
-
 async def _try(doors: Doors, ask: Ask, course: Course, turn: Turn, arrived_s: float) -> Served:
     target, sent_s = turn.target, time.monotonic()
     patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
@@ -175,7 +182,8 @@ async def _try(doors: Doors, ask: Ask, course: Course, turn: Turn, arrived_s: fl
         raise TargetUnavailable(target.name, patience.cause, "there is no time left", was_reached=False)
     permit = None
     if target.place is CLOUD:
-        permit = await leave(doors, ask, target, _turn_s(doors, course.decision, target, patience, sent_s - arrived_s))
+        most_s = _turn_s(doors, course.decision, target, patience, sent_s - arrived_s) if turn.waits_for_leave else 0.0
+        permit = await leave(doors, ask, target, most_s)
         sent_s = time.monotonic()
         patience = patience_for(ask, doors.watch.rules.limits, arrived_s, sent_s)
     patience = _shared(ask, turn, doors.watch.rules.limits, patience)
@@ -255,6 +263,8 @@ def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) ->
     dollars."""
     now_s = time.monotonic()
     doors.watch.finish(flight, None, now_s)
+    if isinstance(error, asyncio.CancelledError):
+        doors.watch.pools.was_late(flight.aboard, flight.sent_at_s, now_s)
     if isinstance(error, TargetUnavailable) and not is_full(error) and trigger_of(error.cause).hurts:
         error.is_old = not doors.watch.failed(flight, error.cause, error.retry_after_s, now_s)
     if flight.target.place is not CLOUD or not asked:

@@ -26,7 +26,11 @@ def line_gauges(pools: Pools, now_s: float) -> Iterator[Metric]:
     kept = GaugeMetricFamily("spillway_promise_kept", "Of 1, what of late was served as promised", labels=["tier"])
     for tier, share in pools.kept_shares():
         kept.add_metric([tier], share)
-    yield from (waiting, tokens, gone, kept)
+    words = "Calls made a second time, because the cloud was silent"
+    second = CounterMetricFamily("spillway_second_calls", words, labels=["target"])
+    for name, count in pools.second_calls.items():
+        second.add_metric([name], count)
+    yield from (waiting, tokens, gone, kept, second)
     yield from _errors(pools)
 
 

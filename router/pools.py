@@ -6,6 +6,7 @@ has placed it or not, because all of them take room.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import msgspec
@@ -80,6 +81,8 @@ class Pools:
         self._told: dict[str, Row] = {}
         self._misses: dict[str, Misses] = {}
         self._twins: dict[str, Twin] = {}
+        # By cloud: how often one that was silent was called a second time.
+        self.second_calls = Counter[str]()
 
     def __repr__(self) -> str:
         lines = ", ".join(f"{model or 'any'}={each.waiting}" for model, each in self._sluices.items())
@@ -263,9 +266,9 @@ class Pools:
             aboard.load.began(aboard.stay, now_s)
 
     def was_late(self, aboard: Aboard, sent_s: float, now_s: float) -> None:
-        """Its cloud gave no first token in all that time."""
+        """Its cloud gave no first token in all that time, and nobody waits on."""
         if aboard.twin is not None:
-            aboard.twin.learn(now_s - sent_s)
+            aboard.twin.outlasted(now_s - sent_s)
 
     def ended(self, aboard: Aboard, tokens: int | None, now_s: float) -> None:
         """With so many tokens, where it came to its end."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from router.errand import Wait
@@ -25,9 +27,20 @@ class Ticket(msgspec.Struct, eq=False):
     def is_for(self, target: Target) -> bool:
         """Whether a flight there is what was decided."""
         placed = self.placed
-        if placed is None or self.is_used or placed.why is Why.REFUSED:
+        if placed is None or placed.why is Why.REFUSED:
             return False
-        return target.place is CLOUD if placed.engine is None else target.key == placed.engine
+        if placed.engine is None:
+            # Of two calls to a cloud both may be the one that is heard.
+            return target.place is CLOUD
+        return target.key == placed.engine and not self.is_used
+
+
+def again_s(ticket: Ticket, target: Target) -> float:
+    """How long a cloud that it was spilled to may be silent until it is asked a second time; infinite where it is not:
+    nor is one that has failed of late."""
+    if ticket.placed is None or ticket.is_used or not ticket.is_for(target) or target.health.cause is not None:
+        return math.inf
+    return ticket.placed.again_s
 
 
 def settled(decision: Decision, ticket: Ticket, now_s: float) -> Decision:

@@ -15,7 +15,7 @@ from router.routing.fleet import Place
 from router.routing.gate import Decision
 from router.routing.passing import Money
 from router.siblings import Row
-from router.spilling.pool import TOLD
+from router.spilling.speeds import TOLD
 from router.tables.rules import Rules
 from router.ticket import Ticket, settled
 from router.wants import Arrival

@@ -253,7 +253,7 @@ def test_who_would_be_late_though_nobody_is_there_goes_to_the_cloud(
 
 
 def test_an_engine_whose_speed_nobody_has_seen_is_tried() -> None:
-    line = Line(loads={0: EngineLoad(Speeds(TEMPO), 100_000)})
+    line = Line(loads={0: EngineLoad(Speeds(), 100_000)})
     found = line.ask("long", 0.0, 60_000)
     assert found is not None
     assert found.engine == 0

@@ -12,7 +12,7 @@ from router.spilling.speeds import Speeds
 from router.spilling.twin import Twin
 from router.spilling.waiting import LATEST_S
 from router.spilling.want import Why
-from tests.sluiced import TEMPO, Line, filled
+from tests.sluiced import Line, filled
 
 FULL_S = 1.8
 
@@ -131,7 +131,7 @@ def test_whose_patience_will_not_do_is_refused_at_once_and_told_when_to_come_aga
 
 
 def test_nobody_is_refused_by_a_guess() -> None:
-    line = Line(loads={"new": EngineLoad(Speeds(TEMPO), 10_000)})
+    line = Line(loads={"new": EngineLoad(Speeds(), 10_000)})
     for number in range(100):
         line.ask(number, 0.0, 4000, may_spill=False, patience_s=3.0)
     assert line.sluice.waiting > 90

@@ -110,7 +110,8 @@ class Tally:
 
     def paid(self, usd: NDArray[np.float64]) -> NDArray[np.float64]:
         """For each request, of what it costs in the cloud."""
-        return np.where(self.spilled, usd, 0.0) + self.again_usd
+        paid: NDArray[np.float64] = np.where(self.spilled, usd, 0.0) + self.again_usd
+        return paid
 
     @property
     def again_share(self) -> float:

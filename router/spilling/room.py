@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import sys
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from operator import truediv
 from typing import NamedTuple
 
 import msgspec
@@ -146,11 +145,16 @@ class Before(NamedTuple):
 FIRST = Before()
 
 
+def _rates(freed: Sequence[float]) -> Iterator[float]:
+    """A step, until each of STEPS."""
+    return (each / steps for each, steps in zip(freed, STEPS, strict=True))
+
+
 def _until(freed: Sequence[float], short: float, least: float) -> float:
     """Steps until so much has come back."""
     if freed[-1] < short:
         # What comes later comes as fast as where it came fastest: the growth of those who are there ends with them.
-        return short / max(max(map(truediv, freed, STEPS)), least / STEPS[-1])
+        return short / max(*_rates(freed), least / STEPS[-1])
     at = bisect_left(freed, short)
     if at == 0:
         return STEPS[0] * short / freed[0]
