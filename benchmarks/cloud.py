@@ -119,6 +119,8 @@ class Cloud:
         allowance = self._keys.get(_key_in(request) or "")
         limits = {} if allowance is None else allowance.headers(time.time())
         response = web.StreamResponse(status=planned.status, headers=_headers(planned) | limits)
+        # Whoever hangs up while it is read pays for the prompt.
+        self._counts.prompt_tokens += prompt_tokens
         # The due times are absolute: a slow write does not slow the stream down.
         for frame in planned.frames:
             due += frame.delay_s
@@ -127,7 +129,6 @@ class Cloud:
             if not response.prepared:
                 response.headers["openai-processing-ms"] = f"{(loop.time() - started) * 1000:.0f}"
                 await response.prepare(request)
-                self._counts.prompt_tokens += prompt_tokens
             self._counts.completion_tokens += frame.tokens
             await response.write(frame.data)
         return await _finished(request, response, planned.ending)

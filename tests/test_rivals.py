@@ -141,7 +141,7 @@ def test_the_best_value_is_the_cheapest_that_keeps_the_promise_else_the_most_fai
 
 
 def test_litellm_prefers_the_engine_and_falls_back_without_a_pause() -> None:
-    ground = Ground("http://engine", "http://cloud", "key", PRICE, 2.0, Path())
+    ground = Ground("http://engine", "http://cloud", "key", PRICE, 2.0, Path(), 0.99)
     config: Any = litellm_config(7, ground, "sk-1")
     home, cloud = (each["litellm_params"] for each in config["model_list"])
     assert (home["api_base"], home["order"], home["max_parallel_requests"]) == ("http://engine/v1", 1, 7)

@@ -60,6 +60,7 @@ class Ground:
     price: Price
     ttft_s: float
     folder: Path
+    promise_share: float
     litellm: Path | None = None
     core: int | None = None
 
@@ -180,11 +181,13 @@ url = "{ground.engine_url}/v1"
 
 [tiers.standard]
 ttft_target_s = {ground.ttft_s}
+promise_share = {ground.promise_share}
 order = ["local", "cloud"]
 may_spill = true
 
 [tiers.{CLOUD_TIER}]
 ttft_target_s = {ground.ttft_s}
+promise_share = {ground.promise_share}
 order = ["cloud", "local"]
 may_spill = true
 

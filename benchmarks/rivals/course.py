@@ -49,7 +49,8 @@ def compared(setting: Setting, say: Say) -> Comparison:
         key = new_key()
         cloud_url = running.enter_context(process(*_cloud_words(setting, key)))
         ttft_s = setting.promise.limits_s["ttft_s"]
-        ground = Ground(engine_url, cloud_url, key, setting.price, ttft_s, folder, setting.litellm, other_core)
+        share = setting.promise.share
+        ground = Ground(engine_url, cloud_url, key, setting.price, ttft_s, folder, share, setting.litellm, other_core)
         course = Course(setting, ground, say)
         capacity = setting.capacity or asyncio.run(course.capacity())
         say(f"load 1.0 is {capacity:.3g} requests/s")
