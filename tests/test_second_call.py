@@ -167,7 +167,7 @@ ttft_target_s = 2.0
 promise_share = 0.9999
 """
 # Of these the engine below holds one at a time.
-LONG = {"model": "tier/standard", "messages": [{"role": "user", "content": "word " * 9_000}]}
+LONG: dict[str, Any] = {"model": "tier/standard", "messages": [{"role": "user", "content": "word " * 9_000}]}
 DOLLARS = "SELECT target, reason, attempts, usd FROM outcome WHERE target = 'cloud/stand-in' ORDER BY at_unix_s"
 
 

@@ -16,8 +16,9 @@ from router.spilling.want import Want
 FILLERS = 30
 # What is believed of a twin of which nothing is known.
 UNKNOWN = Twin()
-# Of a promise, so much is kept for what nobody foresees: while misses go by plan, and where no more may be missed.
-MARGIN_S, CAREFUL_S = 0.25, 0.4
+# Of a promise, so much is kept for what nobody foresees: while misses go by plan, and more for each time that what may
+# be missed ahead is used up, to so many times.
+MARGIN_S, CAREFUL_S, MOST_CAREFUL = 0.3, 0.15, 2.0
 
 
 class Tariff:
@@ -32,8 +33,8 @@ class Tariff:
     def margin_s(self, tier: str) -> float:
         """How long before the end of its promise a first token has to be expected. What waits long and goes then is
         often late in the cloud too, so less is risked as less may be missed."""
-        used = min(1.0, max(0.0, self._misses(tier).used()))
-        return MARGIN_S + (CAREFUL_S - MARGIN_S) * used
+        used = min(MOST_CAREFUL, max(0.0, self._misses(tier).used()))
+        return MARGIN_S + CAREFUL_S * used
 
     def goes(self, want: Want, now_s: float) -> bool:
         """Whether it is spilled: not if it is cheaper to be late, or it may not."""
