@@ -10,6 +10,7 @@ from benchmarks.simulator.arrival import Arrival
 from benchmarks.simulator.outcome import CLOUD, NOWHERE, Promise
 from benchmarks.simulator.policies.named import named_in
 from benchmarks.simulator.policies.plain import Cloud, Local
+from benchmarks.simulator.sequence import Request
 from benchmarks.simulator.trial import counted, kept, outcome
 from benchmarks.simulator.world import World
 from tests.worlds import Sent, poisson, ran, setting_of
@@ -41,6 +42,26 @@ def test_a_request_meets_the_same_cloud_whatever_else_is_spilled() -> None:
     setting = setting_of(poisson(200, 5.0))
     every, third = ran(setting, Cloud()), ran(setting, Sent(lambda each: -1 if each.number % 3 == 0 else 0))
     assert list(third.records.ttft_s[::3]) == pytest.approx(list(every.records.ttft_s[::3]))
+
+
+def test_a_silent_cloud_may_be_called_again_and_the_prompt_of_who_is_not_heard_is_paid_for() -> None:
+    arrivals = [Arrival(float(number), 1000, 10) for number in range(200)]
+    setting = setting_of(arrivals)
+
+    class Twice(Sent):
+        def arrived(self, request: Request, now_s: float) -> None:
+            self.world.cloud(request, 0.8)
+
+    once, twice = ran(setting, Sent(lambda _: -1)), ran(setting, Twice(lambda _: -1))
+    pairs = list(zip(once.records.ttft_s, twice.records.ttft_s, twice.records.again_usd, strict=True))
+    assert all((second <= first, paid > 0) == (True, first > 0.8) for first, second, paid in pairs)
+    assert any(second < first for first, second, _ in pairs)
+    assert max(once.records.ttft_s) > 2.0 > max(twice.records.ttft_s)
+    prompts = sum(paid > 0 for _, _, paid in pairs)
+    assert sum(twice.records.again_usd) == pytest.approx(prompts * 1000 * 0.15e-6)
+    found, plain = (counted(each, "", 0.0) for each in (twice, once))
+    assert found.usd - plain.usd == pytest.approx(sum(twice.records.again_usd))
+    assert found.again_share == pytest.approx(prompts / 200)
 
 
 def test_the_cloud_is_as_slow_as_it_was_said_to_be() -> None:

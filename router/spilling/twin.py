@@ -38,14 +38,24 @@ class Twin:
     def outlasted(self, waited_s: float) -> None:
         """No first token had come after so long, and nobody waited on: it counts for what may be expected of such a
         one (the mean and the mean square beyond a point, as in expectation maximization for censored values)."""
-        spread = math.sqrt(self._square)
+        spread = self._spread
         at = self._astray(waited_s) / spread
         beyond = _beyond(at)
-        self._take(spread * beyond, self._square * (1.0 + at * beyond))
+        self._take(spread * beyond, spread * spread * (1.0 + at * beyond))
 
     @property
     def median_s(self) -> float:
         return math.exp(self._log_s)
+
+    def late_share(self, left_s: float) -> float:
+        """How likely its first token comes later than that."""
+        if left_s <= SHORTEST_S:
+            return 1.0
+        return 0.5 * math.erfc(self._astray(left_s) / (self._spread * math.sqrt(2.0)))
+
+    @property
+    def _spread(self) -> float:
+        return max(math.sqrt(self._square), LEAST_SPREAD)
 
     def _astray(self, ttft_s: float) -> float:
         return math.log(max(ttft_s, SHORTEST_S)) - self._log_s
@@ -54,13 +64,6 @@ class Twin:
         self._known = min(self._known + 1.0, REMEMBERED)
         self._log_s += astray / self._known
         self._square += (square * (1.0 - 1.0 / self._known) - self._square) / self._known
-
-    def late_share(self, left_s: float) -> float:
-        """How likely its first token comes later than that."""
-        if left_s <= SHORTEST_S:
-            return 1.0
-        spread = max(math.sqrt(self._square), LEAST_SPREAD)
-        return 0.5 * math.erfc((math.log(left_s) - self._log_s) / (spread * math.sqrt(2.0)))
 
 
 def _beyond(at: float) -> float:
