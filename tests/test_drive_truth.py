@@ -25,7 +25,7 @@ from tests.scripted import DONE, LAST, STOP, STREAM_HEAD, framed
 from tests.stand_ins import standing_in
 from tests.test_sse import ROLE, USAGE, chunk
 
-TRIES = 20
+TRIES = 100
 EXACT_S = 0.001
 
 

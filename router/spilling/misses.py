@@ -14,7 +14,7 @@ import math
 PLANNED, SAFE = 0.7, 0.85
 # Requests of memory: older ones fade. What so many of them allow may be missed ahead, and what so many do, saved up.
 REMEMBERED = 20_000.0
-AHEAD, SAVED = 300.0, 8_000.0
+AHEAD, SAVED = 100.0, 8_000.0
 # Of the mean price of a request: what a miss costs while all goes by plan.
 USUAL = 2.0
 MOST = 50.0
