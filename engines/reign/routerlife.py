@@ -54,12 +54,17 @@ class RouterLife:
         while not self._stopping:
             self._changed.clear()
             began_s = time.monotonic()
+            is_adopted = found is not None
             kept = self._adopt(found) if found else self._start()
             found = None
             if kept:
                 code, was_asked = await self._until_over(kept)
                 if was_asked:
                     failures = 0
+                    continue
+                if is_adopted:
+                    # Its supervisor may have told it to end before it went: that is no failure of the next one.
+                    self._say(f"router of the supervisor before has ended: {how_ended(code)}")
                     continue
                 self._say(f"router ended: {how_ended(code)}")
             failures = failures_after(failures, time.monotonic() - began_s)
