@@ -18,6 +18,7 @@ from engines.home import plan_path, running_supervisor
 from engines.processes.record import ProcessId, Record, read_records
 from engines.runtime import MARKER, runtime
 from engines.snapshot import EngineState, GpuState, Snapshot
+from tests.routers import until
 from tests.stacks import SPILLWAY, Place, place_in
 from tests.supervised import LIMIT_S, STAND_IN, kill
 
@@ -142,6 +143,21 @@ def test_a_new_key_or_a_dead_supervisor_brings_another_one_and_leaves_the_engine
     said = stack.place.run("up", "--config", str(stack.place.config), OPENAI_API_KEY="sk-new")
     assert said.returncode == 0, said.stdout
     assert (stack.place.engine().pid, stack.place.engine().restarts) == (engine.pid, 0)
+
+
+def test_that_an_adopted_router_ends_is_no_failure_of_the_next_one(stack: Stack) -> None:
+    stack.up(4096)
+    kill(stack.supervisor())
+    stack.up(4096)
+    adopted, log = stack.record("router").child, stack.place.home / "logs" / "supervisor.log"
+    assert "router of the supervisor before is adopted" in log.read_text()
+    assert adopted
+    kill(adopted)
+    others = (None, adopted)
+    until(lambda: any(each.name == "router" and each.child not in others for each in read_records(stack.place.home)))
+    assert "router of the supervisor before has ended: signal SIGKILL" in log.read_text()
+    # What `up` takes for a router that does not stay up.
+    assert " router ended: " not in log.read_text()
 
 
 def test_a_card_that_fails_is_done_without_until_a_human_has_seen_to_it(tmp_path: Path) -> None:
