@@ -65,7 +65,7 @@ async def open_first(doors: Doors, ask: Ask, course: Course, arrived_s: float) -
             at = next_at(targets, at, cause_of(failures[-1]))
     except BaseException:
         if kept is not None:
-            course.lost_usd += discard(doors, kept)
+            _lose(doors, course, kept)
         raise
     if kept is None:
         raise none_left(ask, targets, failures)
@@ -79,8 +79,13 @@ def _better(
     if first is None:
         return second
     kept, lost = (second, first) if lack is None else (first, second)
-    course.lost_usd += discard(doors, lost)
+    _lose(doors, course, lost)
     return kept
+
+
+def _lose(doors: Doors, course: Course, served: Served) -> None:
+    """An answer that nobody hears, and that is paid for."""
+    course.lost_usd += discard(doors, served)
 
 
 async def _tried(doors: Doors, ask: Ask, course: Course, at: int, arrived_s: float) -> Served | None:
@@ -104,7 +109,7 @@ async def _turn(doors: Doors, ask: Ask, course: Course, at: int, arrived_s: floa
     silent_s = math.inf if failures or course.ticket is None else again_s(course.ticket, target)
     if silent_s == math.inf:
         return await _try(doors, ask, course, turn, arrived_s)
-    race = Race[Served](lambda served: _add_lost(course, discard(doors, served)))
+    race = Race[Served](lambda served: _lose(doors, course, served))
     first = _try(doors, ask, course, turn, arrived_s)
     return await race.run(first, silent_s, lambda: _again(doors, ask, course, turn, arrived_s))
 
@@ -118,10 +123,6 @@ def _again(doors: Doors, ask: Ask, course: Course, turn: Turn, arrived_s: float)
     doors.watch.pools.second_calls[turn.target.name] += 1
     again = structs.replace(turn, attempt=turn.attempt + 1, waits_for_leave=False)
     return _try(doors, ask, course, again, arrived_s)
-
-
-def _add_lost(course: Course, usd: float) -> None:
-    course.lost_usd += usd
 
 
 def _lack(ask: Ask, served: Served) -> TargetUnavailable | None:
@@ -264,7 +265,7 @@ def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) ->
     now_s = time.monotonic()
     doors.watch.finish(flight, None, now_s)
     if isinstance(error, asyncio.CancelledError):
-        doors.watch.pools.was_late(flight.aboard, flight.sent_at_s, now_s)
+        doors.watch.pools.was_silent(flight.aboard, flight.sent_at_s, now_s)
     if isinstance(error, TargetUnavailable) and not is_full(error) and trigger_of(error.cause).hurts:
         error.is_old = not doors.watch.failed(flight, error.cause, error.retry_after_s, now_s)
     if flight.target.place is not CLOUD or not asked:

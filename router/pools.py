@@ -265,7 +265,7 @@ class Pools:
         elif aboard.load is not None and aboard.stay is not None:
             aboard.load.began(aboard.stay, now_s)
 
-    def was_late(self, aboard: Aboard, sent_s: float, now_s: float) -> None:
+    def was_silent(self, aboard: Aboard, sent_s: float, now_s: float) -> None:
         """Its cloud gave no first token in all that time, and nobody waits on."""
         if aboard.twin is not None:
             aboard.twin.outlasted(now_s - sent_s)

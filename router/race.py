@@ -39,7 +39,7 @@ class Runner(Generic[T]):
     async def _carried_out(self, coroutine: Coroutine[Any, Any, T]) -> None:
         try:
             self.result = await coroutine
-        except BaseException as error:
+        except (Exception, asyncio.CancelledError) as error:
             self.error = error
         self._tell()
 

@@ -233,7 +233,7 @@ class Watch:
         is_death = cause in DEATHS and not has_begun and flight.target.place is LOCAL
         fault = Fault(cause, flight.sent_at_s, retry_after_s, is_death, has_begun)
         if cause in OUT_OF_TIME and not has_begun:
-            self.pools.was_late(flight.aboard, flight.sent_at_s, now_s)
+            self.pools.was_silent(flight.aboard, flight.sent_at_s, now_s)
         is_news = account.fail(fault, now_s, self._others(account))
         self._changed(account)
         return is_news

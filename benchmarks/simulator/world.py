@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable
+from functools import cached_property
 from heapq import heappop, heappush
 from typing import Literal, Protocol
 
@@ -57,9 +58,7 @@ class World:
         self._due_s = [math.inf] * setting.engines
         # What came on an engine while it was brought up to a moment at which others are looked at.
         self._undelivered: list[Iterable[Event]] = [()] * setting.engines
-        count, cloud = len(setting.arrivals), setting.cloud
-        self._cloud_ttfts_s: array[float] = cloud.ttfts_s(count, setting.seed)
-        self._again_ttfts_s: array[float] = cloud.ttfts_s(count, setting.seed, call=1)
+        self._cloud_ttfts_s: array[float] = setting.cloud.ttfts_s(len(setting.arrivals), setting.seed)
         self._moments: list[tuple[float, int, int, Request | None]] = []
         self._sequence = 0
         policy.attach(self)
@@ -68,6 +67,11 @@ class World:
     def engine_count(self) -> int:
         """Engines are numbered from 0."""
         return len(self._engines)
+
+    @cached_property
+    def _again_ttfts_s(self) -> array[float]:
+        """Of second calls, which most policies never make."""
+        return self.setting.cloud.ttfts_s(len(self.setting.arrivals), self.setting.seed, call=1)
 
     def fits(self, request: Request, engine: int) -> bool:
         """Whether the engine could ever hold it. A client says the most tokens it wants; here it gets all of them."""

@@ -23,7 +23,7 @@ MOST_USED = 10.0
 FADE = 1.0 - 1.0 / REMEMBERED
 
 
-class Allowance:
+class Excess:
     """Misses beyond the share of the requests that is allowed: a quiet night is no leave for a bad morning. One writer:
     its Misses."""
 
@@ -52,7 +52,7 @@ class Misses:
     """`share` of the requests must be served as promised. Ask for `price` with the misses that are still to come."""
 
     def __init__(self, share: float = 0.99) -> None:
-        self._planned, self._safe = Allowance(0.0), Allowance(0.0)
+        self._planned, self._safe = Excess(0.0), Excess(0.0)
         self.share = share
         self._asked = 0.0
         self._missed = 0.0
@@ -90,9 +90,9 @@ class Misses:
         be missed."""
         return usd_each * self._planned.price(coming)
 
-    def danger_price(self, usd_each: float, coming: float) -> float:
+    def danger_price(self, usd_each: float) -> float:
         """The same where what is planned does not count, but the promise: to avoid a miss that nobody planned."""
-        return usd_each * self._safe.price(coming)
+        return usd_each * self._safe.price(0.0)
 
     def used(self, coming: float = 0.0) -> float:
         """How much of what may be missed ahead is used up: 0 while all goes by plan, 1 where nothing is left of it, and

@@ -55,7 +55,7 @@ class Tariff:
         if want.price is None or want.twin is None or not want.shows_first:
             return math.inf
         prompt_usd = self.price_factor * want.price.usd(want.prompt_tokens, 0.0)
-        danger_usd = self._misses(want.tier).danger_price(self._demand.usd_each or 1.0, 0.0)
+        danger_usd = self._misses(want.tier).danger_price(self._demand.usd_each or 1.0)
         return again_s(want.twin, self._left_s(want, now_s), prompt_usd, danger_usd)
 
     def late_usd(self, want: Want) -> float:
