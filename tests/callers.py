@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tests.routers import CHAT, asked
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

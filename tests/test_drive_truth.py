@@ -27,6 +27,9 @@ from tests.test_sse import ROLE, USAGE, chunk
 
 TRIES = 100
 EXACT_S = 0.001
+# A busy machine makes what counts from the start longer and never shorter, so the quickest tell whether it is measured
+# truly; between two tokens it takes as often as it adds.
+TELLING = {"ttft_s": 0.05, "e2e_s": 0.05, "tpot_s": 0.5, "itl_s": 0.5}
 
 
 class Notary:
@@ -98,11 +101,11 @@ async def test_an_engine_of_known_latency_is_measured_to_a_millisecond_or_a_hund
     with standing_in("stub") as stub:
         for _ in range(TRIES):
             found = compared(await measured(stub.url, told, rate=100.0, requests=50), told)
-            typical = [each for each in found if each.share == 0.5]
-            assert {each.name for each in typical} == {"ttft_s", "tpot_s", "itl_s", "e2e_s"}
-            if all(each.is_exact for each in typical):
+            telling = [each for each in found if TELLING[each.name] == each.share]
+            assert len(telling) == len(TELLING)
+            if all(each.is_exact for each in telling):
                 return
-    pytest.fail("\n".join(str(each) for each in typical))
+    pytest.fail("\n".join(str(each) for each in telling))
 
 
 def test_a_figure_that_is_off_is_found_and_shown() -> None:
@@ -126,5 +129,5 @@ def test_the_command_shows_every_quantile(capsys: pytest.CaptureFixture[str]) ->
     status = truth.main(parser.parse_args(["--requests", "20", "--first-ms", "30", "--gap-ms", "5", "--tokens", "4"]))
     printed = capsys.readouterr().out
     assert status == (1 if "TOO MUCH" in printed else 0)
-    assert printed.count("truth") == 12
+    assert printed.count("truth") == 16
     assert "20 requests, 80 events" in printed
