@@ -264,7 +264,7 @@ def _give_up(doors: Doors, flight: Flight, error: BaseException, asked: bool) ->
     dollars."""
     now_s = time.monotonic()
     doors.watch.finish(flight, None, now_s)
-    if isinstance(error, asyncio.CancelledError):
+    if asked and isinstance(error, asyncio.CancelledError):
         doors.watch.pools.was_silent(flight.aboard, flight.sent_at_s, now_s)
     if isinstance(error, TargetUnavailable) and not is_full(error) and trigger_of(error.cause).hurts:
         error.is_old = not doors.watch.failed(flight, error.cause, error.retry_after_s, now_s)

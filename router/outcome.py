@@ -11,7 +11,8 @@ class Outcome(Struct, frozen=True, gc=False):
 
     `route` is the rule of [[routes]] that it followed. `arm` is its part of a comparison: the name of a split or
     shadow, and "/control" or "/trial". `shadow_of` is the request whose copy it is, and nobody was shown its answer.
-    `wanted_usd` is what it would have cost at a cloud, where it stayed here because money was short.
+    `wanted_usd` is what it would have cost at a cloud, where it stayed here because money was short. `sent_s` is when
+    it was sent to the target that answered: before that it was held here, or tried elsewhere.
 
     Only texts and numbers, so that thousands of them can wait for the disk without work for the garbage collector.
     """
@@ -37,6 +38,7 @@ class Outcome(Struct, frozen=True, gc=False):
     arm: str | None = None
     shadow_of: str | None = None
     wanted_usd: float | None = None
+    sent_s: float | None = None
 
 
 # A new one goes to the end, where a file that is older gets it too.

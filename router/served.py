@@ -163,6 +163,7 @@ def settle(doors: Doors, served: Served, arrived_s: float, status: int, error: s
         ask.arm,
         ask.shadow_of,
         None if served.reason != BUDGET else _wanted_usd(doors, served),
+        served.flight.sent_at_s - arrived_s,
     )
     doors.ledger.record(outcome)
     doors.metrics.observe(outcome)

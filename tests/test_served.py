@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
+from router.attempts import _give_up
 from router.books import read_wanted
 from router.course import Course
 from router.errors import ApiError, TargetUnavailable
@@ -83,7 +85,7 @@ def test_a_served_request_is_a_row(
         reply = Whole(target.name, usage)
         reply.reading.spoken = 3
         served = Served(ASK, target, "spill:kv", 2, cast(Reply, reply), flight, 0.25)
-        settle(doors, served, 1.0, 502, "it broke")
+        settle(doors, served, 0.5, 502, "it broke")
         page = doors.metrics.text().decode()
     assert row_in(tmp_path) == {
         "request_id": "req-7",
@@ -105,6 +107,7 @@ def test_a_served_request_is_a_row(
         "arm": "new/trial",
         "shadow_of": "req-6",
         "wanted_usd": None,
+        "sent_s": 0.5,
     }
     assert f'{{reason="spill:kv",status="502",target="{target.name}",tier="bulk"}} 1.0' in page
 
@@ -132,6 +135,15 @@ def test_what_stays_here_for_want_of_money_is_known_with_what_it_would_have_cost
     assert row_in(tmp_path)["wanted_usd"] == wanted_usd
     wanted = [usd for _, usd in read_wanted(tmp_path / "ledger.sqlite3", 0.0)]
     assert wanted == ([] if wanted_usd is None else [wanted_usd])
+
+
+def test_only_a_cloud_that_was_asked_can_have_been_silent(tmp_path: Path) -> None:
+    with doors_at(tmp_path) as doors:
+        twin = doors.watch.pools.twin_of(CLOUD)
+        before = twin.late_share(1.0)
+        for asked in (False, True):
+            _give_up(doors, doors.watch.start(ASK, CLOUD, 1.0), CancelledError(), asked)
+            assert (twin.late_share(1.0) > before) is asked
 
 
 def test_a_ledger_that_cannot_be_written_is_no_limit_of_the_client() -> None:
@@ -190,6 +202,7 @@ def test_a_refused_request_is_a_row_too(tmp_path: Path) -> None:
         "arm": "new/trial",
         "shadow_of": "req-6",
         "wanted_usd": None,
+        "sent_s": None,
     }
 
 
