@@ -16,6 +16,7 @@ from benchmarks.whatifs.pool import Pool
 
 # The router's own rules; and what is left without an engine.
 OURS, ALL_CLOUD = "sluice", "cloud"
+ROUNDED = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,15 @@ def reckoned(pool: Pool, case: Case) -> Reckoned:
         ttft_s=promise.ttft_s,
         spilled_share=float(weights[spilled].sum() / all_requests),
         kept_share=kept_share,
-        is_kept=kept_share >= promise.share - 1e-9,
+        is_kept=keeps(kept_share, promise.share),
         usd=usd,
         month_usd=usd * pool.period.per_month,
     )
+
+
+def keeps(kept_share: float, share: float) -> bool:
+    """Whether a promise for so many is kept; sums of shares may differ in their last digit."""
+    return kept_share >= share - ROUNDED
 
 
 def summed(each: Sequence[Reckoned], requests: Sequence[int]) -> Reckoned:

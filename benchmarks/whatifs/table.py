@@ -10,7 +10,7 @@ from benchmarks.report.quantity import UNKNOWN
 from benchmarks.whatifs.answer import Answer
 from benchmarks.whatifs.case import NOW, Case
 from benchmarks.whatifs.pool import MONTH_S, Actual
-from benchmarks.whatifs.reckoned import Reckoned
+from benchmarks.whatifs.reckoned import Reckoned, keeps
 from benchmarks.whatifs.sentence import usd
 
 DAY_S, HOUR_S = 86_400.0, 3600.0
@@ -52,9 +52,8 @@ def lasting(lasts_s: float) -> str:
 
 def _real(answer: Answer, actual: Actual) -> list[Text]:
     month_usd = actual.usd * MONTH_S / answer.period.lasts_s
-    # Sums of shares may differ in their last digit.
-    least = answer.share - 1e-9
-    kept = Text(UNKNOWN) if actual.kept_share is None else _kept(actual.kept_share, actual.kept_share >= least)
+    share = actual.kept_share
+    kept = Text(UNKNOWN) if share is None else _kept(share, keeps(share, answer.share))
     return [Text(_share(actual.spilled_share)), kept, Text(usd(actual.usd)), Text(usd(month_usd)), Text("")]
 
 
