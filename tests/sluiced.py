@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from router.registry import Price
 from router.spilling.lengths import Kind, Lengths
 from router.spilling.load import EngineLoad
-from router.spilling.misses import Misses
+from router.spilling.misses import AHEAD, BEGUN, Misses
 from router.spilling.sample import Sample
 from router.spilling.sluice import Sluice
 from router.spilling.speeds import Speeds, Tempo
@@ -31,6 +31,14 @@ def lengths_of(tokens: int) -> Sample:
 ANSWERS = lengths_of(100)
 
 
+def settled(share: float = 0.99) -> Misses:
+    """So many have come, and none was missed, that the care of the beginning is over."""
+    misses = Misses(share)
+    for _ in range(int(BEGUN * AHEAD)):
+        misses.asked()
+    return misses
+
+
 def warm(load: EngineLoad) -> EngineLoad:
     """It has served enough to be given all that it takes."""
     for number in range(load.most_sequences // 2):
@@ -45,10 +53,15 @@ def engine(kv_tokens: int | None = KV_TOKENS, most_sequences: int = 256) -> Engi
 
 
 class Line:
-    """`engines`: so many, by number; or these."""
+    """`engines`: so many, by number; or these. `misses`: of a tier, at first."""
 
-    def __init__(self, engines: int = 1, loads: dict[Hashable, EngineLoad] | None = None) -> None:
-        self.misses: dict[str, Misses] = defaultdict(Misses)
+    def __init__(
+        self,
+        engines: int = 1,
+        loads: dict[Hashable, EngineLoad] | None = None,
+        misses: Callable[[], Misses] = settled,
+    ) -> None:
+        self.misses: dict[str, Misses] = defaultdict(misses)
         self.loads: dict[Hashable, EngineLoad] = loads or {number: engine() for number in range(engines)}
         self.sluice = Sluice(self.misses.__getitem__)
         self.sluice.stand(self.loads)

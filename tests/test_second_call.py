@@ -64,8 +64,8 @@ def test_the_promise_is_in_danger_only_beyond_what_is_planned() -> None:
     misses = Misses(0.99)
     for number in range(4000):
         misses.asked()
-        if number % 125 == 0:
-            # 0.8 %: more than is planned, less than is promised.
+        if number % 135 == 0:
+            # 0.74 %: more than is planned, less than is promised.
             misses.missed()
     assert misses.price(1.0, 0.0) > 4 * misses.danger_price(1.0)
 
@@ -199,8 +199,7 @@ def test_a_spilled_request_whose_cloud_is_silent_is_called_again_and_both_are_pa
         found: list[dict[str, str]] = []
 
         def spill() -> None:
-            # A miss, and nothing more may be missed; then one whose first call never answers.
-            cloud.switch("slow_first_byte", seconds=2.5)
+            # One that is answered at once, and one whose first call never is.
             found.append(streamed(router, **LONG))
             cloud.switch("slow_first_byte", seconds=20)
             found.append(streamed(router, **LONG))

@@ -17,7 +17,7 @@ from router.spilling.tariff import Tariff
 from router.spilling.twin import Twin
 from router.spilling.waiting import LATEST_S
 from router.spilling.want import Why
-from tests.sluiced import ANSWERS, KV_TOKENS, TEMPO, Line, filled
+from tests.sluiced import ANSWERS, KV_TOKENS, TEMPO, Line, filled, settled
 
 
 @pytest.fixture
@@ -106,11 +106,16 @@ def test_a_miss_grows_dearer_as_the_promise_is_used_up() -> None:
     for _ in range(1000):
         misses.asked()
     before = misses.price(1.0, 0)
-    for _ in range(8):
+    for _ in range(5):
         misses.missed()
     assert misses.price(1.0, 0) > 2 * before
     assert misses.price(1.0, 1) > misses.price(1.0, 0)
-    assert misses.kept_share == pytest.approx(0.992, abs=0.001)
+    assert misses.kept_share == pytest.approx(0.995, abs=0.001)
+
+
+def test_of_few_requests_none_is_missed_lightly() -> None:
+    assert Misses(0.99).price(1.0, 0) > 5 * settled(0.99).price(1.0, 0)
+    assert settled(0.99).used() == pytest.approx(0.0, abs=0.05)
 
 
 def test_a_quiet_night_is_no_leave_for_a_bad_morning() -> None:
@@ -129,24 +134,23 @@ def test_however_many_were_missed_a_miss_has_a_price() -> None:
     assert misses.price(1.0, 1000) == MOST
 
 
-def test_the_less_may_be_missed_the_earlier_a_first_token_has_to_be_expected() -> None:
-    misses = Misses(0.99)
+def test_the_less_may_be_missed_the_later_a_first_token_may_come_than_is_expected() -> None:
+    misses = settled(0.99)
     tariff = Tariff(lambda _: misses, Demand(), Aside())
-    early_s = tariff.margin_s("standard")
+    before = tariff.longer("standard")
     for _ in range(5):
         misses.missed()
-    assert tariff.margin_s("standard") > early_s
+    assert tariff.longer("standard") > before
 
 
 def test_a_promise_for_more_of_the_requests_makes_careful_sooner() -> None:
-    usual, strict = Misses(0.98), Misses(0.998)
+    usual, strict = settled(0.98), settled(0.998)
     for misses in (usual, strict):
-        misses.asked()
         misses.missed()
     assert 0 < usual.used() < 1 < strict.used()
     assert strict.price(1.0, 0) > usual.price(1.0, 0)
     tariff = Tariff({"usual": usual, "strict": strict}.__getitem__, Demand(), Aside())
-    assert tariff.margin_s("strict") > tariff.margin_s("usual")
+    assert tariff.longer("strict") > tariff.longer("usual")
 
 
 def test_another_share_forgets_no_miss() -> None:

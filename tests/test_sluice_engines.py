@@ -40,8 +40,8 @@ def test_who_waits_for_one_engine_does_not_hold_up_who_may_use_another() -> None
 def test_in_the_line_as_well_whoever_waits_keeps_only_its_own_engines() -> None:
     line = two()
     line.ask("long", FULL_S, 2000, engines=("b",))
-    assert line.ask("of a", FULL_S, 1000, engines=("a",)) is None
-    assert line.ask("of any", FULL_S, 1000) is None
+    assert line.ask("of a", FULL_S, 1000, engines=("a",), ttft_s=4.0) is None
+    assert line.ask("of any", FULL_S, 1000, ttft_s=4.0) is None
     line.begun("long", FULL_S + 0.3)
     assert line.placed["of any"].engine == "b"
     assert "of a" not in line.placed

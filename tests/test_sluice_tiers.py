@@ -8,6 +8,7 @@ import pytest
 
 from router.registry import Price
 from router.spilling.load import EngineLoad
+from router.spilling.misses import Misses
 from router.spilling.speeds import Speeds
 from router.spilling.twin import Twin
 from router.spilling.waiting import LATEST_S
@@ -52,7 +53,7 @@ def test_who_has_time_is_not_before_who_has_none(full: Line) -> None:
 
 
 def test_each_tier_has_its_own_misses() -> None:
-    line = Line()
+    line = Line(misses=Misses)
     for key, tier, first_s in (("a", "chat", 5.0), ("b", "bulk", 5.0), ("c", "chat", 6.0)):
         line.ask(key, first_s - 4.0, 10, tier=tier, ttft_s=30.0 if tier == "bulk" else 2.0)
         line.begun(key, first_s)
@@ -61,7 +62,7 @@ def test_each_tier_has_its_own_misses() -> None:
 
 
 def test_an_answer_that_is_too_slow_is_missed_once() -> None:
-    line = Line()
+    line = Line(misses=Misses)
     for at_s, key, tokens in ((0.0, "quick", 100), (10.0, "slow", 10), (20.0, "aborted", None)):
         line.ask(key, at_s, 10)
         line.begun(key, at_s + 0.1)

@@ -11,10 +11,13 @@ import math
 
 # Of the misses that the promise allows, so many are planned with: who is late nobody foresees exactly. Where more than
 # so many are missed, the promise itself is in danger.
-PLANNED, SAFE = 0.7, 0.85
+PLANNED, SAFE = 0.65, 0.78
 # Requests of memory: older ones fade. What so many of them allow may be missed ahead, and what so many do, saved up.
 REMEMBERED = 20_000.0
 AHEAD, SAVED = 100.0, 8_000.0
+# As if so much of what may be missed ahead were used up when the first one comes: nothing is saved up yet, and of few
+# requests one miss is many.
+BEGUN = 2.0
 # Of the mean price of a request: what a miss costs while all goes by plan.
 USUAL = 2.0
 MOST = 50.0
@@ -24,14 +27,19 @@ FADE = 1.0 - 1.0 / REMEMBERED
 
 
 class Excess:
-    """Misses beyond the share of the requests that is allowed: a quiet night is no leave for a bad morning. One writer:
-    its Misses."""
+    """Misses beyond `part` of those that are allowed: a quiet night is no leave for a bad morning. One writer: its
+    Misses."""
 
-    __slots__ = ("_over", "allowed")
+    __slots__ = ("_over", "_part", "allowed")
 
-    def __init__(self, allowed: float) -> None:
-        self.allowed = allowed
-        self._over = 0.0
+    def __init__(self, part: float, share: float) -> None:
+        self._part = part
+        self.promise(share)
+        self._over = BEGUN * self.allowed * AHEAD
+
+    def promise(self, share: float) -> None:
+        """So many of the requests, from now on."""
+        self.allowed = self._part * (1.0 - share)
 
     def asked(self) -> None:
         self._over = max(self._over * FADE - self.allowed, -self.allowed * SAVED)
@@ -52,8 +60,8 @@ class Misses:
     """`share` of the requests must be served as promised. Ask for `price` with the misses that are still to come."""
 
     def __init__(self, share: float = 0.99) -> None:
-        self._planned, self._safe = Excess(0.0), Excess(0.0)
-        self.share = share
+        self._planned, self._safe = Excess(PLANNED, share), Excess(SAFE, share)
+        self._share = share
         self._asked = 0.0
         self._missed = 0.0
 
@@ -65,7 +73,8 @@ class Misses:
     @share.setter
     def share(self, share: float) -> None:
         self._share = share
-        self._planned.allowed, self._safe.allowed = PLANNED * (1.0 - share), SAFE * (1.0 - share)
+        self._planned.promise(share)
+        self._safe.promise(share)
 
     @property
     def kept_share(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from router.spilling.line import Line, Reach, overlap
 from router.spilling.pool import Pool
 from router.spilling.room import FIRST, Forecast
-from router.spilling.tariff import Tariff
+from router.spilling.tariff import MARGIN_S, Tariff
 from router.spilling.want import Want
 
 # Room that even a short prompt takes.
@@ -18,11 +18,11 @@ def leaving(line: Line, pool: Pool, tariff: Tariff, now_s: float, since: int = 0
     """While somebody would be late who has `since` or more before it, whoever is worth least for its room goes, of all
     up to that one that wait for some of the same engines; the late one itself where nobody's going would help it. Takes
     them from `line`, one by one: whoever asks for the next has dealt with the last."""
-    margins_s = {tier: tariff.margin_s(tier) for tier in {want.tier for want in line.wants[since:]}}
-    while (late := _first_late(line, pool, margins_s, now_s, since)) is not None:
+    longer = {tier: tariff.longer(tier) for tier in {want.tier for want in line.wants[since:]}}
+    while (late := _first_late(line, pool, longer, now_s, since)) is not None:
         want, reach = line.wants[late], line.reaches[late]
         least = late
-        if not _is_late(want, reach, pool, now_s, margins_s[want.tier]):
+        if not _is_late(want, reach, pool, now_s, longer[want.tier]):
             least_usd = float("inf")
             # Of equals the last goes: who has waited longest stays.
             for at in range(late, -1, -1):
@@ -34,7 +34,7 @@ def leaving(line: Line, pool: Pool, tariff: Tariff, now_s: float, since: int = 0
         yield line.pop(least)
 
 
-def _first_late(line: Line, pool: Pool, margins_s: Mapping[str, float], now_s: float, since: int) -> int | None:
+def _first_late(line: Line, pool: Pool, longer: Mapping[str, float], now_s: float, since: int) -> int | None:
     wants, reaches, more = line.wants, line.reaches, line.more
     # What is before the next one, for each set of engines that somebody in the line waits for.
     ahead: dict[Reach, tuple[Forecast, list[float]]] = {}
@@ -44,7 +44,8 @@ def _first_late(line: Line, pool: Pool, margins_s: Mapping[str, float], now_s: f
         if known is None:
             known = ahead[reach] = (pool.forecast(reach, now_s), [*line.before(at, reach)])
         tokens, fresh_tokens = want.prompt_tokens, want.fresh_tokens
-        if now_s + known[0].ttft_s(known[1], tokens, fresh_tokens) > want.due_s - margins_s[want.tier]:
+        ttft_s = known[0].ttft_s(known[1], tokens, fresh_tokens)
+        if now_s + longer[want.tier] * ttft_s > want.due_s - MARGIN_S:
             return at
         for other, (_, sums) in ahead.items():
             share = more if other is reach else more * overlap(reach, other)
@@ -54,7 +55,7 @@ def _first_late(line: Line, pool: Pool, margins_s: Mapping[str, float], now_s: f
     return None
 
 
-def _is_late(want: Want, reach: Reach, pool: Pool, now_s: float, margin_s: float) -> bool:
+def _is_late(want: Want, reach: Reach, pool: Pool, now_s: float, longer: float) -> bool:
     """With nobody before it."""
     ttft_s = pool.forecast(reach, now_s).ttft_s(FIRST, want.prompt_tokens, want.fresh_tokens)
-    return now_s + ttft_s > want.due_s - margin_s
+    return now_s + longer * ttft_s > want.due_s - MARGIN_S

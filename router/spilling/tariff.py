@@ -16,9 +16,11 @@ from router.spilling.want import Want
 FILLERS = 30
 # What is believed of a twin of which nothing is known.
 UNKNOWN = Twin()
-# Of a promise, so much is kept for what nobody foresees: while misses go by plan, and more for each time that what may
-# be missed ahead is used up, to so many times.
-MARGIN_S, CAREFUL_S, MOST_CAREFUL = 0.3, 0.15, 2.0
+# The longer a wait, the less is known of it: a first token is taken to come so many times as late as is expected, while
+# misses go by plan, and later for each time that what may be missed ahead is used up, to so many times.
+LONGER, CAREFUL, MOST_CAREFUL = 1.2, 0.15, 2.0
+# And of a promise so much is kept for what nobody foresees at all.
+MARGIN_S = 0.1
 
 
 class Tariff:
@@ -30,11 +32,10 @@ class Tariff:
         self.price_factor = 1.0
         self._misses, self._demand, self._aside = misses, demand, aside
 
-    def margin_s(self, tier: str) -> float:
-        """How long before the end of its promise a first token has to be expected. What waits long and goes then is
-        often late in the cloud too, so less is risked as less may be missed."""
-        used = min(MOST_CAREFUL, max(0.0, self._misses(tier).used()))
-        return MARGIN_S + CAREFUL_S * used
+    def longer(self, tier: str) -> float:
+        """How many times as late as is expected a first token may come. What waits long and goes then is often late in
+        the cloud too, so less is risked as less may be missed."""
+        return LONGER + CAREFUL * min(MOST_CAREFUL, max(0.0, self._misses(tier).used()))
 
     def goes(self, want: Want, now_s: float) -> bool:
         """Whether it is spilled: not if it is cheaper to be late, or it may not."""
