@@ -50,7 +50,10 @@ def test_whoever_came_in_the_stretch_is_served_here_or_spilled(crowded: Setting,
 def test_dollars_are_those_of_who_was_spilled(crowded: Setting, seen: Episode) -> None:
     at_s, paid_usd, all_usd = seen.paid()
     assert (np.diff(at_s) >= 0).all()
-    assert paid_usd[-1] == pytest.approx(seen.cloud_usd[seen.spilled].sum())
+    # Of some the prompt is paid for a second time.
+    once_usd = seen.cloud_usd[seen.spilled].sum()
+    assert once_usd <= paid_usd[-1] < 1.1 * once_usd
+    assert not seen.paid_usd[~seen.spilled].any()
     came = [crowded.cloud.usd(each.prompt_tokens, each.output_tokens) for each in crowded.arrivals]
     assert 0 < paid_usd[-1] < all_usd[-1] < sum(came)
 

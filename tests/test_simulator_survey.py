@@ -54,9 +54,11 @@ def test_each_trace_and_load_is_a_row_and_what_has_no_lengths_is_said(folder: Pa
     calm, crowded = json.loads(file.read_text())
     assert [calm["load"], crowded["load"]] == [1, 3]
     assert crowded["per_s"] == pytest.approx(3 * calm["per_s"])
-    assert calm["bill_share"] == calm["count_bill_share"] == 0
+    # The care of the beginning, where so many may be missed that a count need not spill at all.
+    assert calm["bill_share"] < 0.02
+    assert calm["count_bill_share"] == 0
     assert 0 < crowded["least_bill_share"] < crowded["bill_share"] < 1
-    assert crowded["spilled_share"] > calm["spilled_share"] == 0
+    assert crowded["spilled_share"] > 10 * calm["spilled_share"]
 
 
 def test_a_broken_promise_is_noted_with_what_most_misses_were(tmp_path: Path) -> None:
