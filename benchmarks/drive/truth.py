@@ -27,9 +27,9 @@ from benchmarks.workload.arrival import Arrival, Prompt
 
 SHARES = (0.05, 0.50, 0.95, 0.99)
 WITHIN_S = 0.001
+WITHIN_SHARE = 0.01
 # That is, two gaps.
 LEAST_TOKENS = 3
-WITHIN_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,30 +30,30 @@ class Excess:
     """Misses beyond `part` of those that are allowed: a quiet night is no leave for a bad morning. One writer: its
     Misses."""
 
-    __slots__ = ("_over", "_part", "allowed")
+    __slots__ = ("_allowed", "_over", "_part")
 
     def __init__(self, part: float, share: float) -> None:
         self._part = part
         self.promise(share)
-        self._over = BEGUN * self.allowed * AHEAD
+        self._over = BEGUN * self._allowed * AHEAD
 
     def promise(self, share: float) -> None:
         """So many of the requests, from now on."""
-        self.allowed = self._part * (1.0 - share)
+        self._allowed = self._part * (1.0 - share)
 
     def asked(self) -> None:
-        self._over = max(self._over * FADE - self.allowed, -self.allowed * SAVED)
+        self._over = max(self._over * FADE - self._allowed, -self._allowed * SAVED)
 
     def missed(self) -> None:
         self._over += 1.0
 
     def used(self, coming: float) -> float:
         """Of what may be missed ahead."""
-        return (self._over + coming) / (self.allowed * AHEAD) if self.allowed else math.inf
+        return (self._over + coming) / (self._allowed * AHEAD) if self._allowed else math.inf
 
     def price(self, coming: float) -> float:
         """Of a miss, in mean prices of a request."""
-        return min(USUAL * math.exp(min(self.used(coming), MOST_USED)), MOST) if self.allowed else math.inf
+        return min(USUAL * math.exp(min(self.used(coming), MOST_USED)), MOST) if self._allowed else math.inf
 
 
 class Misses:

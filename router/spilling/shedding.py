@@ -22,7 +22,8 @@ def leaving(line: Line, pool: Pool, tariff: Tariff, now_s: float, since: int = 0
     while (late := _first_late(line, pool, longer, now_s, since)) is not None:
         want, reach = line.wants[late], line.reaches[late]
         least = late
-        if not _is_late(want, reach, pool, now_s, longer[want.tier]):
+        alone_s = pool.forecast(reach, now_s).ttft_s(FIRST, want.prompt_tokens, want.fresh_tokens)
+        if not _is_late(want, alone_s, now_s, longer[want.tier]):
             least_usd = float("inf")
             # Of equals the last goes: who has waited longest stays.
             for at in range(late, -1, -1):
@@ -44,8 +45,7 @@ def _first_late(line: Line, pool: Pool, longer: Mapping[str, float], now_s: floa
         if known is None:
             known = ahead[reach] = (pool.forecast(reach, now_s), [*line.before(at, reach)])
         tokens, fresh_tokens = want.prompt_tokens, want.fresh_tokens
-        ttft_s = known[0].ttft_s(known[1], tokens, fresh_tokens)
-        if now_s + longer[want.tier] * ttft_s > want.due_s - MARGIN_S:
+        if _is_late(want, known[0].ttft_s(known[1], tokens, fresh_tokens), now_s, longer[want.tier]):
             return at
         for other, (_, sums) in ahead.items():
             share = more if other is reach else more * overlap(reach, other)
@@ -55,7 +55,6 @@ def _first_late(line: Line, pool: Pool, longer: Mapping[str, float], now_s: floa
     return None
 
 
-def _is_late(want: Want, reach: Reach, pool: Pool, now_s: float, longer: float) -> bool:
-    """With nobody before it."""
-    ttft_s = pool.forecast(reach, now_s).ttft_s(FIRST, want.prompt_tokens, want.fresh_tokens)
+def _is_late(want: Want, ttft_s: float, now_s: float, longer: float) -> bool:
+    """Whose first token is expected after so long, and may take so many times that."""
     return now_s + longer * ttft_s > want.due_s - MARGIN_S
