@@ -1,7 +1,7 @@
 """A crowd of users in a closed loop: each asks, reads the answer to its end, thinks a little and asks again.
 
-Who they are and when they stop is decided before (`Phase`, `mix`); the loop carries it out and hands every finished
-request on as a Shot. It must not know what the shots are for.
+Who they are and when they stop is decided before (`Phase`, `mix`), or by whoever looks at the shots; the loop carries
+it out and hands every finished request on as a Shot. It must not know what the shots are for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -20,6 +22,7 @@ from benchmarks.stream import Sample, ask
 TOO_MANY = 429
 THINK_S = 0.15
 MAX_TOKENS = 160
+LOOK_S = 0.25
 
 SUBJECTS = ("a river", "a lock gate", "the tide", "a reservoir", "an old mill", "heavy rain", "a dry summer", "ice")
 QUESTIONS = (
@@ -48,11 +51,12 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """So many streams for so long."""
+    """So many streams for so long, and up to `patience_s` longer if what it is to show was not seen by then."""
 
     name: str
     seconds: float
     streams: int
+    patience_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,10 @@ def question(rng: random.Random) -> str:
 
 
 class Crowd:
-    """Runs phases one after the other. The one writer of `started` and `shots`."""
+    """Runs phases one after the other. The one writer of `started`, `shots` and `is_late`.
+
+    `is_late` says that a phase goes on because what it is to show was not seen yet.
+    """
 
     def __init__(self, client: aiohttp.ClientSession, url: str, model: str, seed: int = 1) -> None:
         self._client = client
@@ -101,6 +108,7 @@ class Crowd:
         self._seed = seed
         self._began = time.perf_counter()
         self.started = 0
+        self.is_late = False
         self.shots: list[Shot] = []
 
     @property
@@ -113,26 +121,46 @@ class Crowd:
         """Seconds since the crowd was made; the clock of every Shot."""
         return time.perf_counter() - self._began
 
-    async def run(self, phases: Sequence[Phase], began: Callable[[Phase], None]) -> None:
-        """All phases. A user finishes what it has asked before it leaves, into the next phase if need be."""
+    async def run(
+        self,
+        phases: Sequence[Phase],
+        began: Callable[[Phase], None],
+        is_seen: Callable[[Sequence[Phase]], bool] = lambda _: True,
+    ) -> tuple[Phase, ...]:
+        """All phases, and then each with the seconds that it took; `is_seen` is asked with those up to the present one.
+
+        A user finishes what it has asked before it leaves, into the next phase if need be.
+        """
+        taken: list[Phase] = []
         async with asyncio.TaskGroup() as users:
             for phase in phases:
                 began(phase)
-                ends_s = self.now_s + phase.seconds
+                began_s, over = self.now_s, asyncio.Event()
                 for number, user in enumerate(mix(phase.streams)):
-                    users.create_task(self._live(phase, user, ends_s, number))
+                    users.create_task(self._live(phase, user, over, number))
                 await asyncio.sleep(phase.seconds)
+                await self._linger(self.now_s + phase.patience_s, partial(is_seen, (*taken, phase)))
+                over.set()
+                taken.append(replace(phase, seconds=self.now_s - began_s))
+        return tuple(taken)
 
-    async def _live(self, phase: Phase, user: User, ends_s: float, number: int) -> None:
+    async def _linger(self, ends_s: float, is_seen: Callable[[], bool]) -> None:
+        """Until it is seen, or the patience is at its end."""
+        while self.now_s < ends_s and not is_seen():
+            self.is_late = True
+            await asyncio.sleep(LOOK_S)
+        self.is_late = False
+
+    async def _live(self, phase: Phase, user: User, over: asyncio.Event, number: int) -> None:
         rng = random.Random(f"{self._seed}/{phase.name}/{number}")
         # Not all at the same moment: people do not come in step.
         await asyncio.sleep(rng.uniform(0.0, THINK_S))
-        while self.now_s < ends_s:
+        while not over.is_set():
             self.started += 1
-            self.shots.append(await self._shoot(phase, user, ends_s, rng))
+            self.shots.append(await self._shoot(phase, user, over, rng))
             await asyncio.sleep(rng.expovariate(1 / THINK_S))
 
-    async def _shoot(self, phase: Phase, user: User, ends_s: float, rng: random.Random) -> Shot:
+    async def _shoot(self, phase: Phase, user: User, over: asyncio.Event, rng: random.Random) -> Shot:
         """One request. After a 429 it is tried again when the router says, unless the phase is over by then."""
         started_s, refusals = self.now_s, 0
         body = self._body(rng)
@@ -142,10 +170,10 @@ class Crowd:
             if sample.status != TOO_MANY:
                 return Shot(phase.name, user, started_s, sample, refusals, tried_s - started_s)
             refusals += 1
-            pause_s = sample.retry_after_s or 1.0
-            if self.now_s + pause_s > ends_s:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), sample.retry_after_s or 1.0)
+            if over.is_set():
                 return Shot(phase.name, user, started_s, sample, refusals, self.now_s - started_s)
-            await asyncio.sleep(pause_s)
 
     def _body(self, rng: random.Random) -> dict[str, Any]:
         return {

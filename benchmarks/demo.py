@@ -38,7 +38,7 @@ from benchmarks.demo_stack import (
 from benchmarks.demo_view import Screen, print_verdict
 from benchmarks.pressure import Pressure, pressure_in
 from benchmarks.stream import session
-from benchmarks.verdict import Verdict, judge
+from benchmarks.verdict import Verdict, back_s, judge
 from engines.snapshot import state_home
 
 STACK_FILE = Path(__file__).parent.parent / "compose" / "demo.toml"
@@ -54,17 +54,22 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was measured, before it is judged."""
+    """What was measured, before it is judged. The phases are as long as they really were."""
 
+    phases: tuple[Phase, ...]
     shots: tuple[Shot, ...]
     peak: Pressure
     billed_usd: float | None
 
 
-def plan(seconds: float, streams: int) -> tuple[Phase, ...]:
-    """Calm, pressure, calm again."""
-    names = (("calm", CALM_STREAMS), ("pressure", streams), ("calm again", CALM_STREAMS))
-    return tuple(Phase(name, share * seconds, count) for (name, count), share in zip(names, SHARES, strict=True))
+def plan(seconds: float, streams: int, patience_s: float) -> tuple[Phase, ...]:
+    """Calm, pressure, calm again; the last goes on until the traffic is back, up to `patience_s` longer."""
+    calm, pressure, again = (share * seconds for share in SHARES)
+    return (
+        Phase("calm", calm, CALM_STREAMS),
+        Phase("pressure", pressure, streams),
+        Phase("calm again", again, CALM_STREAMS, patience_s),
+    )
 
 
 async def measure(stack: DemoStack, cloud: CloudProcess, phases: Sequence[Phase], console: Console) -> Run:
@@ -76,7 +81,7 @@ async def measure(stack: DemoStack, cloud: CloudProcess, phases: Sequence[Phase]
         watching = asyncio.create_task(_watch(client, stack.router_url, screen, looks))
         try:
             with Live(screen, console=console, refresh_per_second=4):
-                await crowd.run(phases, screen.begin)
+                taken = await crowd.run(phases, screen.begin, lambda taken: back_s(crowd.shots, taken) is not None)
             console.print()
         finally:
             watching.cancel()
@@ -86,7 +91,7 @@ async def measure(stack: DemoStack, cloud: CloudProcess, phases: Sequence[Phase]
     peak = Pressure()
     for look in looks:
         peak = peak.peak(look)
-    return Run(tuple(crowd.shots), peak, bill.get("usd"))
+    return Run(taken, tuple(crowd.shots), peak, bill.get("usd"))
 
 
 async def _watch(client: aiohttp.ClientSession, url: str, screen: Screen, looks: list[Pressure]) -> None:
@@ -107,6 +112,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument("--seconds", type=float, default=30.0, help="time of the three phases (%(default)s)")
     parser.add_argument("--streams", type=int, default=64, help="users under pressure (%(default)s)")
+    text = "so much longer at most, if the traffic is not back by then (%(default)s s)"
+    parser.add_argument("--patience", type=float, default=60.0, metavar="SECONDS", help=text)
     parser.add_argument("--config", type=Path, default=STACK_FILE, help="the demo's stack file (compose/demo.toml)")
     parser.add_argument("--keep", action="store_true", help="leave the stack and the stand-in cloud up")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
@@ -114,8 +121,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """0 when all three facts were seen, else 1. Raises ValueError with a sentence on bad options."""
-    if options.seconds < SHORTEST_S or options.streams <= CALM_STREAMS:
-        raise ValueError(f"--seconds must be at least {SHORTEST_S:g} and --streams more than {CALM_STREAMS}.")
+    if options.seconds < SHORTEST_S or options.streams <= CALM_STREAMS or options.patience < 0:
+        least = f"--seconds must be at least {SHORTEST_S:g}, --streams more than {CALM_STREAMS}"
+        raise ValueError(f"{least}, --patience not negative.")
     # A plain kill or a closed terminal ends the demo as Ctrl-C does: the stack is taken down first.
     for each in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.default_int_handler)
@@ -130,7 +138,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _demonstrate(options: argparse.Namespace, console: Console) -> int:
     price = price_in(tomllib.loads(options.config.read_text(encoding="utf-8")))
-    phases = plan(options.seconds, options.streams)
+    phases = plan(options.seconds, options.streams, options.patience)
     key = new_key()
     with ExitStack() as stopping:
         stopping.enter_context(only_demo(state_home() / "demo"))
@@ -145,7 +153,7 @@ def _demonstrate(options: argparse.Namespace, console: Console) -> int:
         console.print(f"[bold]3.[/] Real requests for {options.seconds:g} s: 60 % standard, 25 % bulk and local-only,")
         console.print("   15 % premium, which prefers the cloud anyway.")
         run = asyncio.run(measure(stack, cloud, phases, console))
-        verdict = judge(run.shots, phases, price)
+        verdict = judge(run.shots, run.phases, price)
         print_verdict(console, verdict, run.peak, run.billed_usd)
         if options.json:
             options.json.write_text(json.dumps(as_json(run, verdict), indent=1) + "\n")

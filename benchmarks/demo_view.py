@@ -47,7 +47,8 @@ class Screen:
         if self._phase is not None:
             gone_s = self._crowd.now_s - self._began_s
             left_s = self._phase.seconds - gone_s
-            note = f"{left_s:.0f} s left" if left_s > 0 else "the last answers come in"
+            late = "waiting for the traffic to come back" if self._crowd.is_late else "the last answers come in"
+            note = f"{left_s:.0f} s left" if left_s > 0 else late
             bar = ProgressBar(self._phase.seconds, min(gone_s, self._phase.seconds), width=BAR_WIDTH)
             grid.add_row(f"  {self._phase.name:<10}", f"{self._phase.streams:>3} streams", bar, note)
         return grid

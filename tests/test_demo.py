@@ -10,25 +10,26 @@ import sys
 import tomllib
 import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from benchmarks.crowd import Crowd, Phase, Shot, User, mix, question
+from benchmarks.crowd import LOOK_S, Crowd, Phase, Shot, User, mix, question
 from benchmarks.demo import STACK_FILE, Run, as_json, plan
 from benchmarks.demo_stack import price_in, with_addresses
 from benchmarks.demo_view import Screen, print_verdict
 from benchmarks.pressure import Pressure, pressure_in
 from benchmarks.price import Price
 from benchmarks.stream import Sample, session
-from benchmarks.verdict import Verdict, judge
+from benchmarks.verdict import BACK_COUNT, Verdict, judge
 from engines.config import read_config
 from router.tables.read import parse_rules
 from tests.stand_ins import standing_in
 
-PHASES = plan(30.0, 64)
+PHASES = plan(30.0, 64, 60.0)
 PRICE = Price(0.15, 0.60)
 STANDARD, BULK, PREMIUM = User("standard"), User("bulk", local_only=True), User("premium")
 LOCAL = Sample(200, 1.0, 0.1, 50, 100, "stop", "local/smoke", "tier", "standard")
@@ -49,7 +50,7 @@ GOOD = (
     shot(1, BULK, FULL, 10.0, refusals=3),
     shot(1, PREMIUM, replace(SPILL, reason="tier"), 9.0),
     shot(2, STANDARD, SPILL, 22.0),
-    shot(2, STANDARD, LOCAL, 28.0),
+    *(shot(2, STANDARD, LOCAL, 23.5 + 0.5 * each) for each in range(BACK_COUNT)),
 )
 
 
@@ -65,21 +66,22 @@ def test_a_good_run_shows_all_three_facts_with_their_figures() -> None:
     assert [fact.figures for fact in verdict.facts] == [
         "1 of 2 standard requests under pressure",
         "0 of 2 in the cloud, 1 answered, first token p95 2.10 s, 5 times 429",
-        "100% of 1 standard requests at the end ran local, 50% under pressure",
+        "9 of 10 standard requests in a row ran local again 1.0 s after the pressure; 50% of them under it",
     ]
     once = PRICE.usd(50, 100)
     assert verdict.spent_usd == pytest.approx(3 * once)
-    assert verdict.all_cloud_usd == pytest.approx(7 * once)
+    assert verdict.all_cloud_usd == pytest.approx((6 + BACK_COUNT) * once)
 
 
 @pytest.mark.parametrize(
     ("more", "fact"),
     [
         pytest.param([shot(1, BULK, SPILL, 9.0)], 1, id="a local-only request in the cloud"),
-        pytest.param([shot(2, STANDARD, SPILL, 27.0)], 2, id="half of the traffic still away at the end"),
+        pytest.param([shot(2, STANDARD, SPILL, 26.1 + each) for each in (0, 1)], 2, id="never nine of ten at home"),
+        pytest.param([shot(1, STANDARD, LOCAL, 9.0)] * 20, 2, id="nobody was away"),
     ],
 )
-def test_one_wrong_request_is_seen(more: list[Shot], fact: int) -> None:
+def test_what_is_wrong_is_seen(more: list[Shot], fact: int) -> None:
     verdict = judge([*GOOD, *more], PHASES, PRICE)
     assert not verdict.shown
     assert [each.shown for each in verdict.facts].index(False) == fact
@@ -110,7 +112,7 @@ def test_the_tables_name_targets_reasons_dollars_and_failures() -> None:
 
 def test_the_json_file_holds_the_verdict() -> None:
     verdict = judge(GOOD, PHASES, PRICE)
-    written = json.loads(json.dumps(as_json(Run(GOOD, Pressure(), None), verdict)))
+    written = json.loads(json.dumps(as_json(Run(PHASES, GOOD, Pressure(), None), verdict)))
     assert written["shown"] is True
     assert written["splits"][1]["phase"]["streams"] == 64
     assert sum(row["requests"] for row in written["rows"]) == len(GOOD)
@@ -136,7 +138,9 @@ def test_a_stack_file_without_a_place_for_the_addresses_is_refused(text: str) ->
         with_addresses(text, 4999, "http://127.0.0.1:5999/v1")
 
 
-@pytest.mark.parametrize("options", [["--seconds", "1"], ["--streams", "8"], ["--config", "/nowhere.toml"]])
+@pytest.mark.parametrize(
+    "options", [["--seconds", "1"], ["--streams", "8"], ["--patience", "-1"], ["--config", "/nowhere.toml"]]
+)
 def test_bad_options_get_a_sentence_and_start_nothing(options: list[str]) -> None:
     command = [sys.executable, "-m", "benchmarks", "demo", *options]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -206,6 +210,25 @@ async def test_a_crowd_asks_in_a_closed_loop_and_shows_where_it_is() -> None:
     assert crowd.in_flight == 0
     assert "pressure" in text
     assert "0 in flight" in text
+
+
+@pytest.mark.parametrize("seen_after", [3, 1000], ids=["until it is seen", "no longer than its patience"])
+async def test_a_phase_goes_on_until_what_it_is_to_show_is_seen(seen_after: int) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def is_seen(taken: Sequence[Phase]) -> bool:
+        asked.append(tuple(phase.name for phase in taken))
+        assert crowd.is_late == (len(asked) > 1)
+        return len(asked) == seen_after
+
+    with standing_in("engine", "--step-ms", "1", "--answer-tokens", "8") as engine:
+        async with session(0) as client:
+            crowd = Crowd(client, f"{engine.url}/v1", "tiny")
+            phases = (Phase("pressure", 0.1, 2), Phase("calm again", 0.1, 2, patience_s=1.0))
+            _, again = await crowd.run(phases, lambda _: None, is_seen)
+    assert set(asked) == {("pressure", "calm again")}
+    assert again.seconds >= min(1.0, (seen_after - 1) * LOOK_S)
+    assert not crowd.is_late
 
 
 async def test_a_user_waits_as_long_as_a_429_says_and_tries_again() -> None:

@@ -185,12 +185,10 @@ def test_a_supervisor_whose_home_is_removed_leaves_nothing(stack: Place) -> None
 def test_the_demo_shows_the_spill_on_real_vllm(tmp_path: Path) -> None:
     figures = tmp_path / "demo.json"
     command = [sys.executable, "-m", "benchmarks", "demo", "--seconds", "20", "--json", str(figures)]
+    # Other tests compute at the same time, some with a vLLM of their own on the same cores.
+    command += ["--patience", f"{RESTART_S}"]
     environment = {**os.environ, "SPILLWAY_HOME": str(tmp_path / "home")}
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert figures.exists(), said.stdout + said.stderr
     told = json.loads(figures.read_text())
-    spilled, stayed, _ = (fact["shown"] for fact in told["facts"])
-    assert (spilled, stayed, told["failures"]) == (True, True, []), said.stdout
-    # The demo wants nearly all of the traffic back. Other tests compute at the same time, so here more of it will do.
-    _, pressure, calm_again = (split["local"] / max(1, split["local"] + split["cloud"]) for split in told["splits"])
-    assert calm_again > pressure, said.stdout
+    assert (told["shown"], told["failures"]) == (True, []), said.stdout
