@@ -47,7 +47,8 @@ def ready(fleet: Fleet) -> tuple[bool, dict[str, Any]]:
 
 
 def status(doors: Doors, now_s: float) -> dict[str, Any]:
-    """`GET /spillway/status`."""
+    """`GET /spillway/status`: as it is now; a decision takes the clouds' limits as they were a moment ago."""
+    doors.quotas.look()
     watch, fleet = doors.watch, doors.watch.view(now_s)
     snapshot, rules = watch.snapshot, watch.rules
     together, spent = doors.reports.together(), doors.ledger.spent

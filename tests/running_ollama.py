@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from engines.kinds.http import EngineHttp
@@ -129,9 +130,15 @@ def _words(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
 
 
+def new_mark() -> str:
+    """By it a run's processes are found among all of the machine, those of tests beside this one too."""
+    return f"run-{token_hex(4)}"
+
+
 @asynccontextmanager
-async def running_ollama(folder: Path, plan: EnginePlan, mark: str = "run-1") -> AsyncIterator[Running]:
+async def running_ollama(folder: Path, plan: EnginePlan) -> AsyncIterator[Running]:
     """From its launch to its end, whatever the block does."""
+    mark = new_mark()
     kept = launched(folder, plan, mark)
     try:
         async with asking(folder, plan, mark, kept) as ollama:

@@ -39,7 +39,7 @@ async def test_a_model_is_pulled_loaded_and_serves(tmp_path: Path, registry: Sta
         assert (await ollama.ask())["usage"]["completion_tokens"] == 3
         assert [model["name"] for model in await ollama.ps()] == [plan.served_name]
         assert ollama.pulse.fault is None
-        log = (tmp_path / "run-1.log").read_text()
+        log = (tmp_path / f"{ollama.mark}.log").read_text()
         assert ("Listening on" in log, "[GIN]" in log) == (True, False)
 
 
@@ -48,7 +48,7 @@ async def test_what_is_there_already_is_not_pulled_again(tmp_path: Path, registr
     async with running_ollama(tmp_path, plan) as ollama:
         await ollama.prepare()
     registry.status = 500
-    async with running_ollama(tmp_path, plan, "run-2") as ollama:
+    async with running_ollama(tmp_path, plan) as ollama:
         await ollama.prepare()
         assert [event for _, event in ollama.said] == [Event.LOAD]
         assert len(ollama.asked("/api/pull")) == 1
@@ -79,7 +79,7 @@ async def test_a_tag_that_moves_changes_nothing_for_one_that_runs(tmp_path: Path
     async with running_ollama(tmp_path, first) as old:
         await old.prepare()
         second = ollama_plan(program(tmp_path), add_model(registry, b"other weights"))
-        async with running_ollama(tmp_path, second, "run-2") as new:
+        async with running_ollama(tmp_path, second) as new:
             await new.prepare()
             assert await old.pulse.completes(10.0)
             assert [model["digest"] for model in await old.ps()] == [first.revision]
@@ -116,6 +116,6 @@ async def test_files_that_are_not_whole_are_fetched_anew(tmp_path: Path, registr
         blob.write_bytes(b"")
         if what == "gone":
             blob.unlink()
-    async with running_ollama(tmp_path, plan, "run-2") as ollama:
+    async with running_ollama(tmp_path, plan) as ollama:
         await ollama.prepare()
         assert await ollama.pulse.completes(10.0)

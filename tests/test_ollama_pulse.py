@@ -22,6 +22,7 @@ from tests.running_ollama import (
     asking,
     end,
     launched,
+    new_mark,
     ollama_plan,
     program,
     running_ollama,
@@ -51,8 +52,9 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Engine
         variables.setenv("SPILLWAY_OLLAMA_MODELS", str(folder / "models"))
         variables.setenv(REGISTRY_ENV, registry.url)
         plan = ollama_plan(program(folder), add_model(registry))
-        kept = launched(folder, plan, "one")
-        yield folder, plan, "one", kept
+        mark = new_mark()
+        kept = launched(folder, plan, mark)
+        yield folder, plan, mark, kept
         asyncio.run(end(kept))
 
 
@@ -208,9 +210,9 @@ async def test_it_sleeps_without_its_model_and_wakes_with_it(ollama: Running, tm
 
 async def test_a_stranger_at_its_port_is_not_it(tmp_path: Path, registry: StandInRegistry) -> None:
     plan = ollama_plan(program(tmp_path), add_model(registry))
-    async with running_ollama(tmp_path, plan, "run-2") as stranger:
+    async with running_ollama(tmp_path, plan) as stranger:
         await stranger.prepare()
-        async with running_ollama(tmp_path, plan, "run-1") as ours:
+        async with running_ollama(tmp_path, plan) as ours:
             assert await ours.pulse.is_healthy()
             assert not await ours.pulse.is_ours()
 
@@ -223,7 +225,7 @@ async def test_a_killed_server_leaves_no_llama_server(tmp_path: Path, registry: 
         os.kill(ollama.serve(), signal.SIGKILL)
         assert await ollama.kept.wait() == 128 + signal.SIGKILL
         assert ollama.processes() == set()
-        assert not (tmp_path / "scratch-run-1").exists()
+        assert not list(tmp_path.glob("scratch-*"))
 
 
 async def test_it_ends_at_once_when_it_is_told_to(tmp_path: Path, registry: StandInRegistry) -> None:

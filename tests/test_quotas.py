@@ -147,6 +147,14 @@ async def test_a_decision_is_not_kept_waiting_for_what_has_changed_but_the_next_
     assert (room.why, room.left_share) == ("refused: slow down", 0.0)
 
 
+async def test_who_looks_knows_at_once_what_has_changed(quotas: Quotas) -> None:
+    quotas.obey([deployment()])
+    quotas.rooms()
+    quotas.learn(take(quotas), Told({}, True, 500.0, False, "refused: slow down"))
+    quotas.look()
+    assert quotas.rooms()["cloud/big"].ready_in_s == pytest.approx(500, abs=5)
+
+
 def test_a_limit_that_is_edited_counts_at_once_and_what_was_used_stays_used(quotas: Quotas) -> None:
     quotas.obey([deployment()])
     take(quotas)

@@ -86,12 +86,13 @@ class Quotas:
         if now_s < self._fresh_until_s + OLD_S and (loop := _loop()) is not None:
             if not self._looks:
                 self._looks = True
-                loop.call_soon(self._look)
+                loop.call_soon(self.look)
         else:
-            self._look()
+            self.look()
         return self._rooms
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Reckon the rooms anew, now: for who is not to be told what was a moment ago."""
         self._looks = False
         if not self._by_target:
             return
