@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import pytest
 
 from router.spilling.load import EngineLoad
@@ -11,12 +13,13 @@ from tests.specimens import load
 CAPACITY = 10_000
 
 
-def reported(own_tokens: int, used: float, age_s: float = 0.1, times: int = 100) -> int:
-    """The capacity that is believed after so many reports of an engine with a request of so many tokens."""
+def reported(own_tokens: int, *used: float, age_s: float = 0.1, times: int = 100) -> int:
+    """The capacity that is believed after so many reports of an engine with a request of so many tokens, of which it
+    says by turns that so much is used."""
     engine = EngineLoad(Speeds(), CAPACITY)
     engine.began(engine.sent(own_tokens, 0.0), 0.0)
-    for number in range(times):
-        told = load(running=1, kv_used_fraction=used, kv_capacity_tokens=CAPACITY, age_s=age_s)
+    for number, share in zip(range(times), cycle(used), strict=False):
+        told = load(running=1, kv_used_fraction=share, kv_capacity_tokens=CAPACITY, age_s=age_s)
         engine.reported(told, 0.001 * number)
     assert engine.kv_capacity_tokens is not None
     return engine.kv_capacity_tokens
@@ -33,8 +36,12 @@ def reported(own_tokens: int, used: float, age_s: float = 0.1, times: int = 100)
     ],
 )
 def test_what_fits_in_is_learned_from_what_is_held(own_tokens: int, used: float, age_s: float, fits: int) -> None:
-    assert reported(own_tokens, used, age_s) == pytest.approx(fits, rel=0.03)
+    assert reported(own_tokens, used, age_s=age_s) == pytest.approx(fits, rel=0.03)
 
 
 def test_one_report_is_no_proof() -> None:
     assert reported(5000, 0.25, times=1) < 11_000
+
+
+def test_reports_of_a_moment_ago_that_say_less_and_more_by_turns_are_no_sharing() -> None:
+    assert reported(5000, 0.45, 0.55) == pytest.approx(10_000, rel=0.01)

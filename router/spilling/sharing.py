@@ -12,21 +12,30 @@ TELLING_SHARE = 0.1
 FRESH_S = 1.0
 # Weight of one report, of which there are two a second.
 WEIGHT = 0.1
-# No engine is believed to hold less of what its requests add up to.
-LEAST = 0.05
+# No engine is believed to hold less of what its requests add up to, nor, strangers' included, more.
+LEAST, MOST = 0.05, 1.2
 
 
 class Sharing:
-    """One writer: its EngineLoad. `share` of the tokens that requests add up to is really held, 1 at most."""
+    """One writer: its Others."""
 
-    __slots__ = ("share",)
+    __slots__ = ("_of_late",)
 
     def __init__(self) -> None:
-        self.share = 1.0
+        self._of_late = 1.0
+
+    @property
+    def share(self) -> float:
+        """Of the tokens that requests add up to, what is really held, 1 at most.
+
+        Reports are of a moment ago, so one shows less where more has come since, and the next one more. Only their mean
+        says something: bounded each for itself they would show sharing where there is none.
+        """
+        return min(1.0, self._of_late)
 
     def hear(self, load: Load, own_tokens: float) -> None:
         """Of a report, and what all requests of this router there add up to."""
         if load.age_s > FRESH_S or own_tokens < TELLING_SHARE * load.kv_capacity_tokens:
             return
         held = load.kv_used_fraction * load.kv_capacity_tokens
-        self.share += WEIGHT * (max(LEAST, min(1.0, held / own_tokens)) - self.share)
+        self._of_late += WEIGHT * (max(LEAST, min(MOST, held / own_tokens)) - self._of_late)
